@@ -170,7 +170,7 @@ def open_run(path: str | Path) -> Run:
     """Open a run by its directory or by any file in it. Needs no torch. Raises StoreError if there is none."""
     path = files.path_of("path", path)
     description, records = store.load(path)
-    return Run(path if path.is_dir() else path.parent, description, tuple(records))
+    return Run(store.directory_of(path), description, tuple(records))
 
 
 @names_arguments

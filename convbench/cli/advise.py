@@ -205,9 +205,10 @@ def _idle_options(ask: Ask, equal_budget: Budget) -> str:
 def _print_not_run(
     path: Path, run: RunDescription, results: Sequence[Result], ask: Ask, equal_budget: Budget, as_json: bool
 ) -> None:
+    from convbench.core import store
     from convbench.report.words.advice import missing_quality
 
-    reason = missing_quality(run, results, str(path if path.is_dir() else path.parent))
+    reason = missing_quality(run, results, str(store.directory_of(path)))
     text = ". ".join(filter(None, (reason, _idle_options(ask, equal_budget), _cost_answer(results, ask))))
     answer = {"task": None, "grade": "open", "pick": None, "reason": "not-run", "words": text}
     print(json.dumps([answer], indent=1) if as_json else text)

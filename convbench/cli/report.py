@@ -41,7 +41,7 @@ def report(
     stored_runs = [store.load(path) for path in runs]
     if merging.repeats(stored_runs):
         print("convbench: a run is named twice, so it appears twice", file=sys.stderr)
-    directories = [path if path.is_dir() else path.parent for path in runs]
+    directories = [store.directory_of(path) for path in runs]
     if open_it and file_format != "html":
         raise ConvbenchError(f"--open shows the page of --format html; --format {file_format} has none")
     if file_format == "md":

@@ -49,7 +49,7 @@ def _has_content(file: Path) -> bool:
 def is_measured(path: Path) -> bool:
     """Whether a living process is known to measure into a run, named by its directory or any file in it."""
     with suppress(OSError):  # a folder that may not be entered
-        directory = _directory(path)
+        directory = directory_of(path)
         return directory.is_dir() and lock.is_held(directory / LOCK)
     return False
 
@@ -106,7 +106,7 @@ def load(path: Path) -> Stored:
     Raises StoreError naming the file and line that cannot be read.
     """
     try:
-        directory = _directory(path)
+        directory = directory_of(path)
         is_run, path_exists = (directory / RUN).exists(), path.exists()
     except (OSError, ValueError) as error:
         raise StoreError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
@@ -189,7 +189,7 @@ def _read_lines(path: Path) -> Iterator[tuple[bytes, Record]]:
             raise StoreError(f"{path}:{number}: not a record: {reason(error)}: {remedy}") from error
 
 
-def _directory(path: Path) -> Path:
+def directory_of(path: Path) -> Path:
     """Return the directory of a run, which any file in it also names."""
     return path if path.is_dir() else path.parent
 

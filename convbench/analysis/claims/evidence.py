@@ -18,6 +18,8 @@ from convbench.core.statistics import Interval
 
 TRAIN = "run the suites claims and claims-dials, and give `convbench claims` both runs"
 COSTS = "run the suite claims, and give `convbench claims` its run"
+LEAST_RATIO = 1.1
+"""Ratio of two latencies below which the first is not longer in a way that matters."""
 Ground = tuple[str, Recurrent, Clip]
 
 
@@ -114,10 +116,6 @@ def left_out(qualities: Iterable[Quality]) -> tuple[Number, ...]:
         *([Number("Runs in the means that were still learning", unconverged, "1", n=runs)] if unconverged else ()),
         *([Number("Learning rates tried, so that tuning is part of each comparison", 1)] if len(rates) == 1 else ()),
     )
-
-
-LEAST_RATIO = 1.1
-"""Ratio of two latencies below which the first is not longer in a way that matters."""
 
 
 def group_of_largest_input(results: Sequence[Result]) -> list[Result]:

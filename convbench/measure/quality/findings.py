@@ -12,6 +12,8 @@ from convbench.measure.quality.data import Splits
 from convbench.measure.quality.fit import Curve
 
 CONSTANT = 0.95
+LARGEST = 20.0
+"""Standardised values are rarely beyond 10, pixels as numbers mostly beyond 100."""
 
 
 def of_training(answers: Sequence[int], labels: Sequence[int], curve: Curve, train: float) -> Iterator[Finding]:
@@ -38,10 +40,6 @@ def constant_share(answers: Sequence[int], labels: Sequence[int]) -> float | Non
     (commonest, count), *_ = Counter(answers).most_common(1)
     share, true_share = count / len(answers), list(labels).count(commonest) / len(labels)
     return share if share >= CONSTANT and share > (1 + true_share) / 2 else None
-
-
-LARGEST = 20.0
-"""Standardised values are rarely beyond 10, pixels as numbers mostly beyond 100."""
 
 
 def of_clips(splits: Splits) -> Iterator[Finding]:

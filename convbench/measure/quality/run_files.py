@@ -27,6 +27,7 @@ from convbench.measure import progress
 from convbench.measure.quality.data import Labelled, Pool, Splits
 from convbench.measure.quality.fit import Curve
 
+P = ParamSpec("P")
 Content = dict[str, Any]
 UNREADABLE = (OSError, RuntimeError)
 """torch's errors for a missing file and for a full disk."""
@@ -89,9 +90,6 @@ def train_or_load(case: Case, model: nn.Module, fit: Callable[[], Curve]) -> Cur
     content = read_or_make(Path(folder, f"{digest(case.eager.id)}.pt"), train)
     model.load_state_dict(content["weights"])
     return Curve(**content["curve"])
-
-
-P = ParamSpec("P")
 
 
 def cache_clips(load: Callable[P, Splits]) -> Callable[P, Splits]:

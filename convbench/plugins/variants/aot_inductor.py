@@ -29,6 +29,6 @@ def aot_inductor(subject: Subject, *, freeze: bool = True) -> Subject:
     from convbench.models.runtimes.deploy import deploy
 
     on_gpu = torch.device(subject.device).type == "cuda"
-    if reason := missing_tool() or (on_gpu and (missing_gpu_tool() or missing_cuda_toolkit())) or None:
+    if reason := missing_tool() or (missing_gpu_tool() or missing_cuda_toolkit() if on_gpu else None):
         raise Unavailable(f"AOTInductor cannot build here: {reason}")
     return deploy(subject, AotInductor(freeze))
