@@ -35,7 +35,7 @@ from convbench.plugins.executors.fake import invented
 from convbench.runs.anchors import FIRST_ROUND
 from convbench.runs.cluster import mailbox, pieces
 from convbench.runs.cluster.driver import Driver
-from convbench.runs.cluster.engine import Absent, Beat, Limits, Lost, Piece
+from convbench.runs.cluster.engine import Absent, Beat, Event, Limits, Lost, Piece
 from convbench.runs.cluster.executor import Cluster
 from convbench.runs.cluster.hosts import Groups
 from convbench.runs.cluster.ledger import OpenJobs
@@ -377,6 +377,34 @@ def test_a_silent_host_is_given_up_after_a_while() -> None:
     sweep = Sweep(suite(), hosts, limits=Limits(silence=20)).run()
     assert sweep.whole()
     assert any(worker.startswith("silent") for worker in sweep.engine.dropped)
+
+
+def test_nobody_is_given_up_for_what_was_said_while_another_worker_was_ended() -> None:
+    """Ending a job, or starting another, takes minutes if Slurm's controller is down: all workers counted as silent."""
+
+    class SlowScheduler(Invented):
+        def drop(self, worker: str) -> None:
+            self.now += 300
+            super().drop(worker)
+
+        def events(self, seconds: float) -> Iterator[Event]:
+            yield from super().events(seconds)
+            while self._queue and self._queue[0][0] <= self.now:
+                yield from super().events(0)
+
+    hosts = [Machine("silent", falls_silent=5.5), *machines(2)]
+    sweep = Sweep(suite(), hosts, costs=Costs(lambda _: 9.0), limits=Limits(silence=20))
+    sweep.engine.__class__ = SlowScheduler
+    assert sweep.run().whole()
+    assert [worker.partition("/")[0] for worker in sweep.engine.dropped] == ["silent"]
+
+
+def test_messages_are_read_after_a_scheduler_that_answers_late(tmp_path: Path) -> None:
+    engine = slurm_engine(tmp_path, "worker-0")
+    job = engine.submissions["worker-0"].job
+    job.watcher.update.side_effect = lambda: mailbox.Mailbox(tmp_path / "mail", "worker-0").say(Beat("worker-0"))
+    assert list(engine.events(0)) == [Beat("worker-0")]
+    engine.close()
 
 
 def test_a_case_that_kills_its_hosts_fails_alone() -> None:
@@ -925,6 +953,7 @@ def test_only_unexpected_ends_of_a_job_count_as_faults(tmp_path, state, hours, f
     (event,) = engine._losses()
     assert event == Lost("worker-0", event.reason, fault)
     assert engine._faultless_count == (not fault)
+    assert engine._owed_count == (not fault and not state.startswith("CANCELLED")), "scancel used to start another job"
     assert sent.job.watcher.update.call_count == 2
     engine.close()
 

@@ -211,10 +211,11 @@ class _Engine:
         for worker, reason in errors.items():
             self.drop(worker)
             yield Lost(worker, reason, fault=False)
-        yield from self._note_joins(wait_for_word(self.mailboxes, seconds))
+        # First the scheduler, which may take minutes to answer: the messages of that time tell which workers are alive.
         if time.monotonic() - self._look_time > (SECONDS_BETWEEN_LOOKS if self.options.cluster == "slurm" else 1.0):
             self._look_time = time.monotonic()
             yield from self._losses()
+        yield from self._note_joins(wait_for_word(self.mailboxes, seconds))
 
     def drop(self, worker: str) -> None:
         limit = self.options.workers * (1 + REPLACEMENTS) + self._faultless_count
@@ -307,7 +308,8 @@ class _Engine:
                 yield from self._note_joins(self.mailboxes.collect())
                 is_faultless = self._faultless_end(submission, state)
                 self._faultless_count += is_faultless
-                self.drop(worker)
+                # Whoever cancels a job wants fewer: in its place another one would start, again and again.
+                (self.leave_out if state.startswith("CANCELLED") else self.drop)(worker)
                 fate = f"its job {'was requeued' if is_requeued else 'ended'} ({state.lower()})"
                 yield Lost(worker, f"{fate}{_last_line(submission.job)}", fault=not is_faultless)
 

@@ -230,9 +230,9 @@ class Driver:
         """Give up silent and stuck workers and help late ones, at most once every ``WAIT`` seconds."""
         if self.clock() - self._last_look < WAIT:
             return
-        self._last_look = self.clock()
+        self._last_look = now = self.clock()  # ending a worker below may take minutes, in which nobody is heard
         for member in list(self.roll.members.values()):
-            reason = self.roll.loss_reason(member, self.ledger)
+            reason = self.roll.loss_reason(member, self.ledger, now)
             if reason:
                 log.warning("convbench: %s is given up (%s); its work is issued again", member.host.name, reason)
                 self.engine.drop(member.worker)

@@ -80,9 +80,8 @@ class Roll:
         self.groups.leave(member.host)
         return member
 
-    def loss_reason(self, member: Member, ledger: OpenJobs) -> str:
-        """Why a worker counts as lost; empty if it does not."""
-        now = self.clock()
+    def loss_reason(self, member: Member, ledger: OpenJobs, now: float) -> str:
+        """Why a worker counts as lost; empty if it does not. ``now`` is when all messages so far had been read."""
         if member.piece and now - member.last_sign > self.limits.silence:
             return f"nothing was heard from it for {now - member.last_sign:.0f} s"
         for ticket, start in member.start_by_ticket.items():
