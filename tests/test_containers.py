@@ -57,6 +57,14 @@ def test_the_cgroup_v1_quota_is_read(tmp_path, cpu, written, quota):
     assert cgroup.cpu_quota(v1(tmp_path, cpu, **files)) == quota
 
 
+def test_the_time_for_which_a_quota_paused_its_group_is_read(tmp_path):
+    stat = "nr_periods 9\nnr_throttled 7\n"
+    newer = tree(tmp_path / "2", "0::/slice/pod\n", **{"slice/cpu.stat": f"{stat}throttled_usec 1500000"})
+    older = v1(tmp_path / "1", **{"cpu.stat": f"{stat}throttled_time 2500000000"})
+    assert (cgroup.paused_seconds(newer), cgroup.paused_seconds(older)) == (1.5, 2.5)
+    assert cgroup.paused_seconds(tree(tmp_path / "0", "0::/\n")) == 0.0
+
+
 def test_cgroup_v2_memory_counts_inactive_file_cache_as_free(tmp_path):
     stat = f"anon {GIB}\ninactive_file {GIB}\nactive_file 5"
     files = {"memory.max": str(4 * GIB), "memory.current": str(3 * GIB), "memory.stat": stat}

@@ -65,12 +65,22 @@ def test_more_threads_than_cores_are_not_blamed_on_other_processes():
     assert "busy (other processes had a core for 120 % of the time): measure again" in sentence(busy, "cuda:0")
 
 
-@pytest.mark.parametrize(("cores", "noted"), [(1, {"cores": 1}), (4, {})])
-def test_a_case_with_fewer_cores_than_threads_notes_it(cores, noted, monkeypatch):
+def test_a_quota_is_not_blamed_on_other_processes():
+    """Alone in a container of 1.5 processors, it read "other processes had a core for 100 % of the time"."""
+    busy = Finding("busy_machine", data={"waited": 0.5, "threads": 2, "quota": 1.5})
+    (record,) = join_visits([replace(timed(2, 1e-3, waited=0.5), findings=(busy,))])
+    withheld = next(finding for finding in record.findings if finding.code == "withheld")
+    assert withheld.data["reason"] == "its 2 threads had used up the container's quota of 1.5 processors"
+    assert sentence(busy).startswith("2 threads had used up the container's quota of 1.5 processors, and waited")
+
+
+@pytest.mark.parametrize(("cores", "paused", "noted"), [(1, 1.1, {"cores": 1}), (4, 0.5, {}), (4, 0.7, {"quota": 1.5})])
+def test_a_case_with_fewer_cores_than_threads_or_a_used_up_quota_notes_it(cores, paused, noted, monkeypatch):
     latency = importlib.import_module("convbench.plugins.probes.latency")
     monkeypatch.setattr(latency.cgroup, "available_cores", lambda: cores)
+    monkeypatch.setattr(latency.cgroup, "cpu_quota", lambda: 1.5)
     monkeypatch.setattr(latency.torch, "get_num_threads", lambda: 2)
-    (busy,) = latency._busy_machine(1.2)
+    (busy,) = latency._busy_machine(1.2, paused)
     assert busy.data == {"waited": 1.2, "threads": 2, **noted}
 
 

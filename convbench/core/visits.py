@@ -8,11 +8,11 @@ being slow.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from convbench.core import metrics
 from convbench.core.findings import (
@@ -194,6 +194,8 @@ def _disturbance(samples: dict[str, tuple[float, ...]], record: Record, level: f
     if delay > WAITING_TOGETHER and (threads := torch_threads(record)) > 1:
         if cores := shared_cores(record):
             return f"its {threads} threads shared {counted(cores, 'core')}"
+        if isinstance(quota := _busy_data(record).get("quota"), float):
+            return f"its {threads} threads had used up the container's quota of {quota:g} processors"
         return f"other processes had a core for {_percent(min(delay, 1.0))} of the time"  # delays of threads add up
     if steal > STOLEN:
         return f"the host took {_percent(steal)} of the time"
@@ -222,9 +224,13 @@ def _withheld_finding(visits: Sequence[Visit], record: Record) -> Finding:
 
 def shared_cores(record: Record) -> int | None:
     """Return the number of cores for which a case's own threads competed, being more; None if they did not."""
-    data = next((finding.data for finding in record.findings if finding.code == BUSY_MACHINE), {})
+    data = _busy_data(record)
     cores = data.get("cores") if "waited" in data else None
     return cores if isinstance(cores, int) else None
+
+
+def _busy_data(record: Record) -> Mapping[str, Any]:
+    return next((finding.data for finding in record.findings if finding.code == BUSY_MACHINE), {})
 
 
 def torch_threads(record: Record) -> int:

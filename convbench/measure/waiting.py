@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from convbench.core.affinity import allowed_cores
+from convbench.measure.machine import cgroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,22 +18,27 @@ class Waiting:
     """The time that others have taken from this process so far, as the scheduler counts it, in seconds.
 
     ``run_delay`` is how long its threads were ready while another process had their core, ``steal`` how long the host
-    of a virtual machine took the cores that it may run on. Both are 0 if the system does not report them. ``clock`` is
-    the time of this reading.
+    of a virtual machine took the cores that it may run on, ``paused`` how long a container's quota kept its processes
+    from running, which is part of ``run_delay``. All are 0 if the system does not report them. ``clock`` is the time of
+    this reading.
     """
 
     run_delay: float
     steal: float
+    paused: float
     clock: float
 
     @classmethod
     def now(cls) -> Waiting:
-        return cls(_ready_seconds(), _stolen_seconds(), time.perf_counter())
+        return cls(_ready_seconds(), _stolen_seconds(), cgroup.paused_seconds(), time.perf_counter())
 
-    def shares(self, later: Waiting) -> tuple[float, float]:
-        """(ready, stolen) from this reading until ``later``, as shares of the time between."""
+    def shares(self, later: Waiting) -> tuple[float, float, float]:
+        """(ready, stolen, paused) from this reading until ``later``, as shares of the time between."""
         duration = max(later.clock - self.clock, 1e-9)
-        return max(0.0, later.run_delay - self.run_delay) / duration, max(0.0, later.steal - self.steal) / duration
+        ready, stolen, paused = (
+            max(0.0, getattr(later, name) - getattr(self, name)) / duration for name in ("run_delay", "steal", "paused")
+        )
+        return ready, stolen, paused
 
 
 def _ready_seconds() -> float:

@@ -45,6 +45,11 @@ def cpu_quota(root: Path = ROOT) -> float | None:
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
+def paused_seconds(root: Path = ROOT) -> float:
+    """Seconds, summed over processors, for which a group had used up its quota and waited for the next period."""
+    return max(map(_paused_seconds, _groups(root, "cpu")), default=0.0)
+
+
 def memory_limit(root: Path = ROOT) -> int | None:
     """Bytes that the groups may hold; None without a limit."""
     limits = [limit for limit, _ in map(_memory, _groups(root, "memory")) if limit < UNLIMITED]
@@ -66,14 +71,17 @@ def _quota(group: Path) -> float | None:
     return quota_us / period_us if quota_us and period_us else None
 
 
+def _paused_seconds(group: Path) -> float:
+    counters = _rows(group / "cpu.stat")
+    return counters.get("throttled_usec", 0) * 1e-6 or counters.get("throttled_time", 0) * 1e-9
+
+
 def _memory(group: Path) -> tuple[int, int]:
     """The limit of one group, ``UNLIMITED`` if it has none, and the bytes in use that it cannot drop."""
     for names in NAMES:
         if (limit := _number(_text(group / names.limit))) is not None:
             usage = _number(_text(group / names.usage)) or 0
-            rows = (line.split() for line in (_text(group / "memory.stat") or "").splitlines())
-            cache = next((int(row[1]) for row in rows if row[:1] == [names.cache] and len(row) == 2), 0)
-            return min(limit, UNLIMITED), max(0, usage - cache)
+            return min(limit, UNLIMITED), max(0, usage - _rows(group / "memory.stat").get(names.cache, 0))
     return UNLIMITED, 0
 
 
@@ -89,6 +97,12 @@ def _groups(root: Path, controller: str) -> Iterator[Path]:
         for mount in {mount_root / name for name in mounts}:
             place = PurePosixPath(path.lstrip("/"))
             yield from (folder for ancestor in (place, *place.parents) if (folder := mount / ancestor).is_dir())
+
+
+def _rows(path: Path) -> dict[str, int]:
+    """The counters of a file with a name and a number in each row; empty if it cannot be read."""
+    rows = (line.split() for line in (_text(path) or "").splitlines())
+    return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdecimal()}
 
 
 def _number(text: str | None) -> int | None:

@@ -20,7 +20,7 @@ from convbench.core.findings import (
     STATE_GROWS,
     THROTTLED,
 )
-from convbench.core.record import Finding, Protocol, Reading
+from convbench.core.record import Finding, Protocol, Reading, Scalar
 from convbench.core.registry import declares, probes
 from convbench.core.statistics import SAMPLES_FOR_PERCENTILE, median_interval
 from convbench.core.visits import WAITING_TOGETHER
@@ -86,7 +86,7 @@ def latency(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]
         start = Usage.now()
         sampling.block(seconds)
         usage += Usage.now().since(start)
-    run_delay, steal = waiting.shares(Waiting.now())
+    run_delay, steal, paused = waiting.shares(Waiting.now())
     yield from _readings(sampling.samples, warmup)
     yield Reading(metrics.REFERENCE, tuple(reference.samples))
     if (bytes_after := held_bytes(subject.next_state())) > bytes_before:
@@ -97,7 +97,7 @@ def latency(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]
         yield from _page_faults(usage, len(sampling.samples))
         yield Reading(metrics.RUN_DELAY, (run_delay,))
         yield Reading(metrics.STEAL, (steal,))
-        yield from _busy_machine(run_delay)
+        yield from _busy_machine(run_delay, paused)
     else:
         yield from _disturbances(torch.device(subject.device))
 
@@ -147,15 +147,18 @@ def _page_faults(usage: Usage, calls: int) -> Iterator[Reading | Finding]:
         )
 
 
-def _busy_machine(run_delay: float) -> Iterator[Finding]:
+def _busy_machine(run_delay: float, paused: float) -> Iterator[Finding]:
     """Report that other work took cores from the threads, which wait for each other at every operator.
 
-    If there are more threads than cores, the number of cores is noted: the threads take them from each other.
+    If there are more threads than cores, the number of cores is noted: the threads take them from each other. If a
+    container's quota made most of the threads' wait, it is noted.
     """
     threads, cores = torch.get_num_threads(), cgroup.available_cores()
     if run_delay > WAITING_TOGETHER and threads > 1:
-        core_data = {"cores": cores} if cores < threads else {}
-        yield Finding(BUSY_MACHINE, data={"waited": run_delay, "threads": threads, **core_data})
+        reason: dict[str, Scalar] = {"cores": cores} if cores < threads else {}
+        if not reason and paused > run_delay / 2 and (quota := cgroup.cpu_quota()):
+            reason = {"quota": quota}
+        yield Finding(BUSY_MACHINE, data={"waited": run_delay, "threads": threads, **reason})
 
 
 def _disturbances(device: torch.device) -> Iterator[Finding]:

@@ -121,6 +121,9 @@ def _busy_machine(data: Data) -> str:
     if threads and "waited" in data and "cores" in data:
         head = f"{threads} threads shared {counted(data['cores'], 'core')}"
         return f"{head}, and waited for each other: ask for no more threads than cores."
+    if threads and "quota" in data:
+        head = f"{threads} threads had used up the container's quota of {data['quota']:g} processors"
+        return f"{head}, and waited for its next period: ask for fewer threads, or raise the quota."
     if "waited" in data:
         busyness = f"other processes had a core for {percent(data['waited'])} of the time"
     else:
