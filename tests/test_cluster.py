@@ -407,6 +407,24 @@ def test_messages_are_read_after_a_scheduler_that_answers_late(tmp_path: Path) -
     engine.close()
 
 
+def test_a_scheduler_that_hangs_takes_little_of_the_drivers_time(tmp_path, monkeypatch) -> None:
+    """The states were queried every ten seconds, half a minute each time, and workers waited for their next piece."""
+    engine, seconds = slurm_engine(tmp_path, "worker-0"), 100.0
+
+    def hang() -> None:
+        nonlocal seconds
+        seconds += 30
+
+    update = engine.submissions["worker-0"].job.watcher.update
+    update.side_effect = hang
+    monkeypatch.setattr(slurm, "time", Mock(monotonic=lambda: seconds))
+    while seconds < 1000:
+        assert list(engine.events(0)) == []
+        seconds += 1
+    assert update.call_count == 5, "150 of 900 seconds"
+    engine.close()
+
+
 def test_a_case_that_kills_its_hosts_fails_alone() -> None:
     cases = suite()
     poison = cases[5]

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 import zlib
 from pathlib import Path
 from unittest.mock import Mock
@@ -147,6 +148,24 @@ def test_the_users_modules_do_not_shadow_the_standard_library(tmp_path, monkeypa
     assert code.changed_files(digests) == []
     (tmp_path / "mymodel.py").write_text("changed = True\n")
     assert code.changed_files(digests) == ["mymodel.py"]
+
+
+def test_a_users_module_called_like_a_package_of_ours_is_refused(tmp_path, monkeypatch):
+    """A ``torch.py`` in the working directory ran in the command's own process, which ended in a traceback."""
+    (tmp_path / "torch.py").write_text("raise SystemExit('the wrong one')")
+    (tmp_path / "scipy").mkdir()  # a folder without a module of that name takes no place
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(ConvbenchError, match=r"torch\.py: would be imported in place of .* torch: rename it, or call"):
+        imports.add_to_path([tmp_path])
+    (tmp_path / "torch.py").rename(tmp_path / "torches.py")
+    imports.add_to_path([tmp_path])
+    assert str(tmp_path) in sys.path
+
+
+def test_packages_that_no_users_module_may_replace_are_those_convbench_requires():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    names = {re.match(r"[\w-]+", requirement)[0].replace("-", "_") for requirement in project["dependencies"]}
+    assert names - {"ruamel", "scikit_learn"} | {"sklearn"} == set(imports.REQUIRED)
 
 
 def test_modules_only_user_code_finds_are_not_reported_as_changed(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ import os
 import sys
 import sysconfig
 from collections.abc import Iterable
+from importlib.machinery import PathFinder
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,14 +20,23 @@ from convbench.core.code import located
 from convbench.core.errors import ConvbenchError, line_of
 from convbench.core.text import cut, short_name
 
+REQUIRED = (
+    "annotated_types", "fvcore", "jinja2", "matplotlib", "numpy", "pandas", "psutil", "pydantic", "rich", "scipy",
+    "sklearn", "torch", "typer",
+)  # fmt: skip
+"""The packages that convbench itself imports. One called alike that a user has would be run in its own process."""
 LEVELS = 3
 LONGEST_REASON = 300
 
 
 def add_to_path(folders: Iterable[Path]) -> None:
-    """Let modules of these folders be imported, after the standard library and before installed packages."""
+    """Let modules of these folders be imported, after the standard library and before installed packages.
+
+    Raises ConvbenchError if a module there would take the place of a package that convbench needs.
+    """
     entries = set(sys.path)
     new_entries = [str(folder) for folder in dict.fromkeys(folders) if str(folder) not in entries]
+    _refuse_in_place_of_ours(new_entries)
     index = _index_behind_library()
     sys.path[index:index] = new_entries
 
@@ -117,6 +127,17 @@ def _shadow_hint(module: str) -> str:
     if name in sys.stdlib_module_names and any((Path(folder) / f"{name}.py").is_file() for folder in _path_tail()):
         return f": the standard library has a module of that name, too: rename your {name}.py"
     return ""
+
+
+def _refuse_in_place_of_ours(folders: list[str]) -> None:
+    packages = [entry for entry in sys.path if entry.endswith("-packages")]
+    for name in REQUIRED:
+        spec = PathFinder.find_spec(name, folders)
+        if spec and spec.origin and PathFinder.find_spec(name, packages):
+            raise ConvbenchError(
+                f"{spec.origin}: would be imported in place of the installed package {name}: rename it, or call "
+                "convbench in another folder"
+            )
 
 
 def _is_file(path: Path) -> bool:

@@ -34,6 +34,8 @@ from convbench.runs.cluster.worker import Spec, spec
 
 SECONDS_BETWEEN_LOOKS = 10.0
 """Seconds between two queries for the states of jobs; messages of workers are read at once."""
+PAUSE_AFTER_A_LOOK = 5.0
+"""Least pause between two looks, in durations of the last one: while Slurm is slow to answer, workers get no work."""
 SECONDS_OF_A_QUERY = 15
 """Seconds that a query for the states of jobs may take: if Slurm's database is down, it hangs for minutes."""
 SECONDS_TO_END = 10.0
@@ -155,7 +157,7 @@ class _Engine:
     spec: Spec
     submissions: dict[str, _Submission] = field(default_factory=dict)
     _write_errors: dict[str, str] = field(default_factory=dict)
-    _look_time: float = 0.0
+    _next_look_time: float = 0.0
     _worker_count: int = 0
     _owed_count: int = 0
     _faultless_count: int = 0
@@ -212,9 +214,10 @@ class _Engine:
             self.drop(worker)
             yield Lost(worker, reason, fault=False)
         # First the scheduler, which may take minutes to answer: the messages of that time tell which workers are alive.
-        if time.monotonic() - self._look_time > (SECONDS_BETWEEN_LOOKS if self.options.cluster == "slurm" else 1.0):
-            self._look_time = time.monotonic()
+        if (start := time.monotonic()) > self._next_look_time:
             yield from self._losses()
+            end, pause = time.monotonic(), SECONDS_BETWEEN_LOOKS if self.options.cluster == "slurm" else 1.0
+            self._next_look_time = end + max(pause, PAUSE_AFTER_A_LOOK * (end - start))
         yield from self._note_joins(wait_for_word(self.mailboxes, seconds))
 
     def drop(self, worker: str) -> None:

@@ -150,13 +150,13 @@ def _page_faults(usage: Usage, calls: int) -> Iterator[Reading | Finding]:
 def _busy_machine(run_delay: float, paused: float) -> Iterator[Finding]:
     """Report that other work took cores from the threads, which wait for each other at every operator.
 
-    If there are more threads than cores, the number of cores is noted: the threads take them from each other. If a
-    container's quota made most of the threads' wait, it is noted.
+    If there are more threads than cores, the number of cores is noted: the threads take them from each other. If the
+    pauses that a container's quota made would suffice to disturb the visit, the quota is noted.
     """
     threads, cores = torch.get_num_threads(), cgroup.available_cores()
     if run_delay > WAITING_TOGETHER and threads > 1:
         reason: dict[str, Scalar] = {"cores": cores} if cores < threads else {}
-        if not reason and paused > run_delay / 2 and (quota := cgroup.cpu_quota()):
+        if not reason and paused > WAITING_TOGETHER and (quota := cgroup.cpu_quota()):
             reason = {"quota": quota}
         yield Finding(BUSY_MACHINE, data={"waited": run_delay, "threads": threads, **reason})
 
