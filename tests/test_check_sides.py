@@ -11,13 +11,14 @@ import sys
 import threading
 import types
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from command import commit
 from command import git as run
 
-from convbench.check import bisected, origin, sides
+from convbench.check import bisected, origin, requirements, sides
 from convbench.core import git, lock, scratch
 from convbench.core.errors import BuildFailed, ConvbenchError, Refused, StoreError
 from convbench.core.text import some
@@ -533,6 +534,27 @@ def test_a_base_that_is_not_found_says_what_to_do(repository, folder, tmp_path, 
     with pytest.raises(ConvbenchError, match=message) as error, sides.materialise("nowhere", here, folder):
         pass
     assert error.value.exit_code == 2
+
+
+def test_requirements_that_differ_are_noted(repository, folder):
+    """A change of a pinned version used to be "ok": both sides run with the packages of this environment."""
+    pyproject = repository / "pyproject.toml"
+    pyproject.write_text('[project]\nname = "shop"\ndependencies = ["torch==2.12"]\n[tool.ruff]\nline-length = 80\n')
+    (repository / "yarn.lock").write_text("old")
+    commit(repository, "pinned")
+    pyproject.write_text(pyproject.read_text().replace("80", "120"))
+    (repository / "yarn.lock").write_text("new")
+    here = sides.WorkingTree.at(repository, "smoke")
+    with sides.materialise("HEAD", here, folder) as base, sides.materialise(".", here, folder) as head:
+        assert requirements.notes(base, head) == []
+        pyproject.write_text(pyproject.read_text().replace("2.12", "2.13"))
+        (repository / "requirements").mkdir()
+        (repository / "requirements" / "dev.txt").write_text("einops")
+        (note,) = requirements.notes(base, head)
+        assert note.startswith("requirements differ between base and head (requirements/dev.txt and pyproject.toml)")
+        assert requirements.notes(replace(base, python="python3.99"), head) == []
+        pyproject.write_text("no TOML [")  # its requirements can no longer be read
+        assert "pyproject.toml" in requirements.notes(base, head)[0]
 
 
 def test_unrelated_histories_are_reported_as_having_no_common_commit(repository):

@@ -78,10 +78,12 @@ def test_a_change_of_the_code_is_confirmed_and_kept(here):
 def test_changed_outputs_and_plugins_do_not_prevent_confirmation(here):
     """Changed outputs, the commonest cause of a slowdown, and plug-in reducers used to be inconclusive every night."""
     names = commits(here, slower=1.1, since={"outputs": {GAP.id: 0.6}}, plugins=["shop", "tools"])
-    fill(here / "store", names, "convbench --plugins shop run fake.json")
+    fill(here / "store", names, "convbench --plugins shop run fake.json threads=2 --device cpu")
     done = convbench(here, "history", "--store", "store", "--confirm", CONVBENCH_PLUGINS="tools")
     assert done.returncode == 1, done.stderr
     assert "confirmed by a paired check, ratio 1." in done.stdout
+    assert "which commit: convbench --plugins shop bisect fake.json threads=2 --good " in done.stdout
+    assert done.stdout.rstrip().endswith(" --device cpu"), "it used to find no plug-in, or another device"
     (path,) = (here / "store" / confirm.CONFIRMED).iterdir()
     assert "differs by up to" in str(outcome.read(path).cases)
 
