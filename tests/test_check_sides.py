@@ -19,7 +19,7 @@ from command import commit
 from command import git as run
 
 from convbench.check import bisected, origin, requirements, sides
-from convbench.core import git, lock, scratch
+from convbench.core import git, imports, lock, scratch
 from convbench.core.errors import BuildFailed, ConvbenchError, Refused, StoreError
 from convbench.core.text import some
 from convbench.measure import attempts
@@ -161,7 +161,7 @@ def test_three_dots_mean_the_commit_where_the_branch_left_main(repository, folde
         assert base.commit == run(repository, "rev-parse", "main~1")
 
 
-def test_submodules_of_a_base_are_checked_out_or_named(repository, folder, tmp_path):
+def test_submodules_of_a_base_are_checked_out_or_named(repository, folder, tmp_path, monkeypatch):
     """This includes nested submodules, odd names, and files that `git archive` would leave out."""
     modules = {}
     for name in ("deep", "part"):
@@ -189,6 +189,11 @@ def test_submodules_of_a_base_are_checked_out_or_named(repository, folder, tmp_p
     run(repository, "submodule", "--quiet", "deinit", "--force", str(place))
     with sides.materialise("main", here, folder) as base:
         assert "its submodules libs/pärt 1 are empty: fetch them" in base.hint("cannot be imported")
+        monkeypatch.chdir(repository)  # where nothing said why: CI's checkout leaves submodules out
+        remedy = imports.hint("net:build", ModuleNotFoundError("no", name="libs.pärt 1"))
+        assert remedy == "; the submodule libs/pärt 1 is empty: fetch it (git submodule update --init)"
+        assert base.hint(f"cannot be imported{remedy}") == ""
+    assert imports.hint("net:build", ModuleNotFoundError("no", name="libs.other")) == ""
 
 
 def test_an_ignored_file_that_a_checkout_lacks_is_named(repository, folder):

@@ -27,6 +27,7 @@ HEAD_BYTES = 4096
 """Bytes of a file in which its beginning is looked for: a page's title follows a policy of some 300."""
 UNSET = re.compile(r"(origin/|)(?P<dots>\.{2,3}[^./].*|)")
 """How ``origin/$BASE...HEAD`` or ``origin/$BASE`` looks without BASE; ``../wheels`` is a folder."""
+FILL = "git submodule update --init"
 HASH = r"[0-9a-f]{4,40}"
 """How a whole or shortened hash of a commit looks."""
 OF_HOOKS = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")
@@ -104,6 +105,13 @@ def changed_files(repository: Path, base: str) -> list[str]:
 def ignores(top: Path, file: Path) -> bool:
     """Whether git ignores a file of a tree, so that no commit has it."""
     return ask(top, "check-ignore", "--quiet", "--", str(file)) is not None
+
+
+def empty_submodules(cwd: Path) -> list[str]:
+    """Return the submodules below a directory that have not been fetched, as paths from there."""
+    status = ask(cwd, "submodule", "status", "--", ".") or ""
+    paths = [line.split(" ", 1)[1] for line in status.splitlines() if line.startswith("-")]
+    return [path for path in paths if not any((cwd / path).glob("*"))]
 
 
 def lfs_pointer(cwd: Path) -> str:
