@@ -529,7 +529,8 @@ def test_a_base_is_built_in_its_own_tree(repository, folder):
         ),
         (
             lambda here, tmp: (run(tmp, "clone", "-q", "--bare", str(here), "bare"), tmp / "bare")[1],
-            "base 'nowhere': the repository here has no working tree, as a bare one: run this in a clone of it",
+            "base 'nowhere' cannot be checked out: the repository here has no working tree, as a bare one: "
+            "run this in a clone of it",
         ),
     ],
     ids=["unknown", "no repository", "shallow", "bare"],
@@ -568,6 +569,12 @@ def test_unrelated_histories_are_reported_as_having_no_common_commit(repository)
     said = git.why_not(repository, "base 'main...new'", "main...new")
     assert said == "base 'main...new' is not a ref: the two have no commit in common, as after a rewrite of history"
     assert "`git fetch` it" in git.why_not(repository, "base", "main...nowhere")
+
+
+@pytest.mark.parametrize("ref", ["main~9", "HEAD^3", "main~9...HEAD"])
+def test_an_ancestor_that_does_not_exist_is_not_to_be_fetched(repository, ref):
+    name = ref[:4]
+    assert git.why_not(repository, "base", ref) == f"base is not a ref: {name} has no such ancestor; name another"
 
 
 @pytest.mark.parametrize("depth", [(), ("--depth", "1")])
