@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import types
 import zipfile
@@ -529,8 +530,7 @@ def test_a_base_is_built_in_its_own_tree(repository, folder):
         ),
         (
             lambda here, tmp: (run(tmp, "clone", "-q", "--bare", str(here), "bare"), tmp / "bare")[1],
-            "base 'nowhere' cannot be checked out: the repository here has no working tree, as a bare one: "
-            "run this in a clone of it",
+            "base 'nowhere' cannot be checked out: the repository here has no working tree, as a bare one: run this in",
         ),
     ],
     ids=["unknown", "no repository", "shallow", "bare"],
@@ -734,6 +734,28 @@ def test_the_second_check_waits_for_the_first_and_says_so(tmp_path):
     assert order == ["first", "second"]
     assert messages == [str(os.getpid())]
     assert not lock.is_held(tmp_path / "lock")
+
+
+def test_users_and_jobs_with_other_temporary_folders_share_a_machines_lock(tmp_path, monkeypatch):
+    """It lay in TMPDIR, which some systems set for each user, session or job: their checks measured each other."""
+    monkeypatch.delenv(lock.VARIABLE, raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    place = lock.machine_lock()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "of another job"))
+    assert lock.machine_lock() == place
+    monkeypatch.setattr(lock, "SHARED", tmp_path / "nowhere")
+    assert lock.machine_lock().parent == tmp_path / "of another job"
+    monkeypatch.setenv(lock.VARIABLE, str(tmp_path / "shared"))
+    assert lock.machine_lock().parent == tmp_path / "shared"
+
+
+def test_another_user_can_take_a_lock_whatever_the_umask(tmp_path):
+    earlier_mask = os.umask(0o077)
+    try:
+        with lock.hold(tmp_path / "lock"):
+            assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o644
+    finally:
+        os.umask(earlier_mask)
 
 
 def test_a_lock_is_released_while_a_fork_holds_its_file(tmp_path, monkeypatch):
