@@ -260,7 +260,7 @@ def check(
     side, request = Base(base, build=text("build", build)), _request(suite, overrides, only, skip)
     settings, rule = Settings(thread_count(threads), device=device), Rule.detecting(detect)
     look = partial(against_base.refuse_mistakes, request, settings, side)
-    with lock.hold(lock.machine_lock(), lambda _: look(), lock.REMEDY):
+    with lock.hold(lock.machine_lock(), lambda _: look(), lock.OTHER_FOLDER):
         return against_base.check(request, side, settings, rule, SilentAnnouncer(), budget)
 
 
@@ -303,7 +303,7 @@ def bisect(
     span = Span(good, bad, build=text("build", build))
     question = search.BisectRequest(request, span, imports.require_working_directory(), place, resume, budget)
     settings, rule = Settings(thread_count(threads), device=device), Rule.detecting(detect)
-    with lock.hold(lock.machine_lock(), lambda _: search.refuse_mistakes(question, settings), lock.REMEDY):
+    with lock.hold(lock.machine_lock(), lambda _: search.refuse_mistakes(question, settings), lock.OTHER_FOLDER):
         return search.find(question, settings, rule, SilentAnnouncer())
 
 

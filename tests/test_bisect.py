@@ -29,7 +29,7 @@ from convbench.check.search import Model, Range, Search
 from convbench.check.settings import Settings
 from convbench.check.sides import Side, WorkingTree
 from convbench.check.timings import Timings
-from convbench.core import scratch
+from convbench.core import lock, scratch
 from convbench.core.errors import BuildFailed, CaseFailed, ConvbenchError, Refused, StoreError
 
 COMMITS = 7
@@ -493,7 +493,7 @@ def test_only_good_and_the_latest_places_are_kept_open(tmp_path):
 def test_a_search_over_versions_does_not_resume_in_changed_code(here, in_process, monkeypatch):
     """Every version is measured with the working tree as it stands."""
     monkeypatch.setattr(places, "_pip", lambda *_: "Available versions: 2.0, 1.0")
-    monkeypatch.setattr("tempfile.tempdir", str(here.parent))  # or it would wait for a check elsewhere on the machine
+    monkeypatch.setenv(lock.VARIABLE, str(here.parent))  # or it would wait for a check elsewhere on the machine
     words, path = ("bisect", "fake.json", "--package", "torch", "1..2", "--resume"), here / "reports/bisect/fake.json"
     state = bisected.State(str(here / "fake.json"), ["1.0", "2.0"], code=git(here, "rev-parse", "main~1"))
     bisected.write(path, state)

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -60,7 +59,12 @@ protocol: {timeout: 60}
 
 def environment(tmp: Path) -> dict[str, str]:
     variables = {name: value for name, value in os.environ.items() if name != "GITHUB_STEP_SUMMARY"}
-    return variables | {"TMPDIR": str(tmp), "XDG_CACHE_HOME": str(tmp / "cache"), "COLUMNS": "160"}
+    return variables | {
+        "TMPDIR": str(tmp),
+        lock.VARIABLE: str(tmp),
+        "XDG_CACHE_HOME": str(tmp / "cache"),
+        "COLUMNS": "160",
+    }
 
 
 def start(here: Path, *words: str) -> subprocess.Popen:
@@ -175,7 +179,7 @@ def test_after_kill_9_workers_end_and_a_check_cleans_up(here):
 
 
 def test_the_second_check_on_a_machine_waits(here):
-    place = Path(environment(here.parent)["TMPDIR"]) / lock.machine_lock().name
+    place = Path(environment(here.parent)[lock.VARIABLE]) / lock.machine_lock().name
     with lock.hold(place):
         second = start(here, "check", "fake.json", "--base", "main", "--json", "second.json")
         assert f"another check measures on this machine (process {os.getpid()})" in until(second, "waiting for it")
@@ -197,7 +201,7 @@ def test_the_second_check_on_a_machine_waits(here):
 def test_a_mistake_is_told_beside_a_running_check(here, in_process, monkeypatch, words, message):
     """A check that had to wait read its suite only when the other check ended, perhaps hours later."""
     monkeypatch.setattr(link, "PROGRAM", FAKE)
-    monkeypatch.setattr(tempfile, "tempdir", str(here.parent))
+    monkeypatch.setenv(lock.VARIABLE, str(here.parent))
     tell(here, SAME | {"unplanned": "mine.yaml:3:1: unknown key"})
     (here / "mine.yaml").write_text("name: mine\nmatrix: {reducer: gap}\nclips: 1\n")
     commit(here, "a mistake")
@@ -239,7 +243,7 @@ def test_a_mistake_is_told_beside_a_running_check(here, in_process, monkeypatch,
 )
 def test_a_mistake_has_its_message_and_exit_code(here, in_process, monkeypatch, words, code, message):
     monkeypatch.setattr(link, "PROGRAM", FAKE)
-    monkeypatch.setattr(tempfile, "tempdir", str(here.parent))
+    monkeypatch.setenv(lock.VARIABLE, str(here.parent))
     done = in_process("check", "fake.json", *words, cwd=here)
     assert (done.returncode, done.stdout) == (code, "")
     assert message in done.stderr

@@ -8,17 +8,19 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import types
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from command import commit
 from command import git as run
 
-from convbench.check import bisected, origin, sides
-from convbench.core import git, lock, scratch
+from convbench.check import bisected, origin, requirements, sides
+from convbench.core import git, imports, lock, scratch
 from convbench.core.errors import BuildFailed, ConvbenchError, Refused, StoreError
 from convbench.core.text import some
 from convbench.measure import attempts
@@ -160,7 +162,7 @@ def test_three_dots_mean_the_commit_where_the_branch_left_main(repository, folde
         assert base.commit == run(repository, "rev-parse", "main~1")
 
 
-def test_submodules_of_a_base_are_checked_out_or_named(repository, folder, tmp_path):
+def test_submodules_of_a_base_are_checked_out_or_named(repository, folder, tmp_path, monkeypatch):
     """This includes nested submodules, odd names, and files that `git archive` would leave out."""
     modules = {}
     for name in ("deep", "part"):
@@ -188,6 +190,11 @@ def test_submodules_of_a_base_are_checked_out_or_named(repository, folder, tmp_p
     run(repository, "submodule", "--quiet", "deinit", "--force", str(place))
     with sides.materialise("main", here, folder) as base:
         assert "its submodules libs/pärt 1 are empty: fetch them" in base.hint("cannot be imported")
+        monkeypatch.chdir(repository)  # where nothing said why: CI's checkout leaves submodules out
+        remedy = imports.hint("net:build", ModuleNotFoundError("no", name="libs.pärt 1"))
+        assert remedy == "; the submodule libs/pärt 1 is empty: fetch it (git submodule update --init)"
+        assert base.hint(f"cannot be imported{remedy}") == ""
+    assert imports.hint("net:build", ModuleNotFoundError("no", name="libs.other")) == ""
 
 
 def test_an_ignored_file_that_a_checkout_lacks_is_named(repository, folder):
@@ -523,7 +530,7 @@ def test_a_base_is_built_in_its_own_tree(repository, folder):
         ),
         (
             lambda here, tmp: (run(tmp, "clone", "-q", "--bare", str(here), "bare"), tmp / "bare")[1],
-            "base 'nowhere': the repository here has no working tree, as a bare one: run this in a clone of it",
+            "base 'nowhere' cannot be checked out: the repository here has no working tree, as a bare one: run this in",
         ),
     ],
     ids=["unknown", "no repository", "shallow", "bare"],
@@ -535,12 +542,39 @@ def test_a_base_that_is_not_found_says_what_to_do(repository, folder, tmp_path, 
     assert error.value.exit_code == 2
 
 
+def test_requirements_that_differ_are_noted(repository, folder):
+    """A change of a pinned version used to be "ok": both sides run with the packages of this environment."""
+    pyproject = repository / "pyproject.toml"
+    pyproject.write_text('[project]\nname = "shop"\ndependencies = ["torch==2.12"]\n[tool.ruff]\nline-length = 80\n')
+    (repository / "yarn.lock").write_text("old")
+    commit(repository, "pinned")
+    pyproject.write_text(pyproject.read_text().replace("80", "120"))
+    (repository / "yarn.lock").write_text("new")
+    here = sides.WorkingTree.at(repository, "smoke")
+    with sides.materialise("HEAD", here, folder) as base, sides.materialise(".", here, folder) as head:
+        assert requirements.notes(base, head) == []
+        pyproject.write_text(pyproject.read_text().replace("2.12", "2.13"))
+        (repository / "requirements").mkdir()
+        (repository / "requirements" / "dev.txt").write_text("einops")
+        (note,) = requirements.notes(base, head)
+        assert note.startswith("requirements differ between base and head (requirements/dev.txt and pyproject.toml)")
+        assert requirements.notes(replace(base, python="python3.99"), head) == []
+        pyproject.write_text("no TOML [")  # its requirements can no longer be read
+        assert "pyproject.toml" in requirements.notes(base, head)[0]
+
+
 def test_unrelated_histories_are_reported_as_having_no_common_commit(repository):
     run(repository, "checkout", "-q", "--orphan", "new")
     run(repository, "commit", "-qm", "new")
     said = git.why_not(repository, "base 'main...new'", "main...new")
     assert said == "base 'main...new' is not a ref: the two have no commit in common, as after a rewrite of history"
     assert "`git fetch` it" in git.why_not(repository, "base", "main...nowhere")
+
+
+@pytest.mark.parametrize("ref", ["main~9", "HEAD^3", "main~9...HEAD"])
+def test_an_ancestor_that_does_not_exist_is_not_to_be_fetched(repository, ref):
+    name = ref[:4]
+    assert git.why_not(repository, "base", ref) == f"base is not a ref: {name} has no such ancestor; name another"
 
 
 @pytest.mark.parametrize("depth", [(), ("--depth", "1")])
@@ -700,6 +734,28 @@ def test_the_second_check_waits_for_the_first_and_says_so(tmp_path):
     assert order == ["first", "second"]
     assert messages == [str(os.getpid())]
     assert not lock.is_held(tmp_path / "lock")
+
+
+def test_users_and_jobs_with_other_temporary_folders_share_a_machines_lock(tmp_path, monkeypatch):
+    """It lay in TMPDIR, which some systems set for each user, session or job: their checks measured each other."""
+    monkeypatch.delenv(lock.VARIABLE, raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    place = lock.machine_lock()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "of another job"))
+    assert lock.machine_lock() == place
+    monkeypatch.setattr(lock, "SHARED", tmp_path / "nowhere")
+    assert lock.machine_lock().parent == tmp_path / "of another job"
+    monkeypatch.setenv(lock.VARIABLE, str(tmp_path / "shared"))
+    assert lock.machine_lock().parent == tmp_path / "shared"
+
+
+def test_another_user_can_take_a_lock_whatever_the_umask(tmp_path):
+    earlier_mask = os.umask(0o077)
+    try:
+        with lock.hold(tmp_path / "lock"):
+            assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o644
+    finally:
+        os.umask(earlier_mask)
 
 
 def test_a_lock_is_released_while_a_fork_holds_its_file(tmp_path, monkeypatch):

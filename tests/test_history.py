@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import threading
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import forked
@@ -414,6 +415,16 @@ def test_the_complete_part_of_a_half_copied_store_is_read(tmp_path):
     assert all("{" not in sentence for sentence in words.notes(history.notes))
     empty = next(note for note in history.notes if note.code == "no results")
     assert empty.example == str(folder / "run001")
+
+
+def test_a_run_dated_in_the_future_is_noted(tmp_path):
+    """A clock that was wrong once used to put a run at the end of every history, without a word."""
+    ahead = datetime.now(UTC) + timedelta(days=2)
+    invented.write(tmp_path / "s" / "a", 0, {GAP: 1e-3})
+    invented.write(tmp_path / "s" / "b", 1, {GAP: 1e-3}, started=ahead.isoformat())
+    assert [note for note in history_of(tmp_path / "s").notes if note.code == "future"] == [
+        overview.Note("future", 1, str(tmp_path / "s" / "b"))
+    ]
 
 
 def test_a_short_series_is_not_reported_as_unchanged():

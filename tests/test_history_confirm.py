@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from convbench.check import confirm, gate, link, outcome, sides
 from convbench.check.rule import Rule
 from convbench.check.timings import Timings
 from convbench.cli import history
-from convbench.core import store
+from convbench.core import lock, store
 from convbench.core.errors import SuiteError
 from convbench.report.words import history as words
 
@@ -78,10 +77,12 @@ def test_a_change_of_the_code_is_confirmed_and_kept(here):
 def test_changed_outputs_and_plugins_do_not_prevent_confirmation(here):
     """Changed outputs, the commonest cause of a slowdown, and plug-in reducers used to be inconclusive every night."""
     names = commits(here, slower=1.1, since={"outputs": {GAP.id: 0.6}}, plugins=["shop", "tools"])
-    fill(here / "store", names, "convbench --plugins shop run fake.json")
+    fill(here / "store", names, "convbench --plugins shop run fake.json threads=2 --device cpu")
     done = convbench(here, "history", "--store", "store", "--confirm", CONVBENCH_PLUGINS="tools")
     assert done.returncode == 1, done.stderr
     assert "confirmed by a paired check, ratio 1." in done.stdout
+    assert "which commit: convbench --plugins shop bisect fake.json threads=2 --good " in done.stdout
+    assert done.stdout.rstrip().endswith(" --device cpu"), "it used to find no plug-in, or another device"
     (path,) = (here / "store" / confirm.CONFIRMED).iterdir()
     assert "differs by up to" in str(outcome.read(path).cases)
 
@@ -174,7 +175,7 @@ def test_an_unwritable_store_is_reported_before_measuring(here):
 def test_a_check_that_cannot_be_stored_holds_up_no_others(tmp_path, monkeypatch, capsys):
     suspects = [confirm.Suspect("a", after, None, (), 0.1) for after in ("b", "c")]
     (tmp_path / confirm.CONFIRMED).write_text("no folder")
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv(lock.VARIABLE, str(tmp_path))
     monkeypatch.setattr(confirm, "refuse_unwritable", lambda _: None)
     monkeypatch.setattr(confirm, "confirm", lambda *_: judged())
     history._confirm(suspects, tmp_path, "")
@@ -193,7 +194,7 @@ def test_an_interrupted_confirmation_goes_on_with_its_pairs(here, monkeypatch):
         names.append(git(here, "rev-parse", "HEAD"))
     monkeypatch.setattr(link, "PROGRAM", FAKE)
     monkeypatch.chdir(here)
-    monkeypatch.setattr(tempfile, "tempdir", str(here.parent))
+    monkeypatch.setenv(lock.VARIABLE, str(here.parent))
     suspect = confirm.Suspect(*names, records.run_of([], command="convbench run fake.json"), (GAP.id,), 0.1)
     add, pairs = Timings.add, []
 

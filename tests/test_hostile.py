@@ -317,6 +317,7 @@ def test_without_a_folder_for_temporary_files_there_is_one_message(monkeypatch):
     """In a read-only container, `run` and `doctor` ended with a traceback."""
     monkeypatch.setattr("tempfile.gettempdir", failing(errno.ENOENT))
     message = "no folder for temporary files can be written: set TMPDIR to a folder that you can write to"
+    monkeypatch.setattr(lock, "SHARED", Path("nowhere"))
     for attempt in (scratch.open_folder, lock.machine_lock):
         with pytest.raises(StoreError, match=message):
             attempt()

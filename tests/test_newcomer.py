@@ -179,6 +179,17 @@ def test_a_file_that_lies_elsewhere_says_where_to_put_its_folder(monkeypatch):
     assert "write shop and put its folder on the path, as in PYTHONPATH=.. convbench" in lacking.reason
 
 
+def test_a_plugin_in_a_source_folder_says_where_it_lies(tmp_path, monkeypatch):
+    """``check`` puts src/ on its workers' path, but ``--plugins`` is imported before."""
+    (tmp_path / "src" / "store").mkdir(parents=True)
+    (tmp_path / "src" / "store" / "__init__.py").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(installed, "_missing_plugins", {})
+    installed.bring(installed.PluginModule("store.reducers", "store.reducers"))
+    (lacking,) = installed.missing_plugins()
+    assert "it lies in src: put that on the path, as in PYTHONPATH=src convbench" in lacking.reason
+
+
 def test_a_named_module_adds_verbs_but_replaces_none(shop, loose):
     done = convbench("--plugins", "shop.verb", "shop-count", str(shop / "reports" / "shop"), cwd=loose)
     assert (done.stdout, done.stderr) == ("6 records in the shop\n", "")

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 import convbench
-from convbench.core import store
+from convbench.core import lock, store
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Record
 
@@ -41,13 +41,13 @@ TWO = SUITE | {"matrix": SUITE["matrix"] | {"reducer": ["gap", "fc"]}}
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
-    """A cluster of an idle head and two working nodes, each with a temporary folder like a separate machine."""
+    """A cluster of an idle head and two working nodes, each with temporary files and locks like a separate machine."""
     from ray.cluster_utils import Cluster
 
     ray_cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     for number in range(2):
-        folder = tmp_path_factory.mktemp(f"node-{number}")
-        ray_cluster.add_node(num_cpus=1, include_dashboard=False, env_vars={"TMPDIR": str(folder)}, wait=False)
+        variables = dict.fromkeys(("TMPDIR", lock.VARIABLE), str(tmp_path_factory.mktemp(f"node-{number}")))
+        ray_cluster.add_node(num_cpus=1, include_dashboard=False, env_vars=variables, wait=False)
     ray_cluster.wait_for_nodes()
     yield ray_cluster
     ray_cluster.shutdown()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from convbench.check import pairs, progress
+from convbench.check import pairs, progress, requirements
 from convbench.check.answers import Inspection
 from convbench.check.counting import count_instructions
 from convbench.check.inspection import Request, inspect
@@ -81,6 +81,7 @@ def check(base: Side, head: Side, request: Request, method: Method, budget: floa
     with method.stock:
         inspection = inspect(base, head, request, method.settings, method.folder, method.stock)
         method = replace(method, settings=inspection.with_limit(method.settings))
+        inspection.notes += requirements.notes(base, head)
 
         def outcome_of(timings: Timings, unfinished: bool = True) -> Outcome:
             count = len(inspection.ids)

@@ -63,9 +63,9 @@ class Side:
         """Return what a checkout lacks and what to do, to follow a failure's reason; empty if that is not the cause."""
         if not re.search("No module named|No such file|cannot be imported|does not exist", reason):
             return ""
-        if self.empty:
+        if self.empty and git.FILL not in reason:
             names = ", ".join(self.empty)
-            return f"; its submodules {names} are empty: fetch them with their history (git submodule update --init)"
+            return f"; its submodules {names} are empty: fetch them with their history ({git.FILL})"
         for quoted_text, word in PATHS.findall(reason):
             if path := self._ignored_path(quoted_text or word):
                 return f"; git ignores {path}, so no checkout has it: make it or copy it there with --build"

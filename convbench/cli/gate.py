@@ -70,7 +70,7 @@ def hold_machine(look: Callable[[], object] = lambda: None) -> Iterator[None]:
         print(f"another check measures on this machine (process {pid}): waiting for it", file=sys.stderr)
         look()
 
-    with lock.hold(lock.machine_lock(), announce, lock.REMEDY):
+    with lock.hold(lock.machine_lock(), announce, lock.OTHER_FOLDER):
         try:
             yield
         finally:

@@ -59,11 +59,15 @@ class Command:
         """Return the command without its selection of cases, so that the pattern of one case can follow."""
         return replace(self, only=(), skip=(), shard="")
 
-    def _words(self) -> Iterator[str]:
+    def words_of(self, verb: str) -> Iterator[str]:
+        """Yield the words of a verb for the same suite, with the plug-ins and overrides that it needs."""
         yield "convbench"
         for module in self.plugins:
             yield from ("--plugins", module)
-        yield from ("run", self.source, *self.overrides)
+        yield from (verb, self.source or "SUITE", *self.overrides)
+
+    def _words(self) -> Iterator[str]:
+        yield from self.words_of("run")
         for name in LISTS:
             for pattern in getattr(self, name):
                 yield from (f"--{name}", pattern)

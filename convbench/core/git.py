@@ -27,6 +27,8 @@ HEAD_BYTES = 4096
 """Bytes of a file in which its beginning is looked for: a page's title follows a policy of some 300."""
 UNSET = re.compile(r"(origin/|)(?P<dots>\.{2,3}[^./].*|)")
 """How ``origin/$BASE...HEAD`` or ``origin/$BASE`` looks without BASE; ``../wheels`` is a folder."""
+RANGE = re.compile(r"[^.].*[^./]\.\.[^./].*")
+FILL = "git submodule update --init"
 HASH = r"[0-9a-f]{4,40}"
 """How a whole or shortened hash of a commit looks."""
 OF_HOOKS = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")
@@ -106,6 +108,13 @@ def ignores(top: Path, file: Path) -> bool:
     return ask(top, "check-ignore", "--quiet", "--", str(file)) is not None
 
 
+def empty_submodules(cwd: Path) -> list[str]:
+    """Return the submodules below a directory that have not been fetched, as paths from there."""
+    status = ask(cwd, "submodule", "status", "--", ".") or ""
+    paths = [line.split(" ", 1)[1] for line in status.splitlines() if line.startswith("-")]
+    return [path for path in paths if not any((cwd / path).glob("*"))]
+
+
 def lfs_pointer(cwd: Path) -> str:
     """Return the path of a tracked file that holds only its pointer of Git LFS; empty if there is none."""
     names = (ask(cwd, "ls-files", "-z", ":(top,attr:filter=lfs)") or "").split("\0")
@@ -165,29 +174,44 @@ def why_not(cwd: Path, name: str, ref: str, only_commits: bool = False) -> str:
 
     With ``only_commits``, nothing but a commit can be named, and its history is needed.
     """
+    reason = _mistake(ref, only_commits) or _why_no_repository(cwd, only_commits) or _why_absent(cwd, ref, only_commits)
+    return f"{name} {reason}"
+
+
+def _mistake(ref: str, only_commits: bool) -> str:
+    """Return why a text is no ref in any repository; empty if it may be one in some."""
     if match := UNSET.fullmatch(ref):
         lack = "nothing before its dots" if match["dots"] else "no branch after its slash"
-        return f"{name} has {lack}, as if a variable were not set: name the branch, as in {match[1]}main{match['dots']}"
+        return f"has {lack}, as if a variable were not set: name the branch, as in {match[1]}main{match['dots']}"
     if re.fullmatch("0{40}", ref):
-        return (
-            f"{name} is what CI gives for a branch's first push, which has no commit before: name main...HEAD instead"
-        )
-    kind, alternatives = ("commit", "") if only_commits else ("ref", ", wheel or directory")
+        return "is what CI gives for a branch's first push, which has no commit before: name main...HEAD instead"
+    if RANGE.fullmatch(ref) and not only_commits:
+        return "is a range of commits: write three dots for the one where they part, or name one commit"
+    return ""
+
+
+def _why_no_repository(cwd: Path, only_commits: bool) -> str:
+    """Return why no ref can be looked up in a directory; empty if any can."""
+    kind, alternatives = _kind(only_commits)
     if shutil.which("git") is None:
-        return f"{name} is not a {kind}{alternatives}, and git is not installed: install it to compare with a {kind}"
+        return f"is not a {kind}{alternatives}, and git is not installed: install it to compare with a {kind}"
     if reason := refusal(cwd):
-        return f"{name} cannot be looked up as a {kind}: {reason}"
-    if top(cwd) is None and ask(cwd, "rev-parse", "--git-dir"):
+        return f"cannot be looked up as a {kind}: {reason}"
+    if top(cwd):
+        return ""
+    if ask(cwd, "rev-parse", "--git-dir"):
         remedy = "run this in a clone of it, or in a tree made by `git worktree add`"
-        return f"{name}: the repository here has no working tree, as a bare one: {remedy}"
-    if top(cwd) is None:
-        remedy = "run this in one" if only_commits else "name a wheel or a directory"
-        return f"{name} is not a {kind}{alternatives}, and this is not a git repository: {remedy}"
-    if re.fullmatch(r"[^.].*[^.]\.\.[^.].*", ref) and not only_commits:
-        return f"{name} is a range of commits: write three dots for the one where they part, or name one commit"
+        return f"cannot be checked out: the repository here has no working tree, as a bare one: {remedy}"
+    remedy = "run this in one" if only_commits else "name a wheel or a directory"
+    return f"is not a {kind}{alternatives}, and this is not a git repository: {remedy}"
+
+
+def _why_absent(cwd: Path, ref: str, only_commits: bool) -> str:
+    """Return why the repository of a directory has no commit of that name, and how to get it."""
+    kind, alternatives = _kind(only_commits)
     left, dots, right = ref.partition("...")
     missing = next((end for end in ((left, right or "HEAD") if dots else (ref,)) if not commit(cwd, end)), "")
-    branch = missing.removeprefix("origin/")
+    branch, descendant = missing.removeprefix("origin/"), re.split("[~^]", missing)[0]
     fetch = f"origin {branch}:refs/remotes/origin/{branch}"  # a clone of one branch would keep it only as FETCH_HEAD
     is_name = bool(re.fullmatch(r"[\w./-]+", branch)) and ".." not in branch and not re.fullmatch(HASH, branch)
     if ask(cwd, "rev-parse", "--is-shallow-repository") == "true":
@@ -198,13 +222,18 @@ def why_not(cwd: Path, name: str, ref: str, only_commits: bool = False) -> str:
             remedy = "`git fetch --unshallow`, or --deepen by as many commits as it takes"
         else:
             remedy = f"fetch it first, as in `git fetch --depth 1 origin {branch}` and --base FETCH_HEAD"
-        return (
-            f"{name} is not a {kind} of this clone, which is shallow: {remedy} (with actions/checkout, fetch-depth: 0)"
-        )
+        return f"is not a {kind} of this clone, which is shallow: {remedy} (with actions/checkout, fetch-depth: 0)"
     if dots and not missing:
-        return f"{name} is not a {kind}: the two have no commit in common, as after a rewrite of history"
+        return f"is not a {kind}: the two have no commit in common, as after a rewrite of history"
+    if descendant != missing and commit(cwd, descendant):
+        return f"is not a {kind}: {descendant} has no such ancestor; name another"
     one_branch = f" (in a clone of one branch: `git fetch {fetch}`)" if is_name else ""
-    return f"{name} is not a {kind} of this repository{alternatives}: `git fetch` it{one_branch}, or name another"
+    return f"is not a {kind} of this repository{alternatives}: `git fetch` it{one_branch}, or name another"
+
+
+def _kind(only_commits: bool) -> tuple[str, str]:
+    """Return the word for what a name must be, and the words for what else it may be."""
+    return ("commit", "") if only_commits else ("ref", ", wheel or directory")
 
 
 def refusal(cwd: Path) -> str:

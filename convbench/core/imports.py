@@ -101,7 +101,7 @@ def why_not(error: BaseException) -> str:
     return cut(line_of(error) if isinstance(error, ImportError) and str(error) else located(error), LONGEST_REASON)
 
 
-def hint(path: str, error: Exception) -> str:
+def hint(path: str, error: BaseException) -> str:
     """Return what to do about a module that cannot be imported, in words to follow the reason; empty if unknown."""
     module, _, attribute = path.partition(":")
     if "/" in module or module.endswith(".py"):
@@ -112,13 +112,25 @@ def hint(path: str, error: Exception) -> str:
         )
     if not all(module.split(".")):
         return "; write it as package.module:function"
+    if remedy := nearby_hint(module, error):
+        return remedy
+    is_missing = isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]
+    return "; put it beside the suite or here, or install it" if is_missing else ""
+
+
+def nearby_hint(module: str, error: BaseException) -> str:
+    """Return where a missing module lies, or which submodule would bring it, as ``hint`` does; empty if unknown."""
     # A plain ImportError names a module that exists.
-    name = error.name if isinstance(error, ModuleNotFoundError) else ""
-    if not name or name != module.partition(".")[0]:
-        return ""
-    if folder := _nearby_folder(name):
+    name = error.name if isinstance(error, ModuleNotFoundError) and error.name else ""
+    if name == module.partition(".")[0] and (folder := _nearby_folder(name)):
         return f"; it lies in {folder}: put that on the path, as in PYTHONPATH={folder} convbench ..., or install it"
-    return "; put it beside the suite or here, or install it"
+    from convbench.core import git
+
+    cwd = working_directory()
+    for path in git.empty_submodules(cwd) if name and cwd else ():
+        if Path(path).name in name.split("."):
+            return f"; the submodule {path} is empty: fetch it ({git.FILL})"
+    return ""
 
 
 def _shadow_hint(module: str) -> str:

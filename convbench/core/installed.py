@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from convbench.core.imports import hint, of_file, why_not
+from convbench.core.imports import hint, nearby_hint, of_file, why_not
 
 if TYPE_CHECKING:
     from importlib import metadata
@@ -73,7 +73,8 @@ def bring(plugin: PluginModule) -> None:
             importlib.import_module(plugin.module)
         _missing_plugins.pop(plugin.module, None)
     except (Exception, SystemExit) as error:
-        remedy = hint(plugin.module, error) if "/" in plugin.module and isinstance(error, TypeError) else ""
+        is_file = "/" in plugin.module and isinstance(error, TypeError)
+        remedy = hint(plugin.module, error) if is_file else nearby_hint(plugin.module, error)
         reason = f"cannot import {plugin.module!r}: {why_not(error)}{remedy}"
         _missing_plugins[plugin.module] = MissingPlugins(plugin.origin, reason, plugin.module)
 

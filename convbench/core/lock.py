@@ -24,7 +24,11 @@ try:
 except ImportError:
     fcntl = None
 REMEDY = "set TMPDIR to a folder that you can write to"
-"""What to do if there is no folder for temporary files, or another user's lock in it cannot be opened."""
+"""What to do if there is no folder for temporary files."""
+SHARED, VARIABLE = Path("/tmp"), "CONVBENCH_LOCKS"
+"""The folder of a machine's locks, and the variable that names another one."""
+OTHER_FOLDER = f"set {VARIABLE} to a folder that everybody who measures here can write to"
+"""What to do if a machine's lock cannot be opened."""
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -40,9 +44,16 @@ def temporary_folder() -> Path:
         raise StoreError(f"no folder for temporary files can be written: {REMEDY}") from error
 
 
+def shared_folder() -> Path:
+    """Return the folder of a machine's locks. It does not follow TMPDIR, which may differ by user, session and job."""
+    if folder := os.environ.get(VARIABLE):
+        return Path(folder)
+    return SHARED if os.access(SHARED, os.W_OK) else temporary_folder()
+
+
 def machine_lock() -> Path:
     """Return the path of the lock that keeps two checks on this machine from measuring each other."""
-    return temporary_folder() / "convbench-check.lock"
+    return shared_folder() / "convbench-check.lock"
 
 
 @contextmanager
@@ -124,11 +135,14 @@ def _unlock(descriptor: int) -> None:
 def _open(path: Path, remedy: str) -> int:
     """Open the lock file, read-only if another user made it: it can be locked without being written.
 
-    Never follows a symbolic link, since anybody may write into the folder. Raises StoreError if the file cannot be
-    opened.
+    A new file can be read by all, whatever the umask. Never follows a symbolic link, since anybody may write into the
+    folder. Raises StoreError if the file cannot be opened.
     """
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK, 0o666)
+        with suppress(OSError, AttributeError):  # another user's file; Windows
+            os.fchmod(descriptor, os.fstat(descriptor).st_mode & 0o777 | 0o444)
+        return descriptor
     except (OSError, ValueError) as error:
         if getattr(error, "errno", None) in (errno.EACCES, errno.EPERM, errno.EROFS):
             with suppress(OSError):

@@ -100,7 +100,7 @@ class Site:
         folder = self.root / f"node-{self.numbers}"
         folder.mkdir()
         self.numbers += 1
-        variables = {"TMPDIR": str(folder)}
+        variables = {"TMPDIR": str(folder), "CONVBENCH_LOCKS": str(folder)}
         if off:
             path = os.pathsep.join(filter(None, [str(self.root / "clock"), os.environ.get("PYTHONPATH")]))
             variables |= {"CLOCK_IS_OFF": str(HOURS_OFF), "PYTHONPATH": path}

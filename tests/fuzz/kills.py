@@ -52,7 +52,8 @@ class Place:
         (root / ".gitignore").write_text("tmp/\nout*/\nreports/\nmerged*/\n")
         self.git("add", ".")
         self.git("-c", "user.name=k", "-c", "user.email=k@k", "commit", "-qm", "one")
-        self.environment = os.environ | {"TMPDIR": str(self.temporary), "OMP_NUM_THREADS": "1"}
+        folders = dict.fromkeys(("TMPDIR", "CONVBENCH_LOCKS"), str(self.temporary))
+        self.environment = os.environ | folders | {"OMP_NUM_THREADS": "1"}
 
     def git(self, *words: str) -> None:
         subprocess.run(["git", *words], cwd=self.root, check=True, capture_output=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -22,6 +23,8 @@ from convbench.core.registry import did_you_mean
 from convbench.core.text import counted
 
 NOTHING, CONFIRMED, SUSPECTED = 0, 1, 3
+LEEWAY = timedelta(days=1)
+"""How far ahead of this clock a run may be dated: other clocks differ a little, and a time without a zone by hours."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,7 @@ def _run_notes(entries: Sequence[Entry]) -> list[Note]:
         **{kind: [entry for entry in entries if entry.kind == kind] for kind in get_args(Problem)},
         "incomplete": [entry for entry in entries if entry.missing and not entry.problem],
         "undated": [entry for entry in entries if not entry.problem and moment(entry.started) == UNDATED],
+        "future": [entry for entry in entries if moment(entry.started) > datetime.now(UTC) + LEEWAY],
     }
     notes = [Note(code, len(subjects), _example(subjects[0])) for code, subjects in kinds.items() if subjects]
     suites = sorted({entry.name for entry in entries if entry.name})

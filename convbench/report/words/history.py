@@ -25,6 +25,7 @@ NOTES = {
     "incomplete": "{runs} with fewer cases than planned; the measured cases count",
     "confirmations": "{confirmations} left out as unreadable, such as {example}",
     "undated": "{runs} without a date, put first, such as {example}",
+    "future": "{runs} dated in the future, such as {example}: a clock was wrong, and a series by date ends there",
     "suites": "{count} suites: {example}; a case counts as the same in all of them",
     "machines": "{count} machines or versions of software: each has its own series, and none is compared with another",
     "protocols": "{count} measuring protocols: each has its own series, and none is compared with another",
@@ -200,10 +201,11 @@ def next_command(history: History, folder: str, command_of: Callable[[str], Comm
     confirmed_changes = [(course, change) for course, change in current_changes if change.word == "confirmed"]
     if confirmed_changes:
         course, change = confirmed_changes[0]
-        ends = f"--good {change.before.commit[:12]} --bad {change.after.commit[:12]}"
         command = command_of(change.after.run)
-        suite = shlex.join([command.source or "SUITE", *command.overrides])
-        return f"which commit: convbench bisect {suite} {ends} --only {shlex.quote(glob.escape(course.series.case))}"
+        device = [] if command.device == Command.device else ["--device", command.device]
+        ends = ["--good", change.before.commit[:12], "--bad", change.after.commit[:12]]
+        only = ["--only", glob.escape(course.series.case)]
+        return f"which commit: {shlex.join([*command.words_of('bisect'), *ends, *only, *device])}"
     if any(change.word == "suspected" and change.before.commit for _, change in current_changes):
         return f"to prove it: convbench history --store {shlex.quote(folder)} --confirm"
     return ""

@@ -131,13 +131,13 @@ class Worker:
             with ExitStack() as locks:
                 if job.takes_times and not job.case.trial:
                     for path in self._locks():
-                        locks.enter_context(lock.hold(path))
+                        locks.enter_context(lock.hold(path, remedy=lock.OTHER_FOLDER))
                 say(Began(self.name, ticket))
                 yield replace(job, cores=cores)
 
     def _locks(self) -> list[Path]:
         """The lock files of the GPU, or of each core, always in the same order."""
-        folder = lock.temporary_folder()
+        folder = lock.shared_folder()
         if self.host.device != "cpu":
             return [folder / f"convbench-gpu-{zlib.crc32(self.gpu.encode()):08x}.lock"]
         return [folder / f"convbench-core-{core}.lock" for core in sorted(self.host.cores)]
