@@ -22,14 +22,16 @@ from convbench.measure.memory.allocations import sizes_of
 REHEARSED = re.compile(
     "convolution|upsample|softmax|_loss|cross_entropy|attention|encoder_layer|im2col|col2im|layer_norm|dist$|logsumexp|_fft"
     "|linalg(?!_check)|cholesky|ormqr|geqrf|trilinear|kthvalue|median|histogram|histc|renorm|scatter|masked_index"
-    "|index_(reduce|add)|isin$|count_nonzero|^(mean|sum|prod|cumsum|cumprod|sort|roll|isinf|ldexp)$|shuffle"
+    "|index_(reduce|add)|isin$|count_nonzero|^(mean|sum|prod|cumsum|cumprod|sort|roll|isinf|ldexp|mvlgamma)$|shuffle"
     "|(?<!rnn_layer)(?<!group_norm)_backward"
 )
 """Operators that can allocate more than their outputs, by a part of their name."""
-POINTWISE = {"isinf", "ldexp", "gelu_backward"}
+POINTWISE = {"isinf", "ldexp", "mvlgamma", "gelu_backward"}
 """Pointwise operators that are made of others, or that copy an expanded gradient.
 
 The rest allocate only their outputs and casts of their operands."""
+SEARCHES = {"isin"}
+"""Operators that drop equal values first. They run on different ones."""
 PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "mv", "addmv"}
 """Matrix products. They allocate more than their outputs for some types, and for operands that BLAS does not read."""
 WEIGHTS = {"convolution": 1, "convolution_backward": 2, "mm": 1, "addmm": 2, "_trilinear": 1}
@@ -133,6 +135,9 @@ def _sizes(func: Any, spec: Any, leaves: tuple[Any, ...], _mode: tuple[int, bool
     with _disable_current_modes(), copies_conjugates:  # inside a mode, torch reads them without a copy
         try:
             values = [leaf.tensor() if isinstance(leaf, Layout) else leaf for leaf in leaves]
+            if _name(func) in SEARCHES:
+                for tensor in _tensors(values):
+                    tensor.copy_(torch.arange(tensor.numel()).view_as(tensor))
             args, kwargs = pytree.tree_unflatten(values, spec)
             return tuple(sizes_of(lambda: func(*args, **kwargs)))
         except Exception as error:

@@ -1,0 +1,257 @@
+"""Operators as torch computes them for tensors with values. Without values it often computes more, or refuses.
+
+A prediction enters ``kernels``, so that these functions replace torch's. In inference mode it asks for ``composition``.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from types import CodeType
+from typing import Any
+
+import torch
+from torch._C import DispatchKey
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from convbench.core.errors import CaseFailed
+
+ATEN = torch.ops.aten
+COMPOSITE = DispatchKey.CompositeImplicitAutograd
+"""The key of operators that torch's own kernels compose of others; an operator that only torch's compiler decomposes is
+a single one on a device."""
+NONE, MEAN = 0, 1
+"""Numbers of reductions of losses."""
+LOCK = threading.Lock()
+Args = tuple[Any, ...]
+
+
+def composition(func: Any) -> Callable[..., Any]:
+    """Return the function that composes an operator of others: ours, or torch's own kernel."""
+    return COMPOSED.get(func) or partial(func._op_dk, COMPOSITE)
+
+
+@contextmanager
+def kernels(device: str) -> Iterator[None]:
+    """While entered, the operators of ``COMPOSED`` and ``GRADIENTS`` run as given here on a type of device.
+
+    This holds for the whole process, so that one thread at a time enters.
+    """
+    functions = COMPOSED | {func: partial(_differentiable, func) for func in GRADIENTS}
+    with LOCK, torch.library._scoped_library("aten", "IMPL") as library:
+        for func, function in functions.items():
+            library.impl(func, function, f"Autograd{device.upper()}")
+        yield
+
+
+def _differentiable(func: Any, *args: Any, **options: Any) -> Any:
+    return _Differentiable.apply(func, options, *args)  # type: ignore[no-untyped-call]
+
+
+class _Differentiable(torch.autograd.Function):
+    """An operator whose gradients come from its formula in ``GRADIENTS``."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(func: Any, options: dict[str, Any], *args: Any) -> Any:
+        with torch._C._AutoDispatchBelowAutograd():
+            return func(*args, **options)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Args, output: Any) -> None:
+        ctx.func, _, *args = inputs
+        kept = [*args, output] if ctx.func in KEEP_RESULT else args
+        ctx.numbers = [None if isinstance(value, torch.Tensor) else value for value in kept]
+        ctx.save_for_backward(*(value if isinstance(value, torch.Tensor) else None for value in kept))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Args:
+        pairs = zip(ctx.saved_tensors, ctx.numbers, strict=True)
+        results = GRADIENTS[ctx.func](*gradients, *(number if tensor is None else tensor for tensor, number in pairs))
+        return (None, None, *results, *[None] * (len(ctx.needs_input_grad) - 2 - len(results)))
+
+
+def _product(gradient: Any, factors: Any, result: Any) -> Args:
+    factors == 0  # noqa: B015  # torch asks whether there are zeros
+    return (gradient * (result / factors).conj(),)
+
+
+def _product_along(gradient: Any, factors: Any, axis: int, *options: Any) -> Args:
+    *keeps_axis, result = options
+    if not any(keeps_axis) and factors.dim() > 1:
+        gradient, result = gradient.unsqueeze(axis), result.unsqueeze(axis)
+    _zeros = (factors == 0).sum(axis, True).sum()
+    return (gradient * (result / factors).conj(),)
+
+
+def _products_so_far(gradient: Any, factors: Any, axis: int, result: Any) -> Args:
+    weighted, _zeros = result.conj() * gradient, factors == 0
+    flipped = weighted.flip(axis)
+    sums = flipped.cumsum(axis)
+    sums_from_here = sums.flip(axis)
+    del flipped, sums
+    return (sums_from_here.div(factors.conj()),)
+
+
+def _extremum(gradient: Any, values: Any, result: Any) -> Args:
+    mask = values == result
+    return (gradient.new_zeros(values.shape).masked_fill_(mask, gradient / mask.sum()),)
+
+
+def _entropy_of_logits(
+    gradient: Any, logits: Any, target: Any, weight: Any = None, positive: Any = None, reduction: int = MEAN
+) -> Args:
+    share = logits.sigmoid()
+    if positive is None:
+        result = share.sub_(target)
+    else:
+        weighted = positive.mul(target)
+        result = weighted.add(1).sub_(target).mul_(share).sub_(weighted)
+    result.mul_(gradient)
+    if weight is not None:
+        result.mul_(weight)
+    if reduction == MEAN:
+        result.div_(logits.numel())
+    if not target.requires_grad:
+        return (result,)
+    of_target = logits.mul(-gradient)
+    return result, of_target / logits.numel() if reduction == MEAN else of_target
+
+
+def _linear(rows: Any, weight: Any, bias: Any = None) -> Any:
+    """A linear layer, whose bias is added in place."""
+    if bias is None or rows.dim() == 2 or (rows.dim() == 3 and rows.is_contiguous()):
+        return ATEN.linear.default._op_dk(COMPOSITE, rows, weight, bias)
+    if not (torch.is_inference_mode_enabled() and weight.requires_grad):
+        return torch.matmul(rows, weight.t()).add_(bias)
+    product = torch.mm(rows.reshape(-1, rows.shape[-1]), weight.t())
+    return product.view(*rows.shape[:-1], -1).add_(bias)
+
+
+def _singular_values(matrices: Any, *, driver: str | None = None) -> Any:
+    """Singular values. Only gradients need their vectors, which torch always computes without values."""
+    return ATEN._linalg_svd(matrices, False, _takes_gradient(matrices), driver=driver)[1]
+
+
+def _eigenvalues(matrices: Any) -> Any:
+    return ATEN.linalg_eig(matrices)[0] if _takes_gradient(matrices) else ATEN._linalg_eigvals(matrices)
+
+
+def _eigenvalues_of_symmetric(matrices: Any, triangle: str = "L") -> Any:
+    return ATEN._linalg_eigh(matrices, triangle, _takes_gradient(matrices))[0]
+
+
+def _max_pool(signals: Any, *options: Any) -> Any:
+    """Maxima, on a CPU without their places if no gradient needs them."""
+    if signals.device.type != "cpu" or _takes_gradient(signals):
+        return ATEN.max_pool1d.default._op_dk(COMPOSITE, signals, *options)
+    with torch._C._AutoDispatchBelowAutograd():
+        return ATEN.max_pool1d.default(signals, *options)
+
+
+def _takes_gradient(tensor: torch.Tensor) -> bool:
+    return torch.is_grad_enabled() and tensor.requires_grad
+
+
+def _one_hot(classes: Any, count: int = -1) -> Any:
+    if count < 0:  # the largest class decides
+        return ATEN.one_hot.default._op_dk(COMPOSITE, classes, count)
+    return classes.new_zeros((*classes.shape, count)).scatter_(-1, classes.unsqueeze(-1), 1)
+
+
+def _covariance(matrix: Any, **options: Any) -> Any:
+    return ATEN.cov.default._op_dk(COMPOSITE, matrix, **options)
+
+
+def _inverse_spectrogram(*args: Any, **options: Any) -> Any:
+    return ATEN.istft.default._op_dk(COMPOSITE, *args, **options)
+
+
+def _ctc_loss_of_lists(
+    log_probs: Any, targets: Any, lengths: Any, target_lengths: Any,
+    blank: int = 0, reduction: int = MEAN, zero_infinity: bool = False,
+) -> Any:  # fmt: skip
+    """A CTC loss. To take the mean over lengths, torch writes them into a tensor, which must have values."""
+    torchs = partial(ATEN.ctc_loss.IntList._op_dk, COMPOSITE, log_probs, targets, lengths, target_lengths, blank)
+    if reduction != MEAN:
+        return torchs(reduction, zero_infinity)
+    losses = torchs(NONE, zero_infinity)
+    return (losses / torch.empty_like(losses)).mean()
+
+
+def _least_squares(matrix: Any, right: Any, _rcond: Any = None, *, driver: str | None = None) -> Args:
+    """Empty results of ``linalg_lstsq`` for matrices of full rank; the solution is part of a copy of the right side."""
+    rows, columns = matrix.shape[-2:]
+    driver = driver or ("gelsy" if matrix.device.type == "cpu" else "gels")
+    is_vector = right.dim() == matrix.dim() - 1 and right.shape == matrix.shape[:-1]
+    batch, width = matrix.shape[:-2], () if is_vector else right.shape[-1:]
+    if not is_vector:
+        batch = torch.broadcast_shapes(batch, right.shape[:-2])  # type: ignore[no-untyped-call]
+    has_residuals = rows > columns and driver != "gelsy"
+    solution = right.new_empty((*batch, max(rows, columns), *width)).narrow(len(batch), 0, columns)
+    return (
+        solution,
+        right.new_empty((*batch, *width) if has_residuals else (0,)),
+        right.new_empty((0,) if driver == "gels" else batch, dtype=torch.int64),
+        right.new_empty((*batch, min(rows, columns)) if driver in {"gelsd", "gelss"} else (0,)),
+    )
+
+
+def _ctc_loss(log_probs: Any, targets: Any, _lengths: Any, target_lengths: Any, *_options: Any) -> Args:
+    """Empty results of ``_ctc_loss``: losses, and log-probabilities of all prefixes. Padded targets count in full."""
+    if isinstance(target_lengths, torch.Tensor):
+        if targets.dim() < 2:
+            reason = "shapes do not tell the longest target of ctc_loss; pad the targets to (batch, length)"
+            raise CaseFailed("error", f"not predicted: {reason}")
+        longest = targets.shape[1]
+    else:
+        longest = max(target_lengths, default=0)
+    frames, batch = log_probs.shape[:2]
+    return log_probs.new_empty(batch), log_probs.new_empty(batch, frames, 2 * longest + 1)
+
+
+GRADIENTS: dict[Any, Callable[..., Args]] = {
+    ATEN.prod.default: _product,
+    ATEN.prod.dim_int: _product_along,
+    ATEN.cumprod.default: _products_so_far,
+    ATEN.max.default: _extremum,
+    ATEN.min.default: _extremum,
+    ATEN.median.default: _extremum,
+    ATEN.nanmedian.default: _extremum,
+    ATEN.binary_cross_entropy_with_logits.default: _entropy_of_logits,
+}
+"""Formulas that torch chooses by values, or computes in place only with values, as of torch 2.13: of gradients of the
+first arguments, given the result's gradient, the arguments, and the result if it is in ``KEEP_RESULT``.
+
+They assume that no factor is 0.
+"""
+KEEP_RESULT = set(GRADIENTS) - {ATEN.binary_cross_entropy_with_logits.default}
+COMPOSED: dict[Any, Callable[..., Any]] = {
+    ATEN.linear.default: _linear,
+    ATEN.linalg_svdvals.default: _singular_values,
+    ATEN.linalg_eigvals.default: _eigenvalues,
+    ATEN.linalg_eigvalsh.default: _eigenvalues_of_symmetric,
+    ATEN.max_pool1d.default: _max_pool,
+    ATEN.one_hot.default: _one_hot,
+    ATEN.cov.default: _covariance,
+    ATEN.istft.default: _inverse_spectrogram,
+    ATEN.ctc_loss.IntList: _ctc_loss_of_lists,
+}
+"""Compositions that torch's own kernels choose differently for tensors without values, or that check values."""
+RESULTS: dict[Any, Callable[..., Args]] = {
+    ATEN.linalg_lstsq.default: _least_squares,
+    ATEN._ctc_loss.default: _ctc_loss,
+    ATEN._ctc_loss.Tensor: _ctc_loss,
+}
+"""Results of operators whose shapes torch does not tell without values."""
+CHECKS: dict[CodeType, float] = {
+    _covariance.__code__: False,
+    _inverse_spectrogram.__code__: False,
+    functional.gaussian_nll_loss.__code__: False,
+    _BatchNorm.forward.__code__: 1,
+}
+"""Values that functions read and that do not change the memory: the answers of checks, and a count of batches."""
