@@ -194,6 +194,32 @@ def test_an_empty_filter_is_refused(option, here, in_process):
     )
 
 
+@pytest.mark.parametrize("option", ["--metrics", "--executor", "--budget", "--shard", "--resume"])
+def test_an_option_without_a_text_is_refused(option, here, in_process):
+    """An unset variable once meant no budget, every metric or another executor, without a word."""
+    done = in_process("run", "tiny.yaml", "--dry-run", f"{option}=", cwd=here)
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"convbench: {option} has no value: give it a value, or leave it out\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("trace", "run", "--port", "http"), "Invalid value for '--port': 'http' is not a whole number"),
+        (("trace", "run", "--port", "70000"), "Invalid value for '--port': '70000' is too large: at most 65535"),
+        (
+            ("advise", "run", "--require", "certain"),
+            "Invalid value for '--require': 'certain' is not one of 'open', 'provisional', 'sure'.",
+        ),
+    ],
+)
+def test_a_wrong_value_of_an_option_is_told_in_our_words(words, message, here, in_process):
+    done = in_process(*words, cwd=here)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (2, f"Error: {message}")
+
+
 def test_settings_that_no_case_uses_are_reported(here, in_process):
     words = (*PARAMS, "--dry-run")
     asked = in_process(*words, "--only", "gap", "lstm_input=[24,48]", "training.seeds=5", cwd=here).stderr

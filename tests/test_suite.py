@@ -526,9 +526,24 @@ def test_a_list_in_parentheses_multiplies_like_one_in_a_mapping(cases: Any) -> N
         (f"name={'a' * 101}", f"name: '{'a' * 56}... is too long: at most 100 letters"),
         ("clip.frames.of=2", "matrix.clip.frames is not a mapping: give it whole"),
         ("reducer=[]", "reducer: is empty: give at least one value, or leave the key out"),
-        ("variant", "write it as key=value without spaces, such as variant=eager or protocol.max_time=0.2"),
+        (
+            "macs",
+            (
+                "write it as key=value without spaces, such as variant=eager or protocol.max_time=0.2; several metrics "
+                "are --metrics params,macs, several patterns --only gap --only fc"
+            ),
+        ),
         ("matrix..x=1", "write it as key=value without spaces, such as variant=eager or protocol.max_time=0.2"),
-        ("variant=[eager", "the value '[eager' is not YAML"),
+        ("variant=[eager", "the value '[eager' is not YAML: in a shell, quote a value with blanks"),
+        ("VARIANT=eager", "unknown key 'VARIANT'; did you mean 'variant'?"),
+        (
+            "protocol.max_time=1s",
+            "protocol.max_time: '1s' is not a number: write it without a unit (times are in seconds)",
+        ),
+        (
+            "reducer=avg-k(k=2,4)",
+            "reducer: '4' is not written as option=value; several values are a list, option=[a,b]",
+        ),
         ("lstm_input=64,256", "lstm_input: '64,256' is not a whole number (a list is written as lstm_input=[64,256])"),
         ("lstm_input=", "has no value: write lstm_input=null if none is meant"),
         ("variant.0=eager", "an entry of a list cannot be set by its number: give the whole list"),
@@ -563,6 +578,55 @@ def test_mistakes_of_file_and_overrides_are_reported_together(monkeypatch: pytes
 
 
 # --- Mistakes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "matrix:\n  reducer: gap\n   rnn: lstm8\n",
+            ("3:7: not YAML: mapping values are not allowed here: "
+            "indent all keys of a mapping alike, and quote text that has a colon in it"),
+        ),
+        (
+            "matrix:\n  reducer:\n  - gap\n clip: 1x2x3x8x8\n",
+            ("4:2: not YAML: while parsing a block mapping, expected <block end>, but found '<block mapping start>': "
+            "indent all keys of a mapping, or all entries of a list, alike"),
+        ),
+        (
+            "matrix:\n  reducer:\n  – gap\n",
+            ("4:1: not YAML: while scanning a simple key, could not find expected ':': "
+            "a key ends with a colon, an entry of a list begins with '- '"),
+        ),
+        ("matrix: {reducer: 'gap\n}", "1:19: not YAML: while scanning a quoted scalar, found unexpected end of stream"),
+        (
+            "[matrix]\nreducer = 'gap'\n",
+            ("2:1: not YAML: expected '<document start>', but found text: "
+            "a suite is one mapping, such as matrix: {reducer: gap}"),
+        ),
+        ("matrix:\n  reducer:gap\n", ("2:3: matrix: 'reducer:gap' is not a mapping of keys to values: "
+        "put a space after the colon")),
+        ("matrix:\n", "1:1: needs a reducer (or a model)"),
+        (
+            "matrix:\n  reducer:\n  rnn: lstm8\n",
+            "2:3: reducer: null is not a plug-in: write a name, an import path or {name: ..., <options>}",
+        ),
+        ("matrix: {reducer: GAP}", "1:19: reducer: unknown 'GAP'; did you mean 'gap'?"),
+        (
+            "matrix:\n  reducer: gap, fc\n",
+            "2:12: reducer: 'gap, fc' is not written as name or name(option=value) (a list is written as [gap, fc])",
+        ),
+        ("matrix: {reducer: {avg-k: {k: 4}}}", "1:19: reducer: needs a name: {name: avg-k, <options>}"),
+        ("matrix: {model: ./net.py}", ("1:17: model: './net.py' is not an import path: "
+         "name its function, too: ./net.py:function")),
+        ("x-a: &a gap\nx-b: &a gpa\nmatrix: {reducer: *a}", "2:6: reducer: unknown 'gpa'; did you mean 'gap'?"),
+    ],
+)  # fmt: skip
+def test_a_common_mistake_in_yaml_has_its_place_and_a_remedy(text, message, tmp_path, monkeypatch, recwarn) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("s.yaml").write_text(text)
+    assert mistakes("s.yaml") == f"s.yaml:{message}"
+    assert not recwarn.list, "an anchor that is used again is no warning"
 
 
 @pytest.mark.parametrize("path", sorted(BAD.glob("*.yaml")), ids=lambda path: path.stem)

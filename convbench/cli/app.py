@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 from typer.main import get_command, get_command_name
 from typer.models import CommandInfo, OptionInfo, ParameterInfo
 
@@ -27,13 +28,25 @@ PATIENCE = 10.0
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class Verb(TyperCommand):
+    """A verb whose options take no empty text, since an unset variable of the shell gives one."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        rest = super().parse_args(ctx, args)
+        for parameter in self.params:
+            is_given = getattr(ctx.get_parameter_source(parameter.name), "name", "") == "COMMANDLINE"
+            if is_given and parameter.param_type_name == "option" and ctx.params.get(parameter.name) == "":
+                raise ConvbenchError(f"{parameter.opts[0]} has no value: give it a value, or leave it out")
+        return rest
+
+
 class Verbs(typer.Typer):
-    """The verbs. None accepts an empty text as a path, since an unset variable of the shell gives one."""
+    """The verbs."""
 
     def command(self, *names: Any, **options: Any) -> Callable[[F], F]:
         def put(verb: F) -> F:
             summary = " ".join((verb.__doc__ or "").strip().partition("\n\n")[0].split())
-            register = super(Verbs, self).command(*names, **{"short_help": summary, **options})
+            register = super(Verbs, self).command(*names, **{"cls": Verb, "short_help": summary, **options})
             verb.__annotations__ = get_type_hints(verb, include_extras=True)  # as text, they are made anew at each use
             for name, hint in verb.__annotations__.items():
                 for info in getattr(hint, "__metadata__", ()):

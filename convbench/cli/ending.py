@@ -89,6 +89,10 @@ def code_of(command: Callable[[], Any]) -> int:
     except ConvbenchError as error:
         return _report(str(error), 128 + numbers[0] if numbers else error.exit_code)
     except _OF_TYPER as error:
+        if details := getattr(error.__cause__, "errors", None):  # Typer shows pydantic's words, without the value
+            from convbench.suite.mistakes import message_of  # here, because importing it takes half a second
+
+            error.message = message_of(details()[0])
         error.show()
         return int(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from convbench.cli.app import (
     INCOMPLETE,
@@ -29,6 +28,7 @@ from convbench.cli.app import (
     Shard,
     Skip,
     Source,
+    Verb,
     app,
 )
 from convbench.cli.report import conclude, print_missing_plugins
@@ -60,7 +60,7 @@ Resume = Annotated[
 RESUME: dict[str, sweep.Resume] = {"": False, "yes": True, "stale": "stale"}
 
 
-class Resumable(TyperCommand):
+class Resumable(Verb):
     """A command whose option ``--resume`` may stand alone or have a value, which typer does not support."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -172,7 +172,8 @@ def default_text(default: object) -> str:
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """Return ``; did you mean 'gap'?`` if a candidate is similar, else the whole list."""
     names = sorted(candidates)
-    matches = difflib.get_close_matches(short_name(name), names, n=5)
+    spellings = {candidate.lower(): candidate for candidate in names}
+    matches = [spellings[match] for match in difflib.get_close_matches(short_name(name).lower(), spellings, n=5)]
     anagrams = [candidate for candidate in matches if sorted(candidate) == sorted(name)]
     return f"; did you mean {[*anagrams, *matches][0]!r}?" if matches else f"; known: {', '.join(names)}"
 

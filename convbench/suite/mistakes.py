@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, NoReturn
 
@@ -33,7 +34,8 @@ class Mark(NamedTuple):
 class Mistakes:
     """Collects mistakes by their location in the data; ``raise_any`` turns them into one SuiteError.
 
-    ``values`` and ``keys`` map a location to the mark of its value and of its key. ``overrides`` maps the location that
+    ``values`` and ``keys`` map a location to the mark of its value and of its key, ``texts`` to the text of its value.
+    ``overrides`` maps the location that
     an override has set to the override's text; such a location has no list indices except that of an entry. If the
     user gave data and no text (``has_lines`` is False), places are named by their keys: ``include[2].reducer``.
     """
@@ -42,6 +44,7 @@ class Mistakes:
         self.source, self.has_lines = source, has_lines
         self.values: dict[Location, Mark] = {}
         self.keys: dict[Location, Mark] = {}
+        self.texts: dict[Location, str] = {}
         self.overrides: dict[Location, str] = {}
         self._lines: dict[str, tuple[int, Mark]] = {}
 
@@ -66,8 +69,9 @@ class Mistakes:
         for detail in error.errors():
             location = detail["loc"]
             if detail["type"] != "extra_forbidden":
-                hint = "matrix: {}; a list of them goes under include" if location == ("matrix",) else "{}"
-                self.add(location, hint.format(message_of(detail)))
+                label = "matrix: " if location == ("matrix",) else ""
+                hint = "; a list of them goes under include" if label and isinstance(detail["input"], list) else ""
+                self.add(location, f"{label}{message_of(detail)}{hint}")
                 continue
             key, parents = str(location[-1]), _parents(location)
             parent = ["", *parents][-1]
@@ -95,12 +99,13 @@ class Mistakes:
             override = next((text for at, text in self.overrides.items() if at[: len(entry)] == entry), None)
         if override is not None:
             label = _label(part).removeprefix("include.")
-            self.add_override(override, f"{label}{message}{_list_hint(override)}")
+            key, _, text = override.partition("=")
+            self.add_override(override, f"{label}{message}{_list_hint(key, text)}")
             return
         marks_above = (self.values[prefix] for prefix in _prefixes(place) if prefix in self.values)
         mark = marks.get(place) or next(marks_above, Mark(1, 1))
         if self.has_lines:
-            self.add_mark(mark, f"{_label(part)}{message}")
+            self.add_mark(mark, f"{_label(part)}{message}{_list_hint('', self.texts.get(place, ''))}")
         else:
             path = _path(self._place(part))
             self._lines.setdefault(f"{self.source}: {path}{message.removeprefix(path)}", (0, mark))
@@ -159,7 +164,13 @@ def message_of(detail: ErrorDetails) -> str:
         "string": "text",
         "list": "a list",
     }
-    return f"{value} is not {kinds.get(detail['type'].partition('_')[0], 'a mapping of keys to values')}"
+    kind = kinds.get(detail["type"].partition("_")[0], "a mapping of keys to values")
+    remedy, text = "", str(detail["input"])
+    if kind == kinds["float"] and re.fullmatch(r"[\d.]+\s*[a-z]+", text):
+        remedy = ": write it without a unit (times are in seconds)"
+    elif kind not in kinds.values() and re.fullmatch(r"\w+:\S.*", text):
+        remedy = ": put a space after the colon"
+    return f"{value} is not {kind}{remedy}"
 
 
 def quoted(value: object) -> str:
@@ -173,10 +184,10 @@ def quoted(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _list_hint(override: str) -> str:
-    """Return how to write an override whose value was meant as a list; empty for any other."""
-    key, _, text = override.partition("=")
-    return f" (a list is written as {key}=[{text}])" if "," in text and not set("[({'\"") & set(text) else ""
+def _list_hint(key: str, text: str) -> str:
+    """Return how to write a value that was meant as a list, in an override of a key or in a file; empty for others."""
+    is_list = "," in text and not set("[({'\"") & set(text)
+    return f" (a list is written as {key}{'=' if key else ''}[{text}])" if is_list else ""
 
 
 def _label(location: Location) -> str:

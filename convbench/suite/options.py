@@ -81,7 +81,12 @@ _KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONL
 
 def _plugin(registry: Registry[Any], name: str) -> Plugin[Any]:
     if registry is models and ":" not in name:
-        raise ConvbenchError(f"{name!r} is not an import path: write it as package.module:function")
+        remedy = (
+            f"name its function, too: {name}:function"
+            if name.endswith(".py")
+            else "write it as package.module:function"
+        )
+        raise ConvbenchError(f"{name!r} is not an import path: {remedy}")
     try:
         return registry.get(name)
     except ConvbenchError:

@@ -28,7 +28,8 @@ def apply(data: dict[str, Any], override: str, mistakes: Mistakes) -> None:
     path = tuple(key.strip().split("."))
     if not equals or not all(path):
         examples = "variant=eager or protocol.max_time=0.2"
-        mistakes.add_override(override, f"write it as key=value without spaces, such as {examples}")
+        others = "" if equals else "; several metrics are --metrics params,macs, several patterns --only gap --only fc"
+        mistakes.add_override(override, f"write it as key=value without spaces, such as {examples}{others}")
         return
     if not text.strip():
         mistakes.add_override(override, f"has no value: write {key.strip()}=null if none is meant")
@@ -40,7 +41,7 @@ def apply(data: dict[str, Any], override: str, mistakes: Mistakes) -> None:
         override.encode()
         value = value_of(text)
     except ValueError:
-        mistakes.add_override(override, f"the value {quoted(text)} is not YAML")
+        mistakes.add_override(override, f"the value {quoted(text)} is not YAML: in a shell, quote a value with blanks")
         return
     if path[0] not in AXES and path[0] not in KEYS[""]:
         suggestions = [repr(f"{section}.{path[0]}") for section in sections_of(path[0], KEYS)]

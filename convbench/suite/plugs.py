@@ -96,9 +96,12 @@ def probe(raw: Any, at: Location, mistakes: Mistakes) -> str | None:
 def plug_fields(raw: Any, at: Location, mistakes: Mistakes) -> tuple[str, dict[str, Any]] | None:
     """Return the name of a plug-in and its options, whichever way they are written."""
     if isinstance(raw, dict) and isinstance(raw.get("name"), str):
-        return imports.of_file(raw["name"]), {key: value for key, value in raw.items() if key != "name"}
+        return _import_path(raw["name"]), {key: value for key, value in raw.items() if key != "name"}
     if isinstance(raw, dict):
-        mistakes.add(at, "needs a name: {name: avg-k, k: 4}")
+        names = [key for key, options in raw.items() if isinstance(options, dict)]
+        mistakes.add(
+            at, f"needs a name: {{name: {names[0]}, <options>}}" if names else "needs a name: {name: avg-k, k: 4}"
+        )
         return None
     if not isinstance(raw, str):
         mistakes.add(at, f"{quoted(raw)} is not a plug-in: write a name, an import path or {{name: ..., <options>}}")
@@ -109,12 +112,20 @@ def plug_fields(raw: Any, at: Location, mistakes: Mistakes) -> tuple[str, dict[s
         mistakes.add(at, f"{quoted(raw)} is not written as name or name(option=value){hint}")
         return None
     options = [part.partition("=") for part in _COMMA.split(match["options"] or "") if part.strip()]
-    return imports.of_file(match["name"]), {key.strip(): _scalar(value) for key, _, value in options}
+    for text in (key.strip() for key, equals, _ in options if not equals):
+        mistakes.add(at, f"{text!r} is not written as option=value; several values are a list, option=[a,b]")
+        return None
+    return _import_path(match["name"]), {key.strip(): _scalar(value) for key, _, value in options}
+
+
+def _import_path(name: str) -> str:
+    """Return the import path for a file with a function (``net.py:build``); any other name as it is."""
+    return imports.of_file(name) if ":" in name else name
 
 
 def _name(shelf: Registry[Any], raw: Any, at: Location, mistakes: Mistakes) -> str | None:
     """Read a plug-in that is written without options; pydantic reports a value that is not text."""
-    name = imports.of_file(raw) if isinstance(raw, str) else ""
+    name = _import_path(raw) if isinstance(raw, str) else ""
     return name if name and _signature(shelf, name, at, mistakes) else None
 
 

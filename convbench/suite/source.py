@@ -27,6 +27,15 @@ ENCODINGS = (
 )
 """Encodings that YAML has besides UTF-8, by the mark at the beginning of their files; the longer marks first."""
 _MERGE = "tag:yaml.org,2002:merge"
+_REMEDIES = {
+    "'\\t'": "put spaces where the tab is",
+    "cannot start any token": "quote text that begins with it",
+    "mapping values are not allowed": "indent all keys of a mapping alike, and quote text that has a colon in it",
+    "<block end>": "indent all keys of a mapping, or all entries of a list, alike",
+    "expected ':'": "a key ends with a colon, an entry of a list begins with '- '",
+    "<document start>": "a suite is one mapping, such as matrix: {reducer: gap}",
+}
+"""Parts of the parser's messages, with what to do about each; the first that applies is said."""
 
 
 def shipped_suites() -> dict[str, Path]:
@@ -99,6 +108,7 @@ def loader() -> YAML:
     """Return a parser that reads YAML as plain data."""
     yaml = YAML(typ="safe", pure=True)
     yaml.Constructor = _Constructor
+    yaml.composer.warn_double_anchors = False  # YAML allows to use an anchor's name again
     return yaml
 
 
@@ -124,10 +134,12 @@ def parse(text: str, mistakes: Mistakes) -> Any:
             return None
         return None if node is None else _Reader(yaml, mistakes).data(node, ())
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        hint = ": put spaces where the tab is" if "'\\t'" in str(error.problem) else ""
+        problem = str(error.problem).replace("('<scalar>',)", "text")
+        is_open = "stream" in problem and error.context_mark  # what is not closed matters, not where the file ends
+        mark = error.context_mark if is_open else error.problem_mark or error.context_mark
+        remedy = next((f": {remedy}" for part, remedy in _REMEDIES.items() if part in problem), "")
         place = Mark(mark.line + 1, mark.column + 1) if mark else Mark(1, 1)
-        mistakes.add_mark(place, f"not YAML: {', '.join(filter(None, (error.context, error.problem)))}{hint}")
+        mistakes.add_mark(place, f"not YAML: {', '.join(filter(None, (error.context, problem)))}{remedy}")
     except YAMLError as error:
         mistakes.add((), f"not YAML: {line_of(error)}")
     except RecursionError:
@@ -155,6 +167,7 @@ class _Reader:
 
     def _scalar(self, node: Node, location: Location) -> Any:
         # While they parse the text, the constructors of YAML's own tags may raise any exception.
+        self._mistakes.texts[location] = node.value
         try:
             return self._construct(node)
         except Exception:
@@ -177,6 +190,8 @@ class _Reader:
             else:
                 self._mistakes.keys[place] = _mark(key_node)
                 entries[key] = self.data(value_node, place)
+                if value_node.start_mark.index == value_node.end_mark.index:  # an empty value stands where the next is
+                    self._mistakes.values[place] = _mark(key_node)
         return defaults | entries
 
     def _merge(self, node: Node, location: Location) -> dict[str, Any]:
