@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from importlib import resources
 from itertools import pairwise
 
@@ -463,6 +464,19 @@ def test_a_disturbed_minute_appears_in_the_machine_figure():
     assert svg(drawing).count('id="disturbed-0"') == 1
     (quiet,) = figures.get("machine").build([result for result in case_results if result.lstm_input not in (12, 13)])
     assert quiet.title == "The machine during the run: no visit disturbed"
+
+
+@pytest.mark.parametrize(("step", "unit"), [(1, "Seconds"), (60, "Minutes"), (3600, "Hours"), (86_400, "Days")])
+def test_the_machine_figures_axis_has_a_unit_that_fits(step, unit):
+    """A run that was resumed after two weeks had an axis up to 20000 minutes."""
+
+    def at(number):
+        start = datetime(2026, 11, 12, tzinfo=UTC) + timedelta(seconds=step * number)
+        readings = (*records.record().readings, records.reading("reference_s", 1.3e-3))
+        return replace(records.record(records.case("fc", 8 + number)), readings=readings, started=start.isoformat())
+
+    (drawing,) = figures.get("machine").build(results([at(number) for number in range(4)]))
+    assert f"{unit} since the first visit" in svg(drawing)
 
 
 def test_each_reducer_has_one_row_that_marks_ties():

@@ -99,7 +99,7 @@ def _run(letter: str, run: RunDescription, results: Sequence[Result]) -> dict[st
     return {
         "letter": letter,
         "name": run.name,
-        "place": facts.place(run),
+        "place": facts.place(run, results),
         "outcome": outcome(run, results),
         "pick": f"{model(pick)}, {units.interval(pick.latency)}" if pick and pick.latency else units.MISSING,
     }
