@@ -334,6 +334,32 @@ def test_a_users_reducer_looks_the_same_in_every_process():
     assert style.look("mypkg.pool:other") == ("#4b1e1e", "8")
 
 
+@pytest.mark.parametrize("count", [2, 11, 36])
+def test_users_models_on_a_page_do_not_look_alike(count):
+    """Of seven models on a page, two had the same colour and mark in four of ten cases."""
+    names = [f"mypkg.net:model{number}" for number in range(count)]
+    with style.told_apart(["gap", *reversed(names)]):
+        looks = {name: style.look(name) for name in ("gap", *names)}
+    assert len(set(looks.values())) == count + 1
+    assert len({colour for colour, _ in looks.values()}) == min(count + 1, len(style.HUES))
+    assert looks["gap"] == style.look("gap")
+    with style.told_apart(["gap", *names]):
+        assert looks == {name: style.look(name) for name in ("gap", *names)}, "their order changes nothing"
+
+
+def test_more_models_than_looks_share_some():
+    names = [f"mypkg.net:model{number}" for number in range(50)]
+    with style.told_apart(names):
+        assert len({style.look(name) for name in names}) == len(style.HUES) * len(style.FREE_MARKERS)
+
+
+def test_a_model_has_its_usual_look_outside_of_the_page():
+    usual = style.look("mypkg.pool:build")
+    with style.told_apart(["gap", "mypkg.pool:build"]):
+        assert style.look("mypkg.pool:build") != usual, "gap has its colour"
+    assert style.look("mypkg.pool:build") == usual
+
+
 SIGHTS = {
     "all": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
     "no red": ((0.152, 1.053, -0.205), (0.115, 0.786, 0.099), (-0.004, -0.048, 1.052)),
