@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from importlib import resources
 from itertools import pairwise
 
@@ -333,6 +334,32 @@ def test_a_users_reducer_looks_the_same_in_every_process():
     assert style.look("mypkg.pool:other") == ("#4b1e1e", "8")
 
 
+@pytest.mark.parametrize("count", [2, 11, 36])
+def test_users_models_on_a_page_do_not_look_alike(count):
+    """Of seven models on a page, two had the same colour and mark in four of ten cases."""
+    names = [f"mypkg.net:model{number}" for number in range(count)]
+    with style.told_apart(["gap", *reversed(names)]):
+        looks = {name: style.look(name) for name in ("gap", *names)}
+    assert len(set(looks.values())) == count + 1
+    assert len({colour for colour, _ in looks.values()}) == min(count + 1, len(style.HUES))
+    assert looks["gap"] == style.look("gap")
+    with style.told_apart(["gap", *names]):
+        assert looks == {name: style.look(name) for name in ("gap", *names)}, "their order changes nothing"
+
+
+def test_more_models_than_looks_share_some():
+    names = [f"mypkg.net:model{number}" for number in range(50)]
+    with style.told_apart(names):
+        assert len({style.look(name) for name in names}) == len(style.HUES) * len(style.FREE_MARKERS)
+
+
+def test_a_model_has_its_usual_look_outside_of_the_page():
+    usual = style.look("mypkg.pool:build")
+    with style.told_apart(["gap", "mypkg.pool:build"]):
+        assert style.look("mypkg.pool:build") != usual, "gap has its colour"
+    assert style.look("mypkg.pool:build") == usual
+
+
 SIGHTS = {
     "all": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
     "no red": ((0.152, 1.053, -0.205), (0.115, 0.786, 0.099), (-0.004, -0.048, 1.052)),
@@ -463,6 +490,19 @@ def test_a_disturbed_minute_appears_in_the_machine_figure():
     assert svg(drawing).count('id="disturbed-0"') == 1
     (quiet,) = figures.get("machine").build([result for result in case_results if result.lstm_input not in (12, 13)])
     assert quiet.title == "The machine during the run: no visit disturbed"
+
+
+@pytest.mark.parametrize(("step", "unit"), [(1, "Seconds"), (60, "Minutes"), (3600, "Hours"), (86_400, "Days")])
+def test_the_machine_figures_axis_has_a_unit_that_fits(step, unit):
+    """A run that was resumed after two weeks had an axis up to 20000 minutes."""
+
+    def at(number):
+        start = datetime(2026, 11, 12, tzinfo=UTC) + timedelta(seconds=step * number)
+        readings = (*records.record().readings, records.reading("reference_s", 1.3e-3))
+        return replace(records.record(records.case("fc", 8 + number)), readings=readings, started=start.isoformat())
+
+    (drawing,) = figures.get("machine").build(results([at(number) for number in range(4)]))
+    assert f"{unit} since the first visit" in svg(drawing)
 
 
 def test_each_reducer_has_one_row_that_marks_ties():

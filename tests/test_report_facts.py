@@ -10,7 +10,8 @@ import records
 
 from convbench.analysis.results import results
 from convbench.core import store
-from convbench.report.words.facts import conditions, environment, fact, place, protocol, title
+from convbench.core.record import Visit
+from convbench.report.words.facts import conditions, environment, fact, inner_title, place, protocol, title
 from convbench.runs import preparation, sweep
 from convbench.suite import load
 from convbench.suite.selection import Selection
@@ -79,3 +80,34 @@ def test_a_condition_that_varies_is_a_range_in_its_unit() -> None:
     ranges = conditions(results(run_records))
     assert (ranges["Taken by the host"], ranges["Load average"]) == ("0 ns to 10.0 ms", "1.16 to 1.81")
     assert ranges["Threads"] == "1, 2"
+
+
+def test_a_run_of_two_machines_says_what_the_other_is():
+    """A merged page named the second machine by its fingerprint alone: its processor was nowhere."""
+    other = {**records.ENVIRONMENT, "cpu": "Intel Xeon 8481C", "cores": 8, "commit": "another"}
+    run = records.run_of([], environments={"e1": records.ENVIRONMENT, "e2": other})
+    words = environment(run)
+    assert words["Processor"] == "AMD EPYC 7B13"
+    assert words["Environment e2"] == "Cores: 8; Processor: Intel Xeon 8481C"
+    assert words["Environment"] == "e1"
+    assert "Environment e1" not in words
+
+
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [
+        ("2026-11-22T12:40:00Z", "2026-11-22 12:00 UTC"),
+        ("2026-11-29T09:07:30Z", "2026-11-22 12:00 to 2026-11-29 09:07 UTC"),
+    ],
+)
+def test_a_run_resumed_on_another_day_says_so(last, words):
+    """The page had only the first day, though half of the cases were measured a week later."""
+    visited = replace(records.record(), visits=(Visit(0, "2026-11-22T12:00:05Z"), Visit(1, last)))
+    run = records.run_of([visited])
+    assert place(run, results([visited])).endswith(f" · {words}")
+
+
+def test_a_proper_name_within_a_sentence_keeps_its_capital():
+    """A warning said "c++ compiler differs"."""
+    assert inner_title("compiler") == "C++ compiler"
+    assert inner_title("cpu") == "processor"

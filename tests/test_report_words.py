@@ -200,8 +200,12 @@ def test_times_from_another_machine_of_a_merged_run_name_it():
     clip = records.case("gap", clip=Clip(frames=8))
     run_records = [*here, records.record(clip, latency=1e-3, environment="e2")]
     run = records.run_of(run_records, environments={"e1": {}, "e2": {}})
-    assert "Fastest on clip 1x8x3x64x64, in another environment: gap" in answer(run, run_records)
+    text = answer(run, run_records)
+    assert "LSTM input 32, eager on the conv backbone on clip 1x16x3x64x64 in environment e1: " in text
+    assert "on this machine" not in text, "there are two"
+    assert "Fastest on clip 1x8x3x64x64 in environment e2: gap" in text
     assert " · 1 other environment · " in view(run, results(run_records))["place"]
+    assert " on clip 1x16x3x64x64 in environment e1 at " in view(run, results(run_records))["decision"]
     assert "environment" in [column.key for column in rows.columns(results(run_records))]
     out = io.StringIO()
     Console(file=out, width=120, color_system=None).print(Results(run_records))

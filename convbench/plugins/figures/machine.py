@@ -19,6 +19,8 @@ from convbench.report.drawing.style import HUES, MUTED, TEXT, canvas
 
 LEAST = 3
 """Minimum number of moments for a drawing."""
+UNITS = ((86_400.0, "Days"), (3_600.0, "Hours"), (60.0, "Minutes"), (1.0, "Seconds"))
+"""Units of the time axis in seconds: the first of which the run took more than two."""
 
 
 class Moment(NamedTuple):
@@ -66,7 +68,7 @@ def _seconds(start: str) -> float | None:
 
 def _draw(moments: Sequence[Moment]) -> Drawing:
     seconds = moments[-1].time - moments[0].time
-    divisor, unit = (60.0, "Minutes") if seconds > 120 else (1.0, "Seconds")
+    divisor, unit = next((size, name) for size, name in UNITS if seconds > 2 * size or size == 1.0)
     times = [(moment.time - moments[0].time) / divisor for moment in moments]
     ratios = [moment.ratio for moment in moments]
     axes = canvas(height=150, top=24, left=44, width=380)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any
 
 import matplotlib as mpl
@@ -64,8 +66,42 @@ RC: Any = {
 }  # fmt: skip
 
 
-def look(series: str) -> tuple[str, str]:
-    """Return the colour and matplotlib marker of a reducer by its name: the same in every figure of every report."""
+Look = tuple[str, str]
+"""A colour and a matplotlib marker."""
+
+_moved: ContextVar[Mapping[str, Look]] = ContextVar("_moved", default=MappingProxyType({}))
+
+
+@contextmanager
+def told_apart(series: Iterable[str]) -> Iterator[None]:
+    """Give these reducers and models different looks while a page is drawn: by name alone, two may look the same.
+
+    A user's own ones move on from their usual colour if another has it, as long as a colour is free, then a look.
+    """
+    names = set(series)
+    looks = {name: look(name) for name in names & BUILT_IN.keys()}
+    for name in sorted(names - BUILT_IN.keys()):
+        colour, marker = usual = look(name)
+        start = HUES.index(colour)
+        markers = dict.fromkeys((marker, *FREE_MARKERS))
+        free = [(hue, shape) for shape in markers for hue in HUES[start:] + HUES[:start]]
+        free = [option for option in free if option not in looks.values()]
+        colours = {colour for colour, _ in looks.values()}
+        looks[name] = next((option for option in free if option[0] not in colours), next(iter(free), usual))
+    token = _moved.set(looks)
+    try:
+        yield
+    finally:
+        _moved.reset(token)
+
+
+def look(series: str) -> Look:
+    """Return the colour and marker of a reducer by its name: the same in every figure and report for built-in ones.
+
+    A user's own one has its usual look, unless another of the page has it (``told_apart``).
+    """
+    if series in _moved.get():
+        return _moved.get()[series]
     if series in BUILT_IN:
         hue, marker = BUILT_IN[series]
         return HUES[hue], marker

@@ -17,6 +17,7 @@ from convbench.core.errors import ConvbenchError
 from convbench.core.record import Case, Record, RunDescription, Scalar
 from convbench.core.statistics import Interval
 from convbench.report.drawing import Drawing, ratios
+from convbench.report.drawing.style import told_apart
 from convbench.report.page.figure import figure
 from convbench.report.page.payload import looks, plain
 from convbench.report.page.template import render
@@ -47,12 +48,9 @@ def write(runs: Runs, path: Path, directories: Sequence[Path] = ()) -> Path:
     matches = matches_of(run_results)
     name = "-".join(dict.fromkeys(run.name for run, _ in runs))
     data = {"size": 0, "name": f"{name}-compared", "compared": _base_units(matches, len(runs))}
-    return files.write(
-        path,
-        render(
-            "compare.html", data, **view([run for run, _ in runs], run_results, matches), folders=_folders(directories)
-        ),
-    )
+    with told_apart(result.series for results in run_results for result in results):
+        values = view([run for run, _ in runs], run_results, matches)
+    return files.write(path, render("compare.html", data, **values, folders=_folders(directories)))
 
 
 def view(
@@ -99,7 +97,7 @@ def _run(letter: str, run: RunDescription, results: Sequence[Result]) -> dict[st
     return {
         "letter": letter,
         "name": run.name,
-        "place": facts.place(run),
+        "place": facts.place(run, results),
         "outcome": outcome(run, results),
         "pick": f"{model(pick)}, {units.interval(pick.latency)}" if pick and pick.latency else units.MISSING,
     }

@@ -12,6 +12,7 @@ from convbench.core import files, installed
 from convbench.core.record import Record, RunDescription
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, drawings
+from convbench.report.drawing.style import told_apart
 from convbench.report.page import profile_section
 from convbench.report.page.budget import budget
 from convbench.report.page.figure import figure
@@ -40,12 +41,15 @@ def write(
     """
     results = results_of(records)
     is_elsewhere = directory is not None and directory.resolve() != path.parent.resolve()
-    data = payload(run, costs(results)) | {"budget": budget(results), "elsewhere": is_elsewhere}
-    trials = [result for result in results if result.case.trial]
-    values = view(run, results)
-    values |= _figures(results, values["sentences"]) | _profiles(directory or path.parent)
-    legend = {result.series for result in measured_results(costs(results))}
-    text = render("run.html", data, **values, looks=looks(costs(results)), legend=legend, quality_looks=looks(trials))
+    with told_apart(result.series for result in results):
+        data = payload(run, costs(results)) | {"budget": budget(results), "elsewhere": is_elsewhere}
+        trials = [result for result in results if result.case.trial]
+        values = view(run, results)
+        values |= _figures(results, values["sentences"]) | _profiles(directory or path.parent)
+        legend = {result.series for result in measured_results(costs(results))}
+        text = render(
+            "run.html", data, **values, looks=looks(costs(results)), legend=legend, quality_looks=looks(trials)
+        )
     return files.write(path, text, remedy)
 
 

@@ -83,7 +83,7 @@ def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
         "failures": _failures(results, "failed"),
         "skipped": _failures(results, "skipped"),
         "findings": _findings(results),
-        "place": place(run),
+        "place": place(run, results),
         "environment": environment(run),
         "conditions": conditions(results),
         "protocol": protocol(run),

@@ -152,12 +152,15 @@ def _pick(headline: Headline) -> str:
     threads = f" with {counted(pick.group.threads, 'thread')}" if pick.group.threads else ""
     seconds = f"{units.interval(pick.latency)} a call{threads}{cost and f', {cost}'}"
     ties = headline.tied
+    # with several machines, the place names the environment
+    is_alone = all(leader.result.group.environment == pick.group.environment for leader in headline.leaders)
+    machine = " on this machine" if is_alone else ""
     if len(headline.ranking) < 2:
-        return f"On this machine, {setup(pick)}{place} needs {seconds}."
+        return f"{'On this machine, ' if is_alone else ''}{setup(pick)}{place} needs {seconds}."
     if len(ties) < 2:
-        return f"Fastest{place} on this machine: {setup(pick)}, with {seconds}."
+        return f"Fastest{place}{machine}: {setup(pick)}, with {seconds}."
     return (
-        f"Take {setup(pick)}{place}: {seconds}, {merit(pick, ties)} among {len(ties)} whose latency on this machine is "
+        f"Take {setup(pick)}{place}: {seconds}, {merit(pick, ties)} among {len(ties)} whose latency{machine} is "
         "statistically tied with the fastest."
     )
 

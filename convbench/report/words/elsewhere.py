@@ -100,9 +100,7 @@ def _sentence(leader: Leader, pick: Result) -> str:
 def _place(result: Result, pick: Result) -> str:
     words, pick_words = _group(result), _group(pick)
     group = " ".join(text for name, text in words.items() if text and text != pick_words[name])
-    machine = "in another environment" if result.group.environment != pick.group.environment else ""
-    place = " ".join(filter(None, (_around(result, pick), group)))
-    return ", ".join(filter(None, (place, machine))) or "elsewhere"
+    return " ".join(filter(None, (_around(result, pick), group))) or "elsewhere"
 
 
 def _group(result: Result) -> dict[str, str]:
@@ -113,6 +111,7 @@ def _group(result: Result) -> dict[str, str]:
         "device": f"on {group.device}",
         "clip": f"on clip {group.clip}",
         "threads": f"with {counted(group.threads, 'thread')}" if group.threads else "",
+        "environment": f"in environment {group.environment}",
     }
 
 

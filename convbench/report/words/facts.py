@@ -17,15 +17,26 @@ from convbench.report.words import units
 from convbench.report.words.units import percent
 
 
-def place(run: RunDescription) -> str:
-    """Return the known facts about machine and software in one line."""
+def place(run: RunDescription, results: Sequence[Result] = ()) -> str:
+    """Return the known facts about machine and software in one line, and when these results were measured."""
     facts = run.environment
     cores = counted(facts["cores"], "core") if facts.get("cores") else None
     versions = (f"{key} {facts[key]}" for key in ("torch", "python") if facts.get(key))
     environments = counted(len(run.environments) - 1, "other environment") if len(run.environments) > 1 else ""
-    started = f"{start} UTC" if (start := minute(run.started)) else run.started  # as stored if it is not a time
-    parts = [facts.get("gpu"), facts.get("cpu"), cores, *versions, facts.get("allocator"), environments, started]
+    time = _time(run, results)
+    parts = [facts.get("gpu"), facts.get("cpu"), cores, *versions, facts.get("allocator"), environments, time]
     return " · ".join(text if len(text) <= 60 else f"{text[:59]}…" for text in map(str, filter(None, parts)))
+
+
+def _time(run: RunDescription, results: Sequence[Result]) -> str:
+    """Return when a run began, and when its last visit did if that was on another day: it was resumed or merged."""
+    starts = [visit.started for result in results for visit in result.record.visits]
+    starts += [run.started, *(result.record.started for result in results)]
+    minutes = sorted(filter(None, map(minute, starts)))
+    if not minutes:
+        return run.started  # as stored if it is not a time
+    first, last = minutes[0], minutes[-1]
+    return f"{first} UTC" if first[:10] == last[:10] else f"{first} to {last} UTC"
 
 
 def protocol(run: RunDescription) -> dict[str, str]:
@@ -71,7 +82,7 @@ def hosts(run: RunDescription) -> str:
 def inner_title(key: str) -> str:
     """Return the ``title`` as it reads within a sentence: ``processor``, ``GPU memory``, ``PyTorch``."""
     words = title(key)
-    return words[0].lower() + words[1:] if re.match(r"[A-Z][a-z]*\b", words) else words
+    return words[0].lower() + words[1:] if re.match(r"[A-Z][a-z]+\b", words) else words
 
 
 def _training(training: Training) -> str:
@@ -113,9 +124,20 @@ UNITS: Mapping[str, Callable[[float], str]] = {
 
 
 def environment(run: RunDescription) -> dict[str, str]:
-    """Return the machine and software of a run by title, without facts that were not found."""
+    """Return the machine and software of a run by title, without facts that were not found.
+
+    Each other environment of the run has an entry with the facts that decide and differ.
+    """
     facts = {key: value for key, value in run.environment.items() if value is not None}
-    return {DEFAULTS.get(key) or title(key): fact(key, value) for key, value in facts.items()}
+    others = {
+        f"Environment {name}": "; ".join(
+            f"{title(key)}: {fact(key, facts.get(key))}" for key in differing(run.environment, facts)
+        )
+        for name, facts in run.environments.items()
+        if name != run.fingerprint
+    }
+    own_name = {"Environment": run.fingerprint} if others else {}
+    return own_name | {DEFAULTS.get(key) or title(key): fact(key, value) for key, value in facts.items()} | others
 
 
 def title(key: str) -> str:
