@@ -218,7 +218,7 @@ def merge(
         _say(["a run is named twice, which adds nothing"])
     if repeated_count := merging.count_repeated(stored_runs):
         cases = counted(repeated_count, "case was", "cases were")
-        _say([f"{cases} measured in more than one run: the joined run has the first result; `convbench report` has both"])
+        _say([f"{cases} measured in more than one run: the joined run has the first result; `report` shows both"])
     if len(commits := dict.fromkeys(_commit(shard) for shard, _ in stored_runs)) > 1:
         _say([f"the shards measured different commits ({joined([*commits])}): the joined run names the first"])
     if len(versions := dict.fromkeys(shard.convbench for shard, _ in stored_runs)) > 1:

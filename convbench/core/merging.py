@@ -151,7 +151,7 @@ def _host_fields(runs: Sequence[RunDescription]) -> dict[str, Any]:
 
 
 def count_repeated(runs: Sequence[Stored]) -> int:
-    """Count the cases with results of several runs, of which a merge keeps the first; copies of a result do not count."""
+    """Count the cases with different results in several runs. A merge keeps only the first of them."""
     readings: defaultdict[str, list[object]] = defaultdict(list)
     for record in chain.from_iterable(records for _, records in runs):
         if record.status == "ok" and record.readings not in readings[record.case.id]:
