@@ -397,6 +397,21 @@ def test_a_run_stopped_before_its_first_training_is_resumed(tmp_path):
     assert advise(call)[1].endswith(f"go on with `convbench.run('quality', resume=True, out='{call}')`")
 
 
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_advice_of_an_unfinished_run_says_how_to_finish_it(tmp_path, words):
+    """A budget had ended the trainings. The advice said that more seeds do not help, and asked for more clips."""
+    run_records = records.quality_records()
+    plan = [record.case.id for record in (*run_records, records.lesson(seed=77))]
+    made = "convbench run mine.yaml protocol.budget=240"
+    directory = records.stored(tmp_path / "run", run_records, command=made, planned=tuple(plan))
+    out = CliRunner().invoke(app, ["advise", str(directory), *words])
+    assert out.stderr == (
+        "1 planned case or training has no result yet, so answers may change: "
+        f"go on with `{made} --resume --out {directory}`\n"
+    )
+    assert not CliRunner().invoke(app, ["advise", str(records.stored(tmp_path / "whole", run_records))]).stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

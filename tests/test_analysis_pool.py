@@ -100,8 +100,9 @@ def test_all_right_is_limited_by_clips_and_not_seeds():
     assert quality.interval.low == pytest.approx(0.025 ** (1 / POOL))
 
 
-def test_more_clips_are_advised_if_more_seeds_cannot_tell():
-    """Two models are each right on 80 of a hundred clips, but not on the same 80."""
+@pytest.mark.parametrize(("per_source", "noun"), [(1, "clips"), (2, "recordings")])
+def test_more_clips_are_advised_if_more_seeds_cannot_tell(per_source, noun):
+    """Two models are each right on 80 of a hundred clips, but not on the same 80. A source may have several clips."""
     rng = np.random.default_rng(9)
     easy = np.stack([rng.permutation(POOL) < 80, rng.permutation(POOL) < 80], axis=1)
     run_records = []
@@ -111,13 +112,13 @@ def test_more_clips_are_advised_if_more_seeds_cannot_tell():
         for seed in range(10):
             part = np.random.default_rng(seed).choice(POOL, TESTED, replace=False)
             right = easy[part, i] ^ (rng.random(TESTED) < 0.02)
-            answers = Answers(tuple(part), tuple(right), POOL)
+            answers = Answers(tuple(part) * per_source, tuple(right) * per_source, POOL)
             run_records.append(
-                records.lesson(float(right.mean()), "identity", seed, of=of, clips=TESTED, answers=answers)
+                records.lesson(float(right.mean()), "identity", seed, of=of, clips=TESTED * per_source, answers=answers)
             )
     (answer,) = recommendations(run_records, Ask())
     assert answer.settle.seeds is None
-    assert any("bring more clips: all seeds draw from the same 100" in line for line in sentences(answer))
+    assert any(f"bring more {noun}: all seeds draw from the same 100" in line for line in sentences(answer))
 
 
 def test_the_errors_include_the_floor_of_the_clips():

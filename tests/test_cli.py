@@ -18,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import get_args, get_type_hints
 
+import invented_runs
 import pandas as pd
 import psutil
 import pytest
@@ -328,6 +329,15 @@ def test_shards_are_disjoint_complete_and_merge(here, in_process):
     run, run_records = store.load(here / "whole")
     assert (len(run_records), run.command) == (4, "convbench run tiny.yaml 'metrics=[params]'")
     assert (done.stderr, run.shards) == ("", ())
+
+
+def test_a_merge_says_that_it_keeps_one_of_two_results(tmp_path, in_process):
+    """Whoever merges two nights to pool their samples gets the first night's numbers: nothing said so."""
+    for number in range(2):
+        invented_runs.write(tmp_path / f"night{number}", number, {invented_runs.GAP: 2e-3 + number * 1e-3})
+    done = in_process("merge", "night0", "night1", "--out", "both", cwd=tmp_path)
+    assert "convbench: 1 case was measured in more than one run: the joined run has the first result;" in done.stderr
+    assert store.load(tmp_path / "both")[1][0].samples("latency_s") == (2e-3,) * 5
 
 
 def test_a_merge_names_missing_shards_and_can_be_resumed(here, in_process):

@@ -160,6 +160,32 @@ def test_the_ci_recipes_compare_with_the_branch_point():
     assert all("...HEAD" in script for script in scripts)
 
 
+def test_a_merge_queue_gets_the_check_that_it_waits_for():
+    """Its event has no base_ref: if the branch required the check, nothing was merged."""
+    workflow = YAML(typ="safe").load(ROOT / ".github" / "workflows" / "latency.yml")
+    check = workflow["jobs"]["check"]
+    assert {"pull_request", "merge_group", "push"} == set(workflow["on"])
+    assert check["if"] == "github.event_name != 'push'"
+    assert check["env"]["BASE"] == "${{ github.event.merge_group.base_sha || github.base_ref }}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("variables", "base"),
+    [
+        ({"CI_MERGE_REQUEST_DIFF_BASE_SHA": "b1"}, "b1...HEAD"),
+        ({"CI_MERGE_REQUEST_DIFF_BASE_SHA": "b1", "CI_MERGE_REQUEST_TARGET_BRANCH_SHA": "t2"}, "t2...HEAD"),
+    ],
+)
+def test_gitlab_compares_a_fork_with_its_own_branch_point_and_a_train_with_what_it_joins(variables, base):
+    """In a fork's pipeline, origin is the fork, whose main may be old: others' commits counted as the change."""
+    recipe = next(block for block in blocks(DOCS / "how-to" / "ci-gate.md") if block.title == ".gitlab-ci.yml")
+    script = [line for line in YAML(typ="safe").load(recipe.text)["latency"]["script"] if "pip install" not in line]
+    words = ["bash", "-e", "-c", "\n".join(['convbench() { echo "$4"; }', *script])]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CI_")} | variables
+    assert subprocess.run(words, check=True, env=environment, capture_output=True, text=True).stdout == f"{base}\n"
+
+
 @pytest.mark.slow
 def test_a_check_without_a_table_replaces_the_earlier_table(tmp_path):
     workflow = YAML(typ="safe").load(ROOT / ".github" / "workflows" / "latency.yml")["jobs"]["check"]["steps"]

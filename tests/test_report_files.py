@@ -23,7 +23,7 @@ from convbench.core.record import Case, Choice, Failure
 from convbench.core.registry import Plugin, figures
 from convbench.core.text import file_stem
 from convbench.report.drawing import Drawing
-from convbench.report.export import figure_files, summary
+from convbench.report.export import figure_files, latex, summary
 
 SIGNATURES = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
 HOSTILE = "</details><script>x</script> @someone |cell| [a](b) `tick` \n# head\x00"
@@ -147,6 +147,35 @@ def test_the_summary_contains_the_quality_of_each_task():
     assert "### Quality: identity" in text
     assert "\n| gmp | 32 | 92.0 % \\[90.0, 94.0\\] | 5 of 5 |  |" in text
     assert "\n| flatten | 131,072 | – | 0 of 5 | 5 collapsed |" in text
+
+
+def test_the_latex_tables_have_accuracy_beside_cost_for_each_task_and_all_cases():
+    """Whoever wrote a paper had the costs from the page's table, by hand, and no accuracies."""
+    run_records = records.tried_records()
+    run = replace(records.run_of(run_records), name="50%_a&b", command="convbench run x\n\\end{table}")
+    heading, *tables = latex.latex(run, run_records).split("\n\n")
+    assert [line[:2] for line in heading.splitlines()] == ["% ", "% "]
+    tasks = {lesson.case.trial.task.name for lesson in run_records if lesson.case.trains}
+    assert len(tables) == len(tasks) + 1
+    identity = next(table for table in tables if "{identity. Test accuracy" in table)
+    assert "\n\\begin{tabular}{lrrrrrrr}\n" in identity
+    rows = identity.split("\\midrule\n")[1].split("\n\\bottomrule")[0].splitlines()
+    assert re.fullmatch(r"gmp & 32 & 92\.0 \\% \[90\.0, 94\.0\] & 5 of 5 & .+ \[.+\] & 83\.8 k & .+", rows[0])
+    assert rows[-1].startswith("flatten & 131,072 & -- & 0 of 5 & -- & ")
+    assert {row.count(" & ") for row in rows} == {7}
+    assert all(table.count("{") == table.count("}") for table in tables)
+
+
+def test_no_text_of_a_run_is_a_command_of_latex(tmp_path):
+    case = records.case("x_1&y#2$", 32)
+    directory = records.stored(tmp_path / "run", [records.record(case)], name="tex")
+    done = CliRunner().invoke(app, ["report", str(directory), "--format", "tex"])
+    assert (done.exit_code, done.stderr) == (0, "")
+    (row,) = (line for line in done.stdout.splitlines() if line.startswith("x"))
+    assert row.startswith(r"x\_1\&y\#2\$ & 32 & ")
+    place = CliRunner().invoke(app, ["report", str(directory), "--format", "tex", "--out", str(tmp_path)]).stdout
+    assert Path(place.strip()) == tmp_path / "tables.tex"
+    assert Path(place.strip()).read_text() == done.stdout
 
 
 def test_the_summary_stays_within_its_size_limit():

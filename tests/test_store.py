@@ -240,6 +240,13 @@ def test_a_result_wins_over_a_failure_in_a_merge(measured):
     assert merging.merge([(RUN, [measured[0]]), (RUN, [failed])])[1] == [measured[0]]
 
 
+def test_cases_that_several_runs_measured_are_counted_without_copies(measured):
+    again = replace(measured[0], readings=made.record(measured[0].case, latency=9.0).readings)
+    assert merging.count_repeated([(RUN, measured), (RUN, [again, *measured[1:]])]) == 1
+    assert merging.count_repeated([(RUN, measured), (RUN, measured)]) == 0
+    assert merging.count_repeated([(RUN, measured), (RUN, [replace(again, status="failed")])]) == 0
+
+
 @pytest.mark.parametrize(
     ("held", "lacking"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -73,6 +74,7 @@ def advise(
     from convbench.analysis.results import results
     from convbench.core import store
     from convbench.core.quantities import share
+    from convbench.report.words.advice import unfinished
 
     margin = share("--within", within)
     texts = {"latency": latency, "params": params, "memory": memory, "flops": flops}
@@ -97,6 +99,8 @@ def advise(
         from convbench.report.terminal.advice import Advice
 
         console(wide=False, highlight=False).print(Advice(answers, equal_budget))
+    if note := unfinished(description, records, str(store.directory_of(run))):
+        print(note, file=sys.stderr)
     raise typer.Exit(_exit_code([answer.grade for answer in answers], require))
 
 

@@ -21,9 +21,13 @@ def report(
     runs: Runs,
     out: Annotated[
         Path | None,
-        typer.Option(help="A directory, or a file for html or md [default: beside the run; md is printed]."),
+        typer.Option(
+            help="A directory, or a file for html, md or tex [default: beside the run; md and tex are printed]."
+        ),
     ] = None,
-    file_format: Annotated[str, typer.Option("--format", help="html, md, or png, svg, pdf for the figures.")] = "html",
+    file_format: Annotated[
+        str, typer.Option("--format", help="html, md, tex for LaTeX, or png, svg, pdf for the figures.")
+    ] = "html",
     open_it: Annotated[bool, typer.Option("--open", help="Open the html in the browser.")] = False,
 ) -> None:
     """Write the report of a run again, or lay several runs side by side."""
@@ -31,11 +35,11 @@ def report(
     from convbench.core import merging, store
     from convbench.core.files import write
     from convbench.core.registry import did_you_mean
-    from convbench.report.export import figure_files, summary
+    from convbench.report.export import figure_files, latex, summary
     from convbench.report.page import compare
     from convbench.report.page import run as page
 
-    formats = ("html", "md", *figure_files.FORMATS)
+    formats = ("html", "md", "tex", *figure_files.FORMATS)
     if file_format not in formats:
         raise ConvbenchError(f"--format {file_format!r}{did_you_mean(file_format, formats)}")
     stored_runs = [store.load(path) for path in runs]
@@ -44,11 +48,13 @@ def report(
     directories = [store.directory_of(path) for path in runs]
     if open_it and file_format != "html":
         raise ConvbenchError(f"--open shows the page of --format html; --format {file_format} has none")
-    if file_format == "md":
+    if file_format in ("md", "tex"):
         budget = summary.BUDGET // len(stored_runs)
-        text = "\n\n".join(summary.markdown(*run, budget) for run in stored_runs)
+        texts = (summary.markdown(*run, budget) if file_format == "md" else latex.latex(*run) for run in stored_runs)
+        text = "\n\n".join(texts)
         if out:
-            _print_place(write(destination(out, "summary.md"), f"{text}\n"))
+            name = "summary.md" if file_format == "md" else "tables.tex"
+            _print_place(write(destination(out, name), f"{text}\n"))
         else:
             print(text)
         return

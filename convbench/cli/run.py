@@ -216,6 +216,9 @@ def merge(
         _say([f"{joined(open_runs)} {'is' if len(open_runs) == 1 else 'are'} being measured: merge again afterwards"])
     if merging.repeats(stored_runs):
         _say(["a run is named twice, which adds nothing"])
+    if repeated_count := merging.count_repeated(stored_runs):
+        cases = counted(repeated_count, "case was", "cases were")
+        _say([f"{cases} measured in more than one run: the joined run has the first result; `report` shows both"])
     if len(commits := dict.fromkeys(_commit(shard) for shard, _ in stored_runs)) > 1:
         _say([f"the shards measured different commits ({joined([*commits])}): the joined run names the first"])
     if len(versions := dict.fromkeys(shard.convbench for shard, _ in stored_runs)) > 1:

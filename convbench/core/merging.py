@@ -150,6 +150,15 @@ def _host_fields(runs: Sequence[RunDescription]) -> dict[str, Any]:
     }
 
 
+def count_repeated(runs: Sequence[Stored]) -> int:
+    """Count the cases with different results in several runs. A merge keeps only the first of them."""
+    readings: defaultdict[str, list[object]] = defaultdict(list)
+    for record in chain.from_iterable(records for _, records in runs):
+        if record.status == "ok" and record.readings not in readings[record.case.id]:
+            readings[record.case.id].append(record.readings)
+    return sum(len(values) > 1 for values in readings.values())
+
+
 def union(runs: Iterable[Iterable[Record]]) -> list[Record]:
     """Return one record per case: of several, the first that was measured, or the first if none was."""
     by_case: dict[str, Record] = {}

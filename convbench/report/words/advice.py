@@ -12,11 +12,11 @@ from convbench.analysis.choice.recommendation import Doubt, NextBetter, Recommen
 from convbench.analysis.costs.ranking import factors_over
 from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import Result, is_triable
-from convbench.core import metrics
+from convbench.core import metrics, planned
 from convbench.core.case import is_training
 from convbench.core.commands import Command
 from convbench.core.metric import Metric
-from convbench.core.record import EAGER, RunDescription
+from convbench.core.record import EAGER, Record, RunDescription
 from convbench.core.text import counted, joined, some_long
 from convbench.report.words import trade, units
 from convbench.report.words.abstention import abstention, extend
@@ -101,15 +101,30 @@ def missing_quality(run: RunDescription, results: Sequence[Result], directory: s
     If no command trains anything, return the reason: whole models, or skipped trainings.
     """
     text, case_ids = f"quality was not run in {directory}", {result.case.id for result in results}
-    place = directory if Command.of(run).python else shlex.quote(directory)
     if any(is_training(case) and case not in case_ids for case in run.planned):
-        return f"{text} yet: go on with `{command(run, Step('', resume=True), place)}`"
+        return f"{text} yet: {_go_on(run, directory)}"
     if not is_triable(results):
         return f"{text}: {NO_HEAD}"
     if records := [result.record for result in results if result.case.trains]:
         number = counted(len(records), "training was", "trainings were")
         return f"{text}: {number} skipped, {failure(records[0].failure)}"
-    return f"{text}: run `{command(run, Step('', 'quality=train'), place)}`"
+    return f"{text}: run `{command(run, Step('', 'quality=train'), _place(run, directory))}`"
+
+
+def unfinished(run: RunDescription, records: Sequence[Record], directory: str) -> str:
+    """Return how many planned cases and trainings have no result yet, and the command to go on; empty if all have."""
+    if not (missing_count := len(planned.open_ids(run, records))):
+        return ""
+    subject = counted(missing_count, "planned case or training has", "planned cases or trainings have")
+    return f"{subject} no result yet, so answers may change: {_go_on(run, directory)}"
+
+
+def _go_on(run: RunDescription, directory: str) -> str:
+    return f"go on with `{command(run, Step('', resume=True), _place(run, directory))}`"
+
+
+def _place(run: RunDescription, directory: str) -> str:
+    return directory if Command.of(run).python else shlex.quote(directory)
 
 
 def _worth(pick: Candidate, answer: Recommendation) -> str:
@@ -204,9 +219,10 @@ def _settle(answer: Recommendation) -> str:
 
 def _clip_hint(qualities: Sequence[Quality]) -> str:
     clips = min(quality.clips for quality in qualities)
-    pool = min((run.pool for quality in qualities for run in quality.answers.values()), default=0)
-    if pool:
-        return f", or bring more clips: all seeds draw from the same {pool:,}"
+    runs = [run for quality in qualities for run in quality.answers.values()]
+    if pool := min((run.pool for run in runs), default=0):
+        noun = "clips" if all(len(set(run.sources)) == len(run.sources) for run in runs) else "recordings"
+        return f", or bring more {noun}: all seeds draw from the same {pool:,}"
     return f", or bring more clips: each run is tested on {clips}" if clips < FEW_CLIPS else ""
 
 
