@@ -265,7 +265,7 @@ def test_a_checks_own_files_do_not_stop_its_resume(here):
     words = ("check", "fake.json", "--base", "main", "--json", "check.json", "--junit", "out/check.xml")
     assert convbench(here, *words, "--summary", "check.md").returncode == 0
     assert (here / "check.md").exists()
-    assert not repository.is_dirty(here)  # also not for another check, or for a run that is to be confirmed
+    assert not repository.uncommitted(here)  # also not for another check, or for a run that is to be confirmed
     before = outcome.read(here / "check.json")
     patched = {**before.head.environment, "os": "Linux of another patch level"}
     outcome.write(replace(before, head=replace(before.head, environment=patched)), here / "check.json", "")

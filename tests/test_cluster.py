@@ -1264,7 +1264,7 @@ def test_the_shared_slurm_folder_does_not_make_the_repository_dirty(tmp_path: Pa
     place = slurm._run_folder(tmp_path / ".convbench-slurm")
     (place / "mail").mkdir()
     (place / "mail" / "spec.pickle").touch()
-    assert not git.is_dirty(tmp_path)
+    assert not git.uncommitted(tmp_path)
 
 
 def test_a_permanently_lost_shared_folder_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,8 @@ def grave_differences(runs: Sequence[RunDescription], cases: Iterable[Case]) -> 
 
 def exact_changes(match: Match) -> list[str]:
     """Describe the counts that differ. Counts do not depend on the machine and may always be compared."""
-    return [f"{name}: {old:,.0f} before, {new:,.0f} now" for name, old, new in _counts(match) if _differ(old, new)]
+    pairs = ((name, old, new) for name, old, new in _counts(match) if old is not None and new is not None)
+    return [f"{name}: {old:,.0f} before, {new:,.0f} now" for name, old, new in pairs if old != new]
 
 
 def machine_slowdown(matches: Sequence[Match]) -> float | None:
@@ -105,7 +106,3 @@ def _counts(match: Match) -> list[tuple[str, float | None, float | None]]:
     if before is None or after is None:
         return []
     return [(metric.name, typical(before, metric), typical(after, metric)) for metric in EXACT_METRICS]
-
-
-def _differ(before: float | None, after: float | None) -> bool:
-    return before is not None and after is not None and before != after

@@ -125,18 +125,14 @@ def lfs_pointer(cwd: Path) -> str:
     return ""
 
 
-def is_dirty(top: Path) -> bool:
-    return bool(uncommitted(top))
-
-
-def uncommitted(top: Path, but: Iterable[Path] = ()) -> tuple[str, ...]:
-    """Return the tracked files that differ from the commit and other files that git does not ignore, except ``but``.
+def uncommitted(top: Path, exceptions: Iterable[Path] = ()) -> tuple[str, ...]:
+    """Return the tracked files that differ from the commit, and others that git does not ignore, but no ``exceptions``.
 
     Stored runs, the files written beside them, and Python's compiled modules do not count: they are not code.
     """
-    exceptions = (path.resolve() for path in but)
+    paths = (path.resolve() for path in exceptions)
     pathspecs = [":(exclude,top,glob)**/__pycache__/**"]  # our own workers leave these beside what they import
-    pathspecs += [f":(exclude,top,literal){path.relative_to(top)}" for path in exceptions if path.is_relative_to(top)]
+    pathspecs += [f":(exclude,top,literal){path.relative_to(top)}" for path in paths if path.is_relative_to(top)]
     status = ask(top, "status", "--porcelain", "-z", "--untracked-files=all", "--", ".", *pathspecs) or ""
     entries, names = iter(filter(None, status.split("\0"))), []
     for state, name in ((entry[:2], entry[3:]) for entry in entries):

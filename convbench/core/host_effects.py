@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import sparse
 
 from convbench.core.statistics import MAD, NORMAL
 
@@ -76,9 +75,9 @@ def _fit(rows: np.ndarray, columns: np.ndarray, logs: np.ndarray) -> tuple[np.nd
     inverse: np.ndarray = np.eye(hosts)
     spread = 1.0
     for _ in range(ITERATIONS):
-        table = sparse.csr_matrix((weights, (rows, columns)), shape=(cases, hosts))
-        totals = np.maximum(np.asarray(table.sum(axis=1)).ravel(), 1e-12)
-        matrix = np.diag(np.asarray(table.sum(axis=0)).ravel()) - (table.T @ sparse.diags(1 / totals) @ table).toarray()
+        table = np.bincount(rows * hosts + columns, weights, cases * hosts).reshape(cases, hosts)
+        totals = np.maximum(table.sum(axis=1), 1e-12)
+        matrix = np.diag(table.sum(axis=0)) - (table.T / totals) @ table
         means = np.bincount(rows, weights * logs, cases) / totals
         inverse = np.linalg.pinv(matrix, hermitian=True)
         effects = inverse @ np.bincount(columns, weights * (logs - means[rows]), hosts)

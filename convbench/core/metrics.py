@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import partial
 
 from convbench.core.errors import ConvbenchError
 from convbench.core.metric import Metric, with_title
@@ -16,207 +17,165 @@ from convbench.core.record import STAGES, Reading
 OTHER, GRAPHS, OPTIMIZER = "other", "graphs", "optimizer"
 """Parts beside the stages: everything outside of them, the compiler's graphs, and the optimizer's step."""
 KINDS = ("weights", "inputs", "activations", "workspace", "gradients", "optimizer", "temporaries")
+
+
+def _plain(name: str, unit: str, title: str, description: str, **options: object) -> Metric:
+    """Declare a metric that stands in CSV and JSON only, unless ``shown`` says more."""
+    return Metric(name, unit, title=title, description=description, **{"shown": (), **options})  # type: ignore[arg-type]
+
+
+_exact, _pinned = partial(_plain, number="exact"), partial(_plain, number="exact", shown=("pin",))
+_fact, _curve = partial(_exact, better="neither"), partial(_plain, number="last", better="neither")
+
+# fmt: off
 PARAMS = Metric(
     "params", "1", title="Parameters", heading="Params", number="exact",
     description="Parameters of the model, exact; buffers do not count.",
     shown=("table", "page", "axes", "advise"),
-)  # fmt: skip
+)
 MACS = Metric(
     "macs", "MAC", title="MACs of a call", heading="MACs", number="exact", shown=("table",),
     description="Multiply-accumulates of one call, exact, counted from shapes.",
-)  # fmt: skip
+)
 FLOPS = Metric(
     "flops", "FLOP", title="FLOPs of a call", heading="FLOPs", number="exact", shown=("page", "axes", "advise"),
     description="Floating-point operations of one call: two for each multiply-accumulate.",
-)  # fmt: skip
+)
 LATENCY = Metric(
     "latency_s", "s", title="Latency of a call", heading="Latency", short="latency",
     shown=("table", "page", "axes", "advise"),
     description="Seconds of one call on the host's clock, after warm-up: the median over visits, corrected for how "
     "slow the machine was.",
-)  # fmt: skip
+)
 MEMORY = Metric(
     "memory_peak_bytes", "B", title="Peak memory", heading="Memory", number="exact", short="memory",
     shown=("table", "page", "axes", "advise"),
     description="Peak memory of one call: on CUDA the peak allocated, on a CPU the peak of tensor bytes, "
     "of another runtime the growth of the process.",
-)  # fmt: skip
+)
 FRAMES_PER_S = Metric(
     "frames_per_s", "frames/s", "higher", title="Frames/s", number="exact", shown=("table", "page", "pin", "advise"),
     description="Frames of a call over the median latency.",
-)  # fmt: skip
+)
 COLD_CALL = Metric(
     "cold_call_s", "s", title="Cold first call", number="exact", short="cold", shown=("axes",),
     description="Seconds of the very first call in a fresh process, compiling included.",
-)  # fmt: skip
-COMPILE = Metric(
-    "compile_s", "s", title="Time to compile", number="exact", digits=4, shown=("pin",),
-    description="Seconds by which the first call took longer than eager's.",
-)  # fmt: skip
-PARITY_LARGEST = Metric(
-    "parity_largest", "1", title="Largest difference from eager", number="exact", shown=("pin",),
-    description="Largest absolute difference of an output from eager's, on the case's clip and on another one.",
-)  # fmt: skip
-PARITY_RELATIVE = Metric(
-    "parity_relative", "1", title="Relative error against eager", number="exact", shown=("pin",),
-    description="Norm of the difference from eager's output over the norm of eager's output, the larger of two clips.",
-)  # fmt: skip
-EXPORT = Metric(
-    "export_s", "s", title="Time to export", number="exact", digits=4, shown=("pin",),
-    description="Seconds to write the model in the form that another runtime loads.",
-)  # fmt: skip
-LOAD = Metric(
-    "load_s", "s", title="Time to load", number="median", digits=4, shown=("pin",),
-    description="Seconds in which another runtime loads the exported model and prepares to run it.",
-)  # fmt: skip
-DISK = Metric(
-    "exported_bytes", "B", title="Size on disk", number="exact", shown=("pin",),
-    description="Bytes of the files that another runtime loads.",
-)  # fmt: skip
-GRAPH_BREAKS = Metric(
-    "graph_breaks", "1", title="Graph breaks", number="exact", digits=4, shown=("pin",),
-    description="Places at which torch.compile gave up a graph and began another.",
-)  # fmt: skip
-FAULTS = Metric(
-    "faults_per_call", "1", title="Page faults a call", number="exact", digits=4, shown=("pin",),
-    description="Minor page faults of the process per timed call.",
-)  # fmt: skip
-
-
-def _plain(name: str, unit: str, title: str, description: str, **options: object) -> Metric:
-    """A metric that stands in CSV and JSON only."""
-    return Metric(name, unit, title=title, description=description, shown=(), **options)  # type: ignore[arg-type]
-
-
-WEIGHTS = _plain("weights_bytes", "B", "Memory of the weights", "Bytes of parameters and buffers.", number="exact")
-PREDICTED = _plain("predicted_peak_bytes", "B", "Predicted peak memory",
-                   "Peak of tensor bytes that the shapes alone predict.", number="exact")  # fmt: skip
-DEVICE_LATENCY = Metric(
-    "device_latency_s", "s", title="Latency on the device", shown=("pin",),
-    description="Seconds of one call on the device's own clock, of the median sample.",
-)  # fmt: skip
-LAUNCH_SHARE = Metric(
-    "launch_share", "1", title="Share of launching", number="exact", digits=2, shown=("pin",),
-    description="Share of a call in which the GPU is idle: launching kernels, and waiting for the last one.",
-)  # fmt: skip
-WARMUP = _plain("warmup_s", "s", "Warm-up", "Seconds of calls before the latency was steady.", better="neither",
-                number="exact")  # fmt: skip
-SYSTEM_SHARE = _plain("system_time_share", "1", "Share of system time",
-                      "Share of the timed CPU seconds spent in the system, from 0 to 1.", number="exact")  # fmt: skip
-CPU_PEAK_RSS = Metric(
-    "cpu_peak_rss_bytes", "B", title="Peak resident memory", number="exact", shown=("pin",),
-    description="The process's high-water mark of resident memory over one call, libraries included.",
-)  # fmt: skip
-CPU_PEAK = _plain("cpu_peak_tensor_bytes", "B", "Peak tensor bytes", "Peak bytes of tensors over one call on a CPU.",
-                  number="exact")  # fmt: skip
-RUNTIME_PEAK = _plain("runtime_peak_bytes", "B", "Memory of the runtime",
-                      "Growth of the process in bytes, from before another runtime loaded the model to the peak of a "
-                      "call: weights, code and buffers.", number="exact")  # fmt: skip
-PARITY_FRAMES = _plain("parity_frames", "1", "Frame by frame against the clip",
-                       "Largest absolute difference between the outputs of a clip that is streamed frame by frame and "
-                       "eager's outputs of the whole clip.", number="exact")  # fmt: skip
-CUDA_PEAK = _plain("cuda_peak_allocated_bytes", "B", "Peak allocated on CUDA",
-                   "Peak bytes that torch's CUDA allocator had handed out over one call.", number="exact")  # fmt: skip
-CUDA_RESERVED = Metric(
-    "cuda_peak_reserved_bytes", "B", title="Peak reserved on CUDA", number="exact", shown=("pin",),
-    description="Peak bytes that torch's CUDA allocator held over one call.",
-)  # fmt: skip
-CUDA_PROCESS = Metric(
-    "cuda_process_bytes", "B", title="Process's use of CUDA", number="exact", shown=("pin",),
-    description="Bytes of the device that the process uses, according to the driver.",
-)  # fmt: skip
+)
+COMPILE = _pinned("compile_s", "s", "Time to compile",
+    "Seconds by which the first call took longer than eager's.", digits=4)
+PARITY_LARGEST = _pinned("parity_largest", "1", "Largest difference from eager",
+    "Largest absolute difference of an output from eager's, on the case's clip and on another one.")
+PARITY_RELATIVE = _pinned("parity_relative", "1", "Relative error against eager",
+    "Norm of the difference from eager's output over the norm of eager's output, the larger of two clips.")
+EXPORT = _pinned("export_s", "s", "Time to export",
+    "Seconds to write the model in the form that another runtime loads.", digits=4)
+LOAD = _pinned("load_s", "s", "Time to load",
+    "Seconds in which another runtime loads the exported model and prepares to run it.", number="median", digits=4)
+DISK = _pinned("exported_bytes", "B", "Size on disk",
+    "Bytes of the files that another runtime loads.")
+GRAPH_BREAKS = _pinned("graph_breaks", "1", "Graph breaks",
+    "Places at which torch.compile gave up a graph and began another.", digits=4)
+FAULTS = _pinned("faults_per_call", "1", "Page faults a call",
+    "Minor page faults of the process per timed call.", digits=4)
+WEIGHTS = _exact("weights_bytes", "B", "Memory of the weights", "Bytes of parameters and buffers.")
+PREDICTED = _exact("predicted_peak_bytes", "B", "Predicted peak memory",
+    "Peak of tensor bytes that the shapes alone predict.")
+DEVICE_LATENCY = _pinned("device_latency_s", "s", "Latency on the device",
+    "Seconds of one call on the device's own clock, of the median sample.", number="median")
+LAUNCH_SHARE = _pinned("launch_share", "1", "Share of launching",
+    "Share of a call in which the GPU is idle: launching kernels, and waiting for the last one.", digits=2)
+WARMUP = _fact("warmup_s", "s", "Warm-up", "Seconds of calls before the latency was steady.")
+SYSTEM_SHARE = _exact("system_time_share", "1", "Share of system time",
+    "Share of the timed CPU seconds spent in the system, from 0 to 1.")
+CPU_PEAK_RSS = _pinned("cpu_peak_rss_bytes", "B", "Peak resident memory",
+    "The process's high-water mark of resident memory over one call, libraries included.")
+CPU_PEAK = _exact("cpu_peak_tensor_bytes", "B", "Peak tensor bytes", "Peak bytes of tensors over one call on a CPU.")
+RUNTIME_PEAK = _exact("runtime_peak_bytes", "B", "Memory of the runtime",
+    "Growth of the process in bytes, from before another runtime loaded the model to the peak of a call: weights, "
+    "code and buffers.")
+PARITY_FRAMES = _exact("parity_frames", "1", "Frame by frame against the clip",
+    "Largest absolute difference between the outputs of a clip that is streamed frame by frame and eager's outputs of "
+    "the whole clip.")
+CUDA_PEAK = _exact("cuda_peak_allocated_bytes", "B", "Peak allocated on CUDA",
+    "Peak bytes that torch's CUDA allocator had handed out over one call.")
+CUDA_RESERVED = _pinned("cuda_peak_reserved_bytes", "B", "Peak reserved on CUDA",
+    "Peak bytes that torch's CUDA allocator held over one call.")
+CUDA_PROCESS = _pinned("cuda_process_bytes", "B", "Process's use of CUDA",
+    "Bytes of the device that the process uses, according to the driver.")
 REFERENCE = _plain("reference_s", "s", "Reference workload",
-                   "Seconds of a fixed workload run beside the case: how fast the machine itself was.",
-                   better="neither")  # fmt: skip
+    "Seconds of a fixed workload run beside the case: how fast the machine itself was.", better="neither")
 RUN_DELAY = _plain("run_delay_share", "1", "Waiting for a core",
-                   "Seconds for which threads were ready but another process had their core, summed, per second of "
-                   "sampling.")  # fmt: skip
+    "Seconds for which threads were ready but another process had their core, summed, per second of sampling.")
 STEAL = _plain("steal_share", "1", "Taken by the host",
-               "Share of the sampling's seconds that the host of a virtual machine took.")  # fmt: skip
-ADDS = _plain("adds", "1", "Additions of a call", "Additions of one call outside of multiply-accumulates.",
-              number="exact")  # fmt: skip
-GRAPH_COUNT = _plain("graphs", "1", "Graphs", "Graphs that torch.compile made.", better="neither",
-                     number="exact")  # fmt: skip
-CAPTURED = _plain("flops_captured", "1", "FLOPs captured", "Share of the FLOPs inside torch.compile's graphs.",
-                  better="higher", number="exact")  # fmt: skip
+    "Share of the sampling's seconds that the host of a virtual machine took.")
+ADDS = _exact("adds", "1", "Additions of a call", "Additions of one call outside of multiply-accumulates.")
+GRAPH_COUNT = _fact("graphs", "1", "Graphs", "Graphs that torch.compile made.")
+CAPTURED = _exact("flops_captured", "1", "FLOPs captured",
+    "Share of the FLOPs inside torch.compile's graphs.", better="higher")
 FORWARD = _plain("forward_s", "s", "Forward pass", "Seconds of a training step's forward pass.")
 BACKWARD = _plain("backward_s", "s", "Backward pass", "Seconds of a training step's backward pass.")
 OPTIMIZER_STEP = _plain("optimizer_s", "s", "Optimizer", "Seconds of a training step's optimizer.")
 PHASES = {"forward": FORWARD, "backward": BACKWARD, "optimizer": OPTIMIZER_STEP}
-TRACE_STEPS = _plain("trace_steps", "1", "Steps traced", "Calls in the stored trace.", better="neither",
-                     number="exact")  # fmt: skip
-TRACE_EXPECTED = _plain("trace_bytes_expected", "B", "Expected size of the trace",
-                        "Bytes that the trace was expected to take, gzipped.", better="neither",
-                        number="exact")  # fmt: skip
-TRACE_BYTES = _plain("trace_bytes", "B", "Size of the trace", "Bytes of the stored trace, gzipped.", better="neither",
-                     number="exact")  # fmt: skip
-PROFILE = _plain("profile_s", "s", "Seconds to profile", "Seconds that taking and writing the profile took.",
-                 number="exact")  # fmt: skip
+TRACE_STEPS = _fact("trace_steps", "1", "Steps traced", "Calls in the stored trace.")
+TRACE_EXPECTED = _fact("trace_bytes_expected", "B", "Expected size of the trace",
+    "Bytes that the trace was expected to take, gzipped.")
+TRACE_BYTES = _fact("trace_bytes", "B", "Size of the trace", "Bytes of the stored trace, gzipped.")
+PROFILE = _exact("profile_s", "s", "Seconds to profile", "Seconds that taking and writing the profile took.")
 
 RAW = "raw, not corrected for how slow the machine was"
-LATENCY_MEDIAN = _plain("latency_s_median", "s", "Latency of a call", "Median over the visits' medians, corrected by "
-                        "the reference workload for how slow the machine was.")  # fmt: skip
-LATENCY_LOW = _plain("latency_s_low", "s", "Latency, low", "Lower end of the 95 % interval of the median; empty if "
-                     "there are too few samples.")  # fmt: skip
-LATENCY_HIGH = _plain("latency_s_high", "s", "Latency, high", "Upper end of the 95 % interval of the median; empty "
-                      "if there are too few samples.")  # fmt: skip
+LATENCY_MEDIAN = _plain("latency_s_median", "s", "Latency of a call",
+    "Median over the visits' medians, corrected by the reference workload for how slow the machine was.")
+LATENCY_LOW = _plain("latency_s_low", "s", "Latency, low",
+    "Lower end of the 95 % interval of the median; empty if there are too few samples.")
+LATENCY_HIGH = _plain("latency_s_high", "s", "Latency, high",
+    "Upper end of the 95 % interval of the median; empty if there are too few samples.")
 LATENCY_P90 = _plain("latency_s_p90", "s", "Latency, 90th percentile", f"90th percentile of the samples, {RAW}.")
 LATENCY_P99 = _plain("latency_s_p99", "s", "Latency, 99th percentile", f"99th percentile of the samples, {RAW}.")
-LATENCY_SAMPLES = _plain("latency_samples", "1", "Samples of the latency", "How many calls were timed.",
-                         better="neither")  # fmt: skip
+LATENCY_SAMPLES = _plain("latency_samples", "1", "Samples of the latency",
+    "How many calls were timed.", better="neither")
 LATENCY_P90_HIGH = _plain("latency_s_p90_high", "s", "Latency, 90th percentile at most",
-                          f"Upper bound of the 90th percentile, at 97.5 % confidence; {RAW}.")  # fmt: skip
+    f"Upper bound of the 90th percentile, at 97.5 % confidence; {RAW}.")
 LATENCY_P99_HIGH = _plain("latency_s_p99_high", "s", "Latency, 99th percentile at most",
-                          f"Upper bound of the 99th percentile, at 97.5 % confidence; {RAW}.")  # fmt: skip
-THREADS = _plain("threads", "1", "Threads", "Threads that computed an operator.", better="neither", number="exact")
+    f"Upper bound of the 99th percentile, at 97.5 % confidence; {RAW}.")
+THREADS = _fact("threads", "1", "Threads", "Threads that computed an operator.")
 VISITS = _plain("visits", "1", "Visits", "Fresh processes in which the case was measured.", better="neither")
 VISITS_SOUND = _plain("visits_undisturbed", "1", "Undisturbed visits", "Visits whose times count.", better="higher")
 FPS_SUSTAINED = _plain("fps_sustained", "frames/s", "Sustained frames/s",
-                       f"Frames per second that a streaming case keeps up with at fps_sustained_percentile; {RAW}.",
-                       better="higher")  # fmt: skip
+    f"Frames per second that a streaming case keeps up with at fps_sustained_percentile; {RAW}.",
+    better="higher")
 FPS_PERCENTILE = _plain("fps_sustained_percentile", "1", "Percentile of the sustained rate",
-                        "Percentile of the latency at which fps_sustained is stated.", better="neither")  # fmt: skip
+    "Percentile of the latency at which fps_sustained is stated.", better="neither")
 
-STEPS = _plain("steps", "1", "Training steps", "Training steps up to a checkpoint.", better="neither", number="last")
-TRAIN_FLOPS = _plain("train_flops", "FLOP", "Training FLOPs", "FLOPs of training up to a checkpoint.",
-                     better="neither", number="last")  # fmt: skip
-TRAIN_SECONDS = _plain("train_seconds", "s", "Training seconds", "Seconds of training up to a checkpoint.",
-                       better="neither", number="last")  # fmt: skip
-TRAIN_LOSS = _plain("train_loss", "1", "Training loss", "Loss on the training clips.", better="neither",
-                    number="last")  # fmt: skip
-VAL_ACCURACY = _plain("val_accuracy", "1", "Validation accuracy", "Share of validation clips classified correctly.",
-                      better="higher", number="last")  # fmt: skip
-TEST_ACCURACY = _plain("test_accuracy", "1", "Test accuracy", "Share of test clips classified correctly.",
-                       better="higher", number="last")  # fmt: skip
-TRAIN_ACCURACY = _plain("train_accuracy", "1", "Training accuracy",
-                        "Share of training clips classified correctly at the end.", better="higher",
-                        number="exact")  # fmt: skip
-MAJORITY = _plain("majority_accuracy", "1", "Majority accuracy",
-                  "Accuracy of always answering the commonest class of the test clips.", better="higher",
-                  number="exact")  # fmt: skip
-CLASSES = _plain("classes", "1", "Classes", "Classes of the task.", better="neither", number="exact")
-CONTROL_EXPECTED = _plain("control_expected", "1", "Expected under the control",
-                          "Best possible test accuracy without what the control takes away.", better="neither",
-                          number="exact")  # fmt: skip
-TEST_CLIPS = _plain("test_clips", "1", "Test clips", "Clips on which test accuracy is measured.", better="neither",
-                    number="exact")  # fmt: skip
-POOL = _plain("pool", "1", "Sources of the clips",
-              "Your own clips, or recordings of several, from which each seed draws its splits.", better="neither",
-              number="exact")  # fmt: skip
+STEPS = _curve("steps", "1", "Training steps", "Training steps up to a checkpoint.")
+TRAIN_FLOPS = _curve("train_flops", "FLOP", "Training FLOPs", "FLOPs of training up to a checkpoint.")
+TRAIN_SECONDS = _curve("train_seconds", "s", "Training seconds", "Seconds of training up to a checkpoint.")
+TRAIN_LOSS = _curve("train_loss", "1", "Training loss", "Loss on the training clips.")
+VAL_ACCURACY = _plain("val_accuracy", "1", "Validation accuracy",
+    "Share of validation clips classified correctly.", better="higher", number="last")
+TEST_ACCURACY = _plain("test_accuracy", "1", "Test accuracy",
+    "Share of test clips classified correctly.", better="higher", number="last")
+TRAIN_ACCURACY = _exact("train_accuracy", "1", "Training accuracy",
+    "Share of training clips classified correctly at the end.", better="higher")
+MAJORITY = _exact("majority_accuracy", "1", "Majority accuracy",
+    "Accuracy of always answering the commonest class of the test clips.", better="higher")
+CLASSES = _fact("classes", "1", "Classes", "Classes of the task.")
+CONTROL_EXPECTED = _fact("control_expected", "1", "Expected under the control",
+    "Best possible test accuracy without what the control takes away.")
+TEST_CLIPS = _fact("test_clips", "1", "Test clips", "Clips on which test accuracy is measured.")
+POOL = _fact("pool", "1", "Sources of the clips",
+    "Your own clips, or recordings of several, from which each seed draws its splits.")
 TEST_SOURCES = _plain("test_sources", "1", "Sources of the test clips",
-                      "Number of each test clip's source in the pool.", better="neither",
-                      number="each")  # fmt: skip
+    "Number of each test clip's source in the pool.", better="neither", number="each")
 TEST_RIGHT = _plain("test_right", "1", "Test clips classified correctly",
-                    "Whether each test clip was classified correctly, 1 or 0.", better="neither",
-                    number="each")  # fmt: skip
-WHERE_R2 = _plain("where_r2", "1", "Where, R²", "R² of a digit's place, read linearly from untrained features.",
-                  better="higher", number="exact")  # fmt: skip
-WHAT_ACCURACY = _plain("what_accuracy", "1", "What, accuracy",
-                       "Accuracy of a digit's name, read linearly from untrained features.", better="higher",
-                       number="exact")  # fmt: skip
+    "Whether each test clip was classified correctly, 1 or 0.", better="neither", number="each")
+WHERE_R2 = _exact("where_r2", "1", "Where, R²",
+    "R² of a digit's place, read linearly from untrained features.", better="higher")
+WHAT_ACCURACY = _exact("what_accuracy", "1", "What, accuracy",
+    "Accuracy of a digit's name, read linearly from untrained features.", better="higher")
 
 LSTM_INPUT = Metric("lstm_input", "size", "neither", title="LSTM input size", heading="LSTM input", number="exact",
-                    shown=(), description="Size of the vectors that the LSTM gets.")  # fmt: skip
+                    shown=(), description="Size of the vectors that the LSTM gets.")
+# fmt: on
 """Not a metric but the axis that costs are drawn against."""
 
 SPLIT = {

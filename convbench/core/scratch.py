@@ -84,10 +84,10 @@ def collect() -> None:
                     close_folder(path)
 
 
-def end_processes(folder: Path, but: Collection[int] = ()) -> None:
-    """Kill the processes of a scratch folder, or of one inside it, and what they start; not this one, nor ``but``."""
+def end_processes(folder: Path, exceptions: Collection[int] = ()) -> None:
+    """Kill the processes of a scratch folder or one inside it, and what they start; not this one or ``exceptions``."""
     for _ in range(ATTEMPTS):
-        pids = [pid for pid in processes(folder) if pid not in but]
+        pids = [pid for pid in processes(folder) if pid not in exceptions]
         if not pids:
             return
         for pid in pids:

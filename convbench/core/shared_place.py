@@ -102,11 +102,10 @@ class Folder:
 
     def holds(self, name: str, content: Content) -> bool:
         """Compare sizes first, so that a store on a network drive is not read whole at every push."""
-        try:
+        with suppress(FileNotFoundError):
             is_as_large = all((self.root / name / file).stat().st_size == len(data) for file, data in content.items())
             return is_as_large or not is_part(self.read(name), content)
-        except FileNotFoundError:
-            return False
+        return False
 
     def write(self, name: str, content: Content) -> None:
         for file, data in content.items():
@@ -155,12 +154,10 @@ class Remote:
 
     def holds(self, name: str, content: Content) -> bool:
         """Compare sizes first: they came with the names, and tell whole files from what a killed writer left."""
-        if all(self.sizes.get(f"{name}/{file}".rstrip("/")) == len(data) for file, data in content.items()):
-            return True
-        try:
-            return not is_part(self.read(name), content)
-        except FileNotFoundError:
-            return False
+        is_as_large = all(self.sizes.get(f"{name}/{file}".rstrip("/")) == len(data) for file, data in content.items())
+        with suppress(FileNotFoundError):
+            return is_as_large or not is_part(self.read(name), content)
+        return False
 
     def write(self, name: str, content: Content) -> None:
         if self.root.startswith("/"):  # else it begins with a bucket, which has no folders, and a typo would make one

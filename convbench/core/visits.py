@@ -223,7 +223,7 @@ def _withheld_finding(visits: Sequence[Visit], record: Record) -> Finding:
 
 
 def shared_cores(record: Record) -> int | None:
-    """Return the number of cores for which a case's own threads competed, being more; None if they did not."""
+    """Return the number of cores if a case's own threads were more and competed for them, else None."""
     data = _busy_data(record)
     cores = data.get("cores") if "waited" in data else None
     return cores if isinstance(cores, int) else None

@@ -153,7 +153,7 @@ class Processes:
         """Kill what calls left behind, in any session, once no call runs: only then is it clear what is left over."""
         self._pids.discard(running.process.pid or 0)
         if not self._pids:
-            scratch.end_processes(self.scratch, but=[pid for pid in [forkserver_pid()] if pid])
+            scratch.end_processes(self.scratch, [pid for pid in [forkserver_pid()] if pid])
 
     def _toolchain(self, cache: Path) -> None:
         """Fill ``cache`` with what compiling anything leaves behind, which is made once and then linked."""

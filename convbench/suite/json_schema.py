@@ -90,11 +90,7 @@ def _variant() -> dict[str, Any]:
     plugin = _plugin(registry.variants)
     names = "|".join(plugin.name for plugin in registry.variants if plugin.name != EAGER)
     link = rf"\s*({names}|{_PATH})(\([^)]*\))?\s*"
-    chain = {
-        "type": "string",
-        "pattern": rf"^{link}(\+{link})+$",
-        "description": "several, applied from left to right",
-    }
+    chain = {"type": "string", "pattern": rf"^{link}(\+{link})+$", "description": "several, applied from left to right"}
     return {"anyOf": [*plugin["anyOf"], chain]}
 
 

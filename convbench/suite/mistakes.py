@@ -20,6 +20,23 @@ ELSEWHERE = {
     "dtype": "a number type is a variant, such as half(dtype=bf16), autocast or int8",
 }
 """Keys that people look for in a suite, and where to set them instead."""
+LIMITS = {
+    "greater_than_equal": "too small: at least {ge:g}",
+    "greater_than": "too small: more than {gt:g}",
+    "less_than_equal": "too large: at most {le}",
+    "less_than": "too large: less than {lt:g}",
+    "string_too_long": "too long: at most {max_length} letters",
+}
+"""What pydantic's findings about sizes mean, with the names of their limits."""
+
+TYPES = {
+    "int": "a whole number", "finite": "a finite number", "float": "a number", "bool": "true or false",
+    "string": "text", "list": "a list",
+}  # fmt: skip
+"""Types in the words of a suite, by the first word of pydantic's finding."""
+SECTION = "a mapping of keys to values"
+"""What the values are that have none of these types."""
+
 INNERMOST = ("rnn", "clip")
 """Sections in which an unknown key, such as name, is not reported as the key of another section."""
 
@@ -140,35 +157,19 @@ def message_of(detail: ErrorDetails) -> str:
             return "is missing"
         case "too_short":
             return "is empty: give at least one value, or leave the key out"
-        case "greater_than_equal":
-            return f"{value} is too small: at least {context['ge']:g}"
-        case "greater_than":
-            return f"{value} is too small: more than {context['gt']:g}"
-        case "less_than_equal":
-            return f"{value} is too large: at most {context['le']}"
-        case "less_than":
-            return f"{value} is too large: less than {context['lt']:g}"
-        case "string_too_long":
-            return f"{value} is too long: at most {context['max_length']} letters"
+        case kind if kind in LIMITS:
+            return f"{value} is {LIMITS[kind].format(**context)}"
         case "literal_error" if isinstance(detail["input"], dict | list):
             return f"{value} is none of {context['expected']}"
         case "literal_error":
             return f"unknown {value}; known: {context['expected']}"
         case "value_error":
             return str(context["error"])
-    kinds = {
-        "int": "a whole number",
-        "finite": "a finite number",
-        "float": "a number",
-        "bool": "true or false",
-        "string": "text",
-        "list": "a list",
-    }
-    kind = kinds.get(detail["type"].partition("_")[0], "a mapping of keys to values")
+    kind = TYPES.get(detail["type"].partition("_")[0], SECTION)
     remedy, text = "", str(detail["input"])
-    if kind == kinds["float"] and re.fullmatch(r"[\d.]+\s*[a-z]+", text):
+    if kind == TYPES["float"] and re.fullmatch(r"[\d.]+\s*[a-z]+", text):
         remedy = ": write it without a unit (times are in seconds)"
-    elif kind not in kinds.values() and re.fullmatch(r"\w+:\S.*", text):
+    elif kind == SECTION and re.fullmatch(r"\w+:\S.*", text):
         remedy = ": put a space after the colon"
     return f"{value} is not {kind}{remedy}"
 

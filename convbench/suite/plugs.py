@@ -20,7 +20,7 @@ from convbench.suite.many import as_list
 from convbench.suite.mistakes import Location, Mistakes, message_of, quoted
 from convbench.suite.options import Signature, models, signature
 from convbench.suite.source import value_of
-from convbench.suite.values import FURTHER, Chain, Choices, Models, Plain
+from convbench.suite.values import MODEL_SETTINGS, Chain, Choices, Models, Plain
 
 _TEXT = re.compile(r"\s*(?P<name>[^()\s]+)\s*(?:\((?P<options>.*)\))?\s*")
 _PLUS = re.compile(r"\+(?![^(]*\))")
@@ -51,11 +51,11 @@ def variant(raw: Any, at: Location, mistakes: Mistakes) -> Chain | None:
 
 
 def model(raw: Any, at: Location, mistakes: Mistakes) -> Models | None:
-    """Read the user's own model: an import path, with ``FURTHER`` and the options of its factory."""
+    """Read the user's own model: an import path, with ``MODEL_SETTINGS`` and the options of its factory."""
     fields = plug_fields(raw, at, mistakes)
     if fields is None:
         return None
-    options = {key: fields[1].pop(key, None) for key in FURTHER}
+    options = {key: fields[1].pop(key, None) for key in MODEL_SETTINGS}
     inputs, loss, step = (function(options[key], (*at, key), mistakes) for key in ("inputs", "loss", "step"))
     stages = _stages(options["stages"] or {}, (*at, "stages"), mistakes)
     flops = formulas(options["flops"] or {}, (*at, "flops"), mistakes)

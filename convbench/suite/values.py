@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from convbench.core.record import Choice, Clip, Recurrent, Scalar, Whole
 
-FURTHER = ("inputs", "stages", "loss", "step", "flops")
+MODEL_SETTINGS = ("inputs", "stages", "loss", "step", "flops")
 """What a suite may set for a user's model beside its name and options."""
 
 
@@ -127,7 +127,7 @@ class Models:
 
     def matches(self, value: Any) -> bool:
         """Settings that are not given match any value, like options that are not given."""
-        settings = {key: setting for key in FURTHER if (setting := getattr(self.whole, key))}
+        settings = {key: setting for key in MODEL_SETTINGS if (setting := getattr(self.whole, key))}
         return self.model.matches(value.model) and all(getattr(value, key) == settings[key] for key in settings)
 
 

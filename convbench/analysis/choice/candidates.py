@@ -100,8 +100,7 @@ def cheapest_each(candidates: Iterable[Candidate], name: CostName) -> list[Candi
     for candidate in sorted(candidates, key=lambda candidate: rank(candidate, name)):
         cheapest.setdefault((candidate.quality.architecture, candidate.quality.variant), candidate)
     groups = grouped(
-        cheapest.values(),
-        lambda member: (member.result.params, member.result.flops, *_function(member.quality)),
+        cheapest.values(), lambda member: (member.result.params, member.result.flops, *_function(member.quality))
     )
     return [
         Candidate(candidate.quality, candidate.result, tuple(twin.result for twin in twins))

@@ -21,14 +21,7 @@ from scipy.special import stdtrit
 from convbench.analysis.choice import stability
 from convbench.analysis.choice.candidates import Candidate, CostName, Excluded, cheapest_each, table_of
 from convbench.analysis.choice.doubts import absence_reason, doubts, edge, flag_fallible, nearest, ruled_out
-from convbench.analysis.choice.recommendation import (
-    Ask,
-    Doubt,
-    NextBetter,
-    Recommendation,
-    Runner,
-    Settle,
-)
+from convbench.analysis.choice.recommendation import Ask, Doubt, NextBetter, Recommendation, Runner, Settle
 from convbench.analysis.choice.settling import enough_seeds, settle
 from convbench.analysis.choice.stability import Draws
 from convbench.analysis.choice.trade import trades

@@ -74,7 +74,11 @@ def standings(evidence: Evidence) -> dict[str, list[Shortfall]]:
     Raises Lacking if no task has at least three of them with flatten among them.
     """
     group_by_task = {task: _shortfalls(evidence.on(task)) for task in evidence.tasks}
-    by_task = {task: group for task, group in group_by_task.items() if len(group) >= LEAST_SIZE and _has_flatten(group)}
+    by_task = {
+        task: group
+        for task, group in group_by_task.items()
+        if len(group) >= LEAST_SIZE and any(standing.name.startswith("flatten") for standing in group)
+    }
     if not by_task:
         raise Lacking(f"Trainings of flatten and of at least two smaller inputs are needed: {TRAIN}.")
     return by_task
@@ -137,7 +141,3 @@ def _shortfalls(qualities: Mapping[str, Quality]) -> list[Shortfall]:
         for (label, quality), gap, bound in zip(qualities.items(), gaps, bounds, strict=True)
         if gap
     ]
-
-
-def _has_flatten(group: list[Shortfall]) -> bool:
-    return any(standing.name.startswith("flatten") for standing in group)

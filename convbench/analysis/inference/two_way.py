@@ -84,8 +84,8 @@ def _solve(values: Floats, is_sound: Flags, weight: Floats, is_paired: bool) -> 
     seed = (share * values).sum(axis=1)
     mean = covariance @ (weights * (values - seed[:, None])).sum(axis=0)
     residuals = is_sound * (values - mean - (seed - share @ mean)[:, None])
-    centring = np.eye(len(weight))[None] - share[:, None, :]
-    spread = np.einsum("jia,ab,jib->ji", centring, covariance, centring)
+    through = share @ covariance
+    spread = np.diag(covariance) - 2 * through + (through * share).sum(axis=1)[:, None]
     leverage = weights * (1 / total[:, None] + spread)
     return mean, covariance, residuals, (is_sound - leverage).sum(axis=0)
 

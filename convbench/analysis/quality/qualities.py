@@ -19,13 +19,7 @@ import numpy as np
 from convbench.analysis.inference.pool import BySeed, count_tested, floor_of_mean, floors_of_gaps
 from convbench.analysis.inference.seed_table import SeedTable
 from convbench.analysis.quality.collapse import fallen_seeds, is_at_chance
-from convbench.analysis.quality.lessons import (
-    Budget,
-    Lesson,
-    attempts,
-    headless,
-    training_of,
-)
+from convbench.analysis.quality.lessons import Budget, Lesson, attempts, headless, training_of
 from convbench.analysis.quality.rates import Model, best_rate, best_rates, by_rate
 from convbench.analysis.results import Result
 from convbench.core.grouping import grouped

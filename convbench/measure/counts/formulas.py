@@ -70,16 +70,9 @@ FIRST_LINEAR = 12
 PRODUCTS = (
     "linear", "linear_relu", "linear_dynamic", "linear_relu_dynamic", "linear_dynamic_fp16", "linear_relu_dynamic_fp16",
 )  # fmt: skip
-ATTENTION_BACKWARD = tuple(
-    f"_scaled_dot_product_{kind}_backward"
-    for kind in (
-        "flash_attention_for_cpu",
-        "flash_attention",
-        "efficient_attention",
-        "cudnn_attention",
-        "fused_attention_overrideable",
-    )
-)
+ATTENTIONS = ("flash_attention_for_cpu", "flash_attention", "efficient_attention", "cudnn_attention",
+              "fused_attention_overrideable")  # fmt: skip
+ATTENTION_BACKWARD = tuple(f"_scaled_dot_product_{kind}_backward" for kind in ATTENTIONS)
 CONVOLUTIONS = tuple(
     f"conv{n}d{relu}{suffix}" for n in (1, 2, 3) for relu in ("", "_relu") for suffix in ("", "_dynamic")
 )

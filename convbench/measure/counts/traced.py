@@ -40,12 +40,8 @@ with warnings.catch_warnings():
 Values = list[Any]
 Cost = Callable[[Values, Values], Any]
 CONTROL = ("prim::Loop", "prim::If", "prim::CallMethod", "prim::CallFunction")
-IN_OWN_LAYOUT = (
-    "aten::mkldnn_convolution",
-    "aten::mkldnn_linear",
-    "aten::_sparse_mm",
-    "aten::_sparse_addmm",
-    "aten::hspmm",
+IN_OWN_LAYOUT = tuple(
+    f"aten::{name}" for name in ("mkldnn_convolution", "mkldnn_linear", "_sparse_mm", "_sparse_addmm", "hspmm")
 )
 """Operators whose tensors are sparse or in oneDNN's layout; a trace does not record the shapes of those."""
 MADE_OF_PRODUCTS = tuple(
@@ -326,10 +322,8 @@ MACS: dict[str, Cost] = {
         (jit_handles.conv_flop_jit, ["_convolution"]),
         (convolution_macs, ["convolution"]),
         (padded_convolution_macs, ["_convolution_mode"]),
-        (
-            product_macs,
-            ["linear", "mm", "bmm", "matmul", "linalg_matmul", "mv", "dot", "vdot", "affine_grid_generator"],
-        ),
+        (product_macs, ["linear", "mm", "bmm", "matmul", "linalg_matmul", "mv", "dot", "vdot"]),
+        (product_macs, ["affine_grid_generator"]),
         (added_product_macs, ["addmm", "addmv", "baddbmm"]),
         (summed_products_macs, ["addbmm"]),
         (distances_macs, ["cdist"]),

@@ -1,6 +1,6 @@
 """The machine and the software that a number belongs to.
 
-``environment`` describes both; ``doctor`` reports what can be measured here; ``malloc`` and ``allocators`` control the
-C allocator; ``cgroup`` reads a container's limits, ``nvml`` the GPU's state, ``precision`` and ``toolchain`` torch's
-settings and compiler; ``process_end`` explains why a process died.
+``environment`` describes both; ``doctor`` reports what can be measured here; ``malloc`` controls the C allocator;
+``cgroup`` reads a container's limits, ``nvml`` the GPU's state, ``precision`` and ``toolchain`` torch's settings and
+compiler; ``process_end`` explains why a process died.
 """

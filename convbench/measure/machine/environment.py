@@ -27,31 +27,12 @@ from convbench.measure.machine import cgroup, malloc, nvml, precision
 from convbench.measure.machine.toolchain import compiler_version
 
 VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OMP_WAIT_POLICY",
-    "KMP_BLOCKTIME",
-    "OMP_PROC_BIND",
-    "OMP_PLACES",
-    "OMP_DYNAMIC",
-    "OMP_THREAD_LIMIT",
-    "GOMP_CPU_AFFINITY",
-    "GOMP_SPINCOUNT",
-    "KMP_AFFINITY",
-    "MALLOC_CONF",
-    "PYTORCH_CUDA_ALLOC_CONF",
-    "PYTORCH_ALLOC_CONF",
-    "ONEDNN_MAX_CPU_ISA",
-    "DNNL_MAX_CPU_ISA",
-    "ONEDNN_DEFAULT_FPMATH_MODE",
-    "DNNL_DEFAULT_FPMATH_MODE",
-    "MKL_ENABLE_INSTRUCTIONS",
-    "MKL_CBWR",
-    "NVIDIA_TF32_OVERRIDE",
-    "TORCHINDUCTOR_MAX_AUTOTUNE",
-    "TORCHINDUCTOR_FREEZING",
-    "TORCHINDUCTOR_CPP_WRAPPER",
-)
+    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "KMP_BLOCKTIME", "OMP_PROC_BIND", "OMP_PLACES",
+    "OMP_DYNAMIC", "OMP_THREAD_LIMIT", "GOMP_CPU_AFFINITY", "GOMP_SPINCOUNT", "KMP_AFFINITY", "MALLOC_CONF",
+    "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA",
+    "ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR",
+    "NVIDIA_TF32_OVERRIDE", "TORCHINDUCTOR_MAX_AUTOTUNE", "TORCHINDUCTOR_FREEZING", "TORCHINDUCTOR_CPP_WRAPPER",
+)  # fmt: skip
 """Environment variables that are recorded if they are set, because they change measured times.
 
 They control threads, allocators, instruction sets, number types and torch's compiler.
@@ -213,7 +194,7 @@ def _commit() -> dict[str, Scalar]:
     """The commit of the git tree that the working directory is in, and whether it is dirty; empty outside of a tree."""
     top = git.top(Path())
     commit = git.commit(top, "HEAD") if top else None
-    return {"commit": commit[:12], "dirty": git.is_dirty(top)} if top and commit else {}
+    return {"commit": commit[:12], "dirty": bool(git.uncommitted(top))} if top and commit else {}
 
 
 def package_version(package: str) -> str | None:

@@ -16,12 +16,7 @@ from typing import Literal
 
 from convbench.core.errors import Unavailable
 
-NUMBERS = {
-    "MALLOC_MMAP_MAX_": -4,
-    "MALLOC_MMAP_THRESHOLD_": -3,
-    "MALLOC_TOP_PAD_": -2,
-    "MALLOC_TRIM_THRESHOLD_": -1,
-}
+NUMBERS = {"MALLOC_MMAP_MAX_": -4, "MALLOC_MMAP_THRESHOLD_": -3, "MALLOC_TOP_PAD_": -2, "MALLOC_TRIM_THRESHOLD_": -1}
 """The variables that set malloc for a new process, with mallopt's numbers for this one."""
 
 GLIBC = {"MALLOC_MMAP_THRESHOLD_": 4 << 20, "MALLOC_TRIM_THRESHOLD_": (1 << 31) - 1}

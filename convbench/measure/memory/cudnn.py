@@ -140,10 +140,7 @@ COMPOSED: dict[Any, Callable[..., Any]] = {
     ATEN.rnn_relu.input: _composition(0),
 }
 """Recurrent operators as the single operator that CUDA runs for each; for fake tensors torch would decompose them."""
-STANDINS: dict[Any, Callable[..., Any]] = {
-    ATEN._cudnn_rnn.default: rnn,
-    ATEN._cudnn_rnn_backward.default: rnn_backward,
-}
+STANDINS: dict[Any, Callable[..., Any]] = {ATEN._cudnn_rnn.default: rnn, ATEN._cudnn_rnn_backward.default: rnn_backward}
 """Replacements for operators whose output sizes torch does not tell, or not fully, for fake tensors."""
 
 

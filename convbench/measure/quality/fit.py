@@ -47,11 +47,7 @@ class Recipe(NamedTuple):
 
 
 def fit(
-    model: nn.Module,
-    splits: Splits,
-    recipe: Recipe,
-    seed: int,
-    clock: Callable[[], float] = time.perf_counter,
+    model: nn.Module, splits: Splits, recipe: Recipe, seed: int, clock: Callable[[], float] = time.perf_counter
 ) -> Curve:
     """Train ``model`` in place and return its curve.
 
@@ -130,10 +126,7 @@ def scores(model: nn.Module, clips: torch.Tensor) -> torch.Tensor:
 
 
 def _step(
-    model: nn.Module,
-    examples: Labelled,
-    parameters: list[nn.Parameter],
-    optimizer: torch.optim.Optimizer,
+    model: nn.Module, examples: Labelled, parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer
 ) -> torch.Tensor:
     device = parameters[0].device
     optimizer.zero_grad()

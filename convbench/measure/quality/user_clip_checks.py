@@ -87,7 +87,10 @@ def _plain_value(value: Any) -> Any:
 
 def _numbers(frames: Any, source: str) -> Pixels:
     try:
-        data = _detach(frames) if isinstance(frames, torch.Tensor) else np.asarray(frames)
+        if isinstance(frames, torch.Tensor):
+            frames = frames.detach().cpu()
+            frames = (frames.float() if frames.is_floating_point() else frames).numpy()
+        data = np.asarray(frames)
     except (ValueError, TypeError, RuntimeError) as error:
         raise ConvbenchError(f"{source} is not an array: {error}; give an array or a tensor (T, C, H, W)") from error
     if data.dtype == np.uint8:
@@ -98,12 +101,6 @@ def _numbers(frames: Any, source: str) -> Pixels:
         )
     with np.errstate(over="ignore"):
         return np.array(data, dtype=np.float32)
-
-
-def _detach(frames: torch.Tensor) -> Pixels:
-    tensor = frames.detach().cpu()
-    pixels: Pixels = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
-    return pixels
 
 
 def _reshape(pixels: Pixels, clip: Clip, source: str) -> Pixels:

@@ -29,9 +29,7 @@ class AotInductor:
             with without_checks():
                 program = torch.export.export(flat_model, tuple(example.tensors), strict=False)
             torch._inductor.aoti_compile_and_package(
-                program,
-                package_path=str(folder / PACKAGE),
-                inductor_configs={"freezing": self.freeze},
+                program, package_path=str(folder / PACKAGE), inductor_configs={"freezing": self.freeze}
             )
         except Exception as error:
             raise CaseFailed("error", f"cannot be compiled ahead of time by AOTInductor: {reason(error)}") from error
