@@ -747,6 +747,21 @@ def test_a_paired_check_is_suggested_only_for_latency():
     assert words.next_command(replace(latency, metric=metrics.MEMORY), "s", unasked) == ""
 
 
+def test_a_search_is_suggested_only_if_commits_lie_between():
+    """With a run after every merge, as the guide advises, it named a bisection of one commit."""
+    invented.many(Path("store"))
+    (course, change) = history_of(Path("store")).changes[0]
+    ends = (change.before.commit, change.after.commit)
+    confirmed = history_of(Path("store"), Confirmation(course.series.case, *ends, "confirmed", None, "", "", "x"))
+    commands = [
+        words.next_command(confirmed, "s", lambda _: Command("x.yaml"), line)
+        for line in ((f"{ends[0]}0000", f"{ends[1]}0000"), (ends[0], commit(99), ends[1]), ())
+    ]
+    assert commands[0] == ""
+    assert commands[1] == commands[2]
+    assert commands[1].startswith(f"which commit: convbench bisect x.yaml --good {ends[0]} --bad {ends[1]} --only ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

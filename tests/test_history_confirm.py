@@ -31,6 +31,8 @@ def commits(here: Path, slower: float, since: dict | None = None, **more: object
     """Make a commit per run; from ``AT`` on, ``gap`` takes ``slower`` times as long and ``since`` is in the config."""
     hashes = []
     for number in range(COUNT):
+        if number == AT:
+            git(here, "commit", "-q", "--allow-empty", "-m", "without a run, so that a search is left")
         seconds = {GAP.id: 0.010 * (slower if number >= AT else 1.0), FC.id: 0.020}
         config = {"seconds": seconds, "number": number} | more | (since or {} if number >= AT else {})
         (here / "fake.json").write_text(json.dumps(config))

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from convbench.analysis.history.steps import LEAST_NOISE, LEAST_POINTS, LEAST_RUNS, shape
 
@@ -29,6 +30,11 @@ def test_a_step_without_noise_is_found_at_its_place():
     assert step.log == pytest.approx(STEP)
     assert series_shape.levels == pytest.approx([0.0] * 10 + [STEP] * 10)
     assert (series_shape.spikes, series_shape.slope, series_shape.noise) == ((), 0.0, LEAST_NOISE)
+
+
+def test_a_steps_interval_is_no_wider_than_students():
+    (step,) = shape([0.0] * 5 + [STEP] * 15).steps
+    assert step.half == pytest.approx(t.ppf(0.975, 19 / 2) * LEAST_NOISE * math.sqrt(1 / 5 + 1 / 15))
 
 
 @pytest.mark.parametrize("count", range(LEAST_POINTS))
@@ -166,4 +172,4 @@ def test_runs_at_two_speeds_are_seldom_steps(share, factor):
 def test_a_visible_step_is_found_in_nine_of_ten_series():
     visible = float(np.median([shape(series(seed)).visible for seed in range(100)]))
     hits = sum(bool(shape(stepped(seed, size=math.log1p(visible))).steps) for seed in range(100))
-    assert 80 <= hits <= 99
+    assert 80 <= hits <= 96, "a larger step would not be the smallest that is seen so often"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,7 +58,7 @@ def history(
             print(f"cannot be confirmed: {reason}", file=sys.stderr)
         _confirm(suspects, store, build)
         answer = _answer(question, store)
-    _show(answer, store, as_json, out)
+    _show(answer, store, question.line, as_json, out)
     raise typer.Exit(answer.exit_code)
 
 
@@ -101,10 +102,10 @@ def _confirm(suspects: list[Suspect], store: Path, build: str) -> None:
         print(f"kept in {place}", file=sys.stderr)
 
 
-def _show(answer: History, store: Path | None, as_json: bool, out: Path | None) -> None:
+def _show(answer: History, store: Path | None, line: Sequence[str], as_json: bool, out: Path | None) -> None:
     from convbench.report.words import history as words
 
-    command = words.next_command(answer, str(store), _command_of) if store else ""
+    command = words.next_command(answer, str(store), _command_of, line) if store else ""
     if out:
         from convbench.report.page import history as page
 

@@ -7,7 +7,7 @@ import math
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from statistics import median_high
 
 from convbench.analysis.history.course import Change, Course, is_short
@@ -189,23 +189,24 @@ def notes(run_notes: Sequence[Note]) -> list[str]:
     ]
 
 
-def next_command(history: History, folder: str, command_of: Callable[[str], Command]) -> str:
+def next_command(history: History, folder: str, command_of: Callable[[str], Command], line: Sequence[str] = ()) -> str:
     """Return the command to run next for the runs in a folder; empty if there is none.
 
     Only latency has one: no check measures another cost. ``command_of`` maps a run's directory to the command that made
-    the run.
+    the run. ``line`` holds the commits of this repository, oldest first: between two neighbours there is no search.
     """
     if history.metric.name != metrics.LATENCY.name:
         return ""
     current_changes = [(course, change) for course, change in history.changes if change in course.standing]
-    confirmed_changes = [(course, change) for course, change in current_changes if change.word == "confirmed"]
-    if confirmed_changes:
-        course, change = confirmed_changes[0]
+    neighbours = {(before[:12], after[:12]) for before, after in pairwise(line)}
+    for course, change in current_changes:
+        ends = (change.before.commit[:12], change.after.commit[:12])
+        if change.word != "confirmed" or ends in neighbours:
+            continue
         command = command_of(change.after.run)
         device = [] if command.device == Command.device else ["--device", command.device]
-        ends = ["--good", change.before.commit[:12], "--bad", change.after.commit[:12]]
-        only = ["--only", glob.escape(course.series.case)]
-        return f"which commit: {shlex.join([*command.words_of('bisect'), *ends, *only, *device])}"
+        span = ["--good", ends[0], "--bad", ends[1], "--only", glob.escape(course.series.case)]
+        return f"which commit: {shlex.join([*command.words_of('bisect'), *span, *device])}"
     if any(change.word == "suspected" and change.before.commit for _, change in current_changes):
         return f"to prove it: convbench history --store {shlex.quote(folder)} --confirm"
     return ""
