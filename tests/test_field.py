@@ -673,7 +673,7 @@ def test_stages_of_a_scripted_model_are_found_and_not_seen():
 @pytest.mark.parametrize(("how", "hidden"), [("compile", ("backbone",)), ("compile in place", ("backbone",)), ("", ())])
 def test_a_stage_inside_the_users_compiled_code_has_no_time(how, hidden):
     """Its time was 0 s beside its MACs, and was drawn."""
-    compiled = subject.assemble(case(f"wrapped/{how or 'plain'}", SMALL, stages=PARTS[:1] + (("lstm", "rnn"),)), 0)
+    compiled = subject.assemble(case(f"wrapped/{how or 'plain'}", SMALL, stages=(*PARTS[:1], ("lstm", "rnn"))), 0)
     assert hidden_stages(compiled, [{"lstm": 1e-3, "other": 1e-3}]) == hidden
 
 
