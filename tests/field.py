@@ -77,6 +77,18 @@ def listed_lengths(clip: Clip):
     return {"x": clips(clip), "lengths": [5, 8, 2]}
 
 
+class Tokens(Base):
+    """Projects every place of its maps by a layer without a bias, as attention does with keys and values."""
+
+    def __init__(self):
+        super().__init__()
+        self.project = nn.Linear(6, 24, bias=False)
+        self.rnn = nn.LSTM(24, 20, batch_first=True)
+
+    def vectors(self, x):
+        return self.project(self.cnn(x.flatten(0, 1)).flatten(2).mT).mean(1).unflatten(0, x.shape[:2])
+
+
 class Residual(Base):
     """A ResNet block for each frame. Its shortcut is a strided 1 x 1 convolution, for which oneDNN makes a copy."""
 
@@ -366,6 +378,10 @@ def wrapped(how: str):
                 return torch.jit.trace(model, torch.randn(3, 8, 3, 32, 32))
             case "compile":
                 return torch.compile(model, backend="eager")
+            case "compile in place":
+                model.compile(backend="eager")
+            case "compile forward":
+                model.forward = torch.compile(model.forward, backend="eager")
             case "parallel":
                 return nn.DataParallel(model)
             case "frozen":

@@ -16,7 +16,7 @@ import pytest
 import torch
 from wild import Ending
 
-from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
+from convbench.core.errors import CaseFailed, ConvbenchError, Impossible, Unavailable
 from convbench.core.metric import Metric
 from convbench.core.record import Case, Choice, Clip, Finding, Parts, Protocol, Reading, Record, Recurrent, Whole
 from convbench.core.registry import Plugin, declares, probes, scenarios, variants
@@ -364,7 +364,8 @@ def test_an_unknown_metric_is_named():
         (OnnxRuntimeError("Non-zero status code: CUDA failure 2: out of memory"), "out of memory", "failed"),
         (CaseFailed("timeout", "no result after 3 s"), "timeout", "failed"),
         (Unavailable("jemalloc is not installed"), "unavailable", "skipped"),
-        (ConvbenchError("streaming needs state"), "error", "failed"),
+        (Impossible("streaming needs state"), "impossible", "skipped"),
+        (ConvbenchError("clip 3 has no label"), "error", "failed"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value,
 )

@@ -56,6 +56,8 @@ CASES = {
     "attention": case("attention", rnn=Recurrent(hidden=32), head=7),
     "channels_last": case("flatten", None, Choice("channels_last")),
     "autocast": case("fc", 100, Choice("autocast")),
+    "lazy": case("field:lazy_reducer", 64),
+    "train lazy": case("field:lazy_reducer", 64, scenario="train"),
     "streaming": case("random-projection", 50, scenario="streaming"),
     "long clip": case("gap", clip=Clip(1, 100, 3, 8, 8), rnn=Recurrent(hidden=300)),
     "train vgg": case("gmp", backbone="vgg", scenario="train"),

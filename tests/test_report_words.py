@@ -573,6 +573,7 @@ FINDINGS = {
     "not_counted": {"reason": "no"}, "not_captured": {"reason": "RuntimeError: no"},
     "uncounted_operators": {"operators": ("aten::fft", "aten::sort"), "share": 0.9}, "nothing_compiled": {},
     "name_stages": {"share": 0.5, "modules": ("cnn",)}, "stages_unseen": {"stages": ("lstm",)},
+    "stages_compiled": {"stages": ("backbone",)},
     "not_on_meta": {"reason": "RuntimeError: no data"}, "no_gradient": {"params": 5, "names": ("value.weight",)},
     "busy_machine": {"load": 4.2, "cores": 2, "threads": 2}, "stages_do_not_add_up": {"stages": 2e-3, "whole": 3e-3},
     "not_predicted": {"reason": "an operator without shapes"},

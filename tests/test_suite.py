@@ -10,6 +10,7 @@ import re
 import tracemalloc
 import warnings
 from collections.abc import Sequence
+from enum import Enum, IntEnum
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -19,12 +20,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
+from torch import nn
 
 from convbench import suite
 from convbench.core import registry, traits
 from convbench.core.errors import ConvbenchError, SuiteError, Unavailable
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Training, Whole
-from convbench.models import variants
+from convbench.models import network, variants
 from convbench.suite.axes import AXES, ClipLayout, RecurrentLayout
 from convbench.suite.layout import TrainingLayout
 from convbench.suite.source import value_of
@@ -261,6 +263,40 @@ def test_an_option_that_must_be_a_list_is_refused(cases: Any) -> None:
     for sizes in ("[16, 32]", "[[16, 32]]", "16"):
         with pytest.raises(SuiteError, match="sizes: takes a list, and a list in a suite is a sweep: let the factory"):
             cases(f"matrix: {{model: {{name: '{__name__}:layered', sizes: {sizes}}}}}")
+
+
+class Pool(Enum):
+    MEAN = "mean"
+    CELL = nn.LSTM
+
+
+class Width(IntEnum):
+    SMALL = 16
+
+
+def enumerated(*, pool: Pool = Pool.MEAN, width: Width | None = None) -> nn.Module:
+    return nn.Linear(width or 1, 1) if pool is Pool.CELL else nn.Identity()
+
+
+def test_a_word_of_an_enumeration_becomes_its_member(cases: Any) -> None:
+    """The factory used to get the text, which is no member, and silently took the other way."""
+    sweep = cases(f"matrix: {{model: {{name: '{__name__}:enumerated', pool: [MEAN, CELL], width: [null, SMALL]}}}}")
+    options = [dict(case.architecture.model.options) for case in sweep]
+    assert options == [{"pool": p, "width": w} for p in ("mean", "CELL") for w in (None, 16)]
+    assert [type(network.build(case, 0, "cpu")) for case in sweep] == 2 * [nn.Identity] + 2 * [nn.Linear]
+    excluded = f"[{{model: {{name: '{__name__}:enumerated', pool: mean}}}}]"
+    text = f"{{matrix: {{model: {{name: '{__name__}:enumerated', width: [16, null]}}}}, exclude: {excluded}}}"
+    with pytest.raises(SuiteError, match="exclude: leaves nothing"):
+        cases(text)
+    for pool in ("meen", "LSTM", "1"):
+        with pytest.raises(SuiteError, match=f"pool: unknown '?{pool}'?; known: 'mean' or 'CELL'"):
+            cases(f"matrix: {{model: {{name: '{__name__}:enumerated', pool: {pool}}}}}")
+
+
+@pytest.mark.parametrize(("value", "kind"), [("{a: 1}", "a mapping"), ("[[1, 2]]", "a list of lists")])
+def test_a_nested_option_is_refused_with_advice(cases: Any, value: str, kind: str) -> None:
+    with pytest.raises(SuiteError, match=f"note: takes one value, not {kind}: let the factory take"):
+        cases(f"matrix: {{reducer: gap, backbone: {{name: needs_option:anything, note: {value}}}}}")
 
 
 def test_a_file_can_name_a_scenario_and_a_probe(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from convbench.measure.stages import stopwatch
 from convbench.measure.stages.passes import LEAST
 from convbench.models import subject
 from convbench.plugins.variants.checkpoint import _checkpoint
-from convbench.plugins.variants.int8 import _dynamic
+from convbench.plugins.variants.int8 import _dynamic, _torchao
 
 ARTICLE = {
     ("gap", None): 234_225_664,
@@ -389,8 +389,14 @@ def test_a_half_precision_model_has_its_own_tolerance(kind):
 
 def test_int8_refuses_a_model_that_is_one_layer():
     case_subject = replace(subject.assemble(train(), seed=0), model=nn.Linear(2, 2))
-    with pytest.raises(CaseFailed, match="is a layer itself"):
+    with pytest.raises(Impossible, match="is a layer itself"):
         _dynamic(case_subject, ())
+
+
+def test_torchao_refuses_a_model_without_linear_layers():
+    convolution = replace(subject.assemble(train(), seed=0), model=nn.Sequential(nn.Conv2d(1, 1, 1)))
+    with pytest.raises(Impossible, match="has no Linear layer"):
+        _torchao(convolution, ())
 
 
 def test_gpu_phases_are_timed_without_waiting_for_launches(monkeypatch):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-FailureKind = Literal["error", "wrong output", "crash", "out of memory", "timeout", "unavailable"]
+FailureKind = Literal["error", "wrong output", "crash", "out of memory", "timeout", "unavailable", "impossible"]
 
 
 class ConvbenchError(Exception):
@@ -45,7 +45,10 @@ class CaseFailed(ConvbenchError):
 
 
 class Impossible(ConvbenchError):
-    """A combination that cannot exist, such as a pooling grid larger than the feature map."""
+    """A combination that cannot exist, such as a pooling grid larger than the feature map.
+
+    If that shows only when the case is measured, as for a user's own model, the case is skipped with this reason.
+    """
 
 
 class Refused(ConvbenchError):

@@ -11,10 +11,12 @@ from typing import Literal
 
 from convbench.core import git
 from convbench.core.code import located
-from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable, is_out_of_memory, line_of
+from convbench.core.errors import CaseFailed, ConvbenchError, Impossible, Unavailable, is_out_of_memory, line_of
 from convbench.core.record import Case, Failure, Finding, Reading, Record, timestamp
 
 Measure = Callable[[Case], Record]
+SKIPPED = ("unavailable", "impossible")
+"""Kinds of failures that are no fault: of the machine, which lacks something, or of the combination."""
 KEPT_TENSOR = (
     "its code keeps a tensor of torch's meta device, on which shapes are found first: a function that keeps tensors "
     "between calls, for instance by functools.lru_cache, must take the device as an argument, too, and weights "
@@ -60,7 +62,7 @@ def attempt(case: Case, measure: Measure) -> Record:
 def failed_record(case: Case, error: Exception) -> Record:
     """Return the record of why a case has no result, with the results known before."""
     failure = explain(error)
-    status: Literal["failed", "skipped"] = "skipped" if failure.kind == "unavailable" else "failed"
+    status: Literal["failed", "skipped"] = "skipped" if failure.kind in SKIPPED else "failed"
     results = error.results if isinstance(error, CaseFailed) else ()
     readings = tuple(result for result in results if isinstance(result, Reading))
     findings = tuple(result for result in results if isinstance(result, Finding))
@@ -77,6 +79,8 @@ def explain(error: BaseException) -> Failure:
     match error:
         case CaseFailed(kind=kind):
             return Failure(kind, str(error))
+        case Impossible():
+            return Failure("impossible", str(error))
         case Unavailable():
             return Failure("unavailable", str(error))
         case ConvbenchError():

@@ -14,10 +14,12 @@ from weakref import WeakValueDictionary
 import numpy as np
 import torch
 from torch import nn
+from torch.export import ExportedProgram
 
 from convbench.core.code import located
 from convbench.core.errors import ConvbenchError, Impossible
 from convbench.core.imports import import_path
+from convbench.core.option_types import settings
 from convbench.core.record import Case, Choice, Clip, Features, Parts, Recurrent, Whole
 from convbench.core.registry import backbones, reducers
 
@@ -54,8 +56,10 @@ def build(case: Case, seed: int, device: str) -> nn.Module:
                 model: nn.Module = _assemble(parts, case.clip, seed)
             case Whole() as whole:
                 seed_all(seed)
-                name, options = whole.model.name, dict(whole.model.options)
-                model = _to_device(device, _new_module(name, _factory(name, import_path(name))(**options)))
+                name = whole.model.name
+                factory = _factory(name, import_path(name))
+                module = factory(**settings(factory, whole.model.options))
+                model = _to_device(device, _new_module(name, module))
     return in_mode(model, training=False)
 
 
@@ -165,7 +169,8 @@ def _new_module(name: str, module: Any) -> nn.Module:
     again: nothing in them changes.
     """
     if not isinstance(module, nn.Module):
-        raise ConvbenchError(f"{name} returned {type(module).__name__}: it must return a torch.nn.Module")
+        remedy = "return its .module()" if isinstance(module, ExportedProgram) else "it must return a torch.nn.Module"
+        raise ConvbenchError(f"{name} returned {type(module).__name__}: {remedy}")
     if not any(True for _ in _tensors(module)):
         return module
     if _MODULE_BY_ID.get(id(module)) is module:
@@ -221,7 +226,7 @@ def _assemble(parts: Parts, clip: Clip, seed: int) -> ConvReducerRNN:
 
 def _backbone(choice: Choice, in_channels: int) -> nn.Module:
     factory = _factory(choice.name, backbones.get(choice.name).build)
-    options = dict(choice.options)
+    options = settings(factory, choice.options)
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     if any(p.kind in positional for p in inspect.signature(factory).parameters.values()):
         trunk = _new_module(choice.name, factory(in_channels, **options))
@@ -233,7 +238,7 @@ def _backbone(choice: Choice, in_channels: int) -> nn.Module:
 def build_reducer(choice: Choice, features: Features, lstm_input: int | None) -> nn.Module:
     """Return a reducer for a feature map on the default device. Only reducers of free size use ``lstm_input``."""
     factory = _factory(choice.name, reducers.get(choice.name).build)
-    module = factory(features, lstm_input, **dict(choice.options))
+    module = factory(features, lstm_input, **settings(factory, choice.options))
     return _to_device(str(torch.get_default_device()), _new_module(choice.name, module))
 
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from operator import attrgetter
+from types import FunctionType
 
 import torch
 from torch import nn
@@ -19,6 +22,8 @@ from convbench.core.registry import did_you_mean
 Roots = Mapping[str, tuple[nn.Module, ...]]
 WRAPPERS = ("_orig_mod", "module")
 """The attributes in which torch.compile and DataParallel keep the model that they wrap."""
+ORIGINAL = "_torchdynamo_orig_callable"
+"""The attribute in which a compiled function keeps the one that it was made of."""
 CELLS = ("LSTM", "GRU", "RNN", "LSTMCell", "GRUCell", "RNNCell")
 
 
@@ -46,10 +51,10 @@ def submodule(model: nn.Module, name: str) -> nn.Module:
     if name in ("", "."):
         return model
     for prefix in ("", *(f"{wrapper}." for wrapper in WRAPPERS)):
-        try:
-            return model.get_submodule(prefix + name)
-        except AttributeError:
-            continue
+        with suppress(AttributeError):
+            part = attrgetter(prefix + name)(model)  # scripted modules refuse get_submodule
+            if isinstance(part, nn.Module):
+                return part
     names = [module_name for module_name, _ in model.named_modules(remove_duplicate=False) if module_name]
     raise CaseFailed("error", f"stages: the model has no submodule {name!r}{did_you_mean(name, names)}")
 
@@ -75,6 +80,16 @@ def stage_by_parameter(roots: Roots) -> dict[torch.Tensor, str]:
 def is_compiled(module: nn.Module) -> bool:
     """Whether the user has compiled the module. Does not import the compiler."""
     return "torch._dynamo" in sys.modules and isinstance(module, torch._dynamo.OptimizedModule)
+
+
+def compiles(model: nn.Module) -> bool:
+    """Whether the user's code has compiled a part of the model: a module, a method or a function that it keeps."""
+    return "torch._dynamo" in sys.modules and any(map(_compiles, model.modules()))
+
+
+def _compiles(module: nn.Module) -> bool:
+    kept_values = [*vars(module).values(), *(value for kind in type(module).__mro__ for value in vars(kind).values())]
+    return any(isinstance(value, FunctionType) and ORIGINAL in vars(value) for value in kept_values)
 
 
 def called_parts(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:

@@ -14,6 +14,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from convbench.core.errors import ConvbenchError, is_out_of_memory
 from convbench.core.imports import import_path
+from convbench.core.option_types import settings
 from convbench.core.record import Case, Whole
 from convbench.core.registry import scenarios, variants
 from convbench.models import network, values
@@ -235,7 +236,8 @@ def transform(subject: Subject) -> Subject:
     refuse_unsuited(subject.case)
     for choice in subject.case.variant:
         try:
-            result = variants.get(choice.name).build(subject, **dict(choice.options))
+            build = variants.get(choice.name).build
+            result = build(subject, **settings(build, choice.options))
         except ImportError:
             need(choice.name)
             raise

@@ -115,7 +115,10 @@ class TrainingStep:
         except RuntimeError as error:
             if "sparse gradients" not in str(error):
                 raise
-            message = "does not train: Adam takes no sparse gradients; set sparse=False in its embeddings"
+            message = (
+                "does not train: Adam takes no sparse gradients; set sparse=False in its embeddings, and make sparse "
+                "weights buffers"
+            )
             raise CaseFailed("error", message) from error
         self.scaler.update()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from convbench.core import traits
 from convbench.core.errors import ConvbenchError
+from convbench.core.option_types import settings
 from convbench.core.package import __version__
 from convbench.core.profiles import PROFILES
 from convbench.core.record import Case, Record, RunDescription, Scalar, timestamp
@@ -196,7 +197,7 @@ def named_executor(name: str, device: str, cases: Sequence[Case], options: Mappi
     """Build the executor of that name. Raises ConvbenchError for an unknown name, or a plug-in that builds none."""
     plugin = executors.get(name)
     with plugin.refuse_errors("executor"):
-        executor = plugin.build(device, cases, **options)
+        executor = plugin.build(device, cases, **settings(plugin.build, options.items()))
     if not isinstance(executor, Executor):
         raise ConvbenchError(f"the executor {name} made {type(executor).__name__}: derive it from convbench.Executor")
     return executor

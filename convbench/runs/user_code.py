@@ -57,7 +57,7 @@ def names_own_code(cases: Sequence[Case]) -> bool:
 
 def explain(error: CaseFailed, activity: str) -> str:
     """Explain why a process ended without a result during an activity, or return the error that it reported."""
-    if error.kind in ("error", "wrong output", "unavailable"):
+    if error.kind in ("error", "wrong output", "unavailable", "impossible"):
         return str(error)
     return f"{activity} ended without a result: {error}"
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
 
 from convbench.core.code import located, missing_module
 from convbench.core.errors import ConvbenchError, Unavailable
+from convbench.core.option_types import annotations_of, enumeration, word_of
 from convbench.core.record import Scalar
 from convbench.core.registry import Plugin, Registry, tasks
 from convbench.suite.many import Many
@@ -59,11 +59,11 @@ def signature(registry: Registry[Any], name: str) -> Signature:
 def _read(registry: Registry[Any], plugin: Plugin[Any]) -> Signature:
     parameters = inspect.signature(plugin.build).parameters.values()
     options = {p.name: p for p in parameters if p.kind in _KINDS} if _is_bare(registry, plugin) else plugin.options
-    hints = _hints(plugin.build)
+    hints = annotations_of(plugin.build)
     return Signature(
         plugin.summary,
         {name: _adapter(hints.get(name, Scalar)) for name in options},
-        {name: p.default for name, p in options.items() if p.default is not p.empty},
+        {name: word_of(p.default) for name, p in options.items() if p.default is not p.empty},
         any(p.kind is p.VAR_KEYWORD for p in parameters),
         frozenset(p.name for p in parameters if p.name not in options and p.default is not p.empty),
     )
@@ -98,21 +98,25 @@ def _plugin(registry: Registry[Any], name: str) -> Plugin[Any]:
         raise ConvbenchError(f"cannot use {name!r}: {located(error)}") from error
 
 
-def _hints(build: Any) -> dict[str, Any]:
-    """Return the parameters' annotations, each resolved by itself: one may name what only type checkers import."""
-    function = inspect.unwrap(build.__init__ if inspect.isclass(build) else build)
-    hints: dict[str, Any] = {}
-    for name, annotation in getattr(function, "__annotations__", {}).items():
-        holder = types.SimpleNamespace(__annotations__={name: annotation})
-        with suppress(Exception):
-            hints |= get_type_hints(holder, getattr(function, "__globals__", {}), include_extras=True)
-    return hints
-
-
 def _adapter(hint: Any) -> TypeAdapter[list[Scalar]]:
+    hint = _words(hint)
     value = Annotated[Scalar, BeforeValidator(_refuse)] if _is_list(hint) else hint if _is_scalar(hint) else Scalar
-    values: Any = list[_text_from_number(value)]  # type: ignore[misc]
+    single_value: Any = Annotated[_text_from_number(value), BeforeValidator(_refuse_nested)]
+    values: Any = list[single_value]
     return TypeAdapter(Annotated[values, Field(min_length=1), Many()], config=_STRICT)
+
+
+def _words(hint: Any) -> Any:
+    """Return an annotation with the words of its enumeration in place of the enumeration."""
+    kind = enumeration(hint)
+    if kind is None:
+        return hint
+    word_by_name = {member.name: word_of(member) for member in kind}
+    words: Any = Annotated[
+        Literal[tuple(word_by_name.values())],
+        BeforeValidator(lambda value: word_by_name.get(value, value) if isinstance(value, str) else word_of(value)),
+    ]
+    return words | None if type(None) in get_args(hint) else words
 
 
 def _is_scalar(hint: Any) -> bool:
@@ -135,6 +139,14 @@ def _is_list(hint: Any) -> bool:
 def _refuse(value: Any) -> None:
     if value is not None:
         raise ValueError("takes a list, and a list in a suite is a sweep: let the factory take text such as 16-32-64")
+
+
+def _refuse_nested(value: Any) -> Any:
+    if isinstance(value, dict):
+        raise ValueError("takes one value, not a mapping: let the factory take each entry as an option of its own")
+    if isinstance(value, list):
+        raise ValueError("takes one value, not a list of lists: let the factory take text such as 16-32-64")
+    return value
 
 
 def _text_from_number(hint: Any) -> Any:

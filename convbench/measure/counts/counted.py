@@ -59,7 +59,7 @@ def on_meta_or_reason(case: Case, seed: int, seconds: float = SECONDS_ON_META) -
 @subject.retry_with_gradients
 def _called_on_meta(case: Case, seed: int, seconds: float) -> Subject:
     on_meta = subject.assemble(case, seed, device="meta")
-    with as_written(on_meta.model), _Limit(seconds):
+    with as_written(), _Limit(seconds):
         return after_call(on_meta)
 
 
@@ -133,7 +133,7 @@ def count_forward(case: Case, seed: int) -> StageCounts:
         return count_case(case.forward_only, seed)
     if (key := (case.eager, seed)) not in _FORWARD_COUNTS:
         twin = forward_twin(case, seed)
-        with raise_not_counted(), as_written(twin.model):
+        with raise_not_counted(), as_written():
             _FORWARD_COUNTS[key] = dispatched.count(after_call(twin))
     return _FORWARD_COUNTS[key]
 

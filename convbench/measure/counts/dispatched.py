@@ -27,7 +27,7 @@ from convbench.core.metrics import OTHER
 from convbench.core.record import STAGES, Case
 from convbench.measure.counts.formulas import WITH_VECTOR, base_name, formulas, is_unknown, operator
 from convbench.measure.stages.entries import in_threads, observe
-from convbench.models.stages import Roots, is_compiled, stage_roots
+from convbench.models.stages import Roots, stage_roots
 from convbench.models.subject import Subject
 from convbench.models.values import is_sparse, tensors
 from convbench.models.weights import nodes, shaped_tensors
@@ -64,7 +64,7 @@ def count(subject: Subject, modules: Roots | None = None) -> StageCounts:
     counter = _Counter(subject, tracker)
     with ExitStack() as stack:
         entered_stages = stack.enter_context(observe(roots, tracker.enter, tracker.leave))
-        stack.enter_context(as_written(subject.model))
+        stack.enter_context(as_written())
         stack.enter_context(decompose())
         stack.enter_context(counter)
         stack.enter_context(in_threads(counter.in_this_thread))
@@ -80,7 +80,7 @@ def count(subject: Subject, modules: Roots | None = None) -> StageCounts:
 
 
 @contextmanager
-def as_written(model: nn.Module) -> Iterator[None]:
+def as_written() -> Iterator[None]:
     """While entered, code that the user compiled runs as written, and torch's encoder layers run layer by layer.
 
     Fused encoder layers pack padded clips into nested tensors, whose shapes neither count can tell.
@@ -88,24 +88,10 @@ def as_written(model: nn.Module) -> Iterator[None]:
     has_fastpath = mha.get_fastpath_enabled()
     mha.set_fastpath_enabled(False)
     try:
-        with _without_compiling(model) if "torch._dynamo" in sys.modules else nullcontext():
+        with torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext():
             yield
     finally:
         mha.set_fastpath_enabled(has_fastpath)
-
-
-@contextmanager
-def _without_compiling(model: nn.Module) -> Iterator[None]:
-    modules = [module for module in model.modules() if is_compiled(module)]
-    forwards = [vars(module)["forward"] for module in modules]
-    for module in modules:
-        vars(module)["forward"] = module._orig_mod
-    try:
-        with torch.compiler.set_stance("force_eager"):
-            yield
-    finally:
-        for module, forward in zip(modules, forwards, strict=True):
-            vars(module)["forward"] = forward
 
 
 @contextmanager

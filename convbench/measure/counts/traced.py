@@ -7,6 +7,7 @@ MACS and ADDS.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.autograd.profiler import record_function
+from torch.fx import _symbolic_trace
 from torch.jit._trace import _get_trace_graph
 from torch.overrides import TorchFunctionMode
 
@@ -75,10 +77,27 @@ def trace(subject: Subject) -> Trace:
     Raises the tracer's own error if it cannot follow the call.
     """
     call = _Call(subject)
-    with torch.no_grad(), as_written(subject.model), _without_marks(), _PlainSizes(), warnings.catch_warnings():
+    with torch.no_grad(), as_written(), _into_compiled(), _without_marks(), _PlainSizes(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _get_trace_graph(call, ())  # type: ignore[no-untyped-call]
     return Trace({stage: call.macs[stage] for stage in (*STAGES, OTHER)}, call.adds, tuple(sorted(call.unknown_names)))
+
+
+@contextmanager
+def _into_compiled() -> Iterator[None]:
+    """While entered, what the user compiled calls the code that it was made of, as it does while torch.fx traces.
+
+    Otherwise it refuses torch's JIT tracer.
+    """
+    if "torch._dynamo" not in sys.modules:
+        yield
+        return
+    was_tracing, _symbolic_trace._is_fx_tracing_flag = _symbolic_trace._is_fx_tracing_flag, True
+    try:
+        with torch._dynamo.config.patch(error_on_nested_fx_trace=False):
+            yield
+    finally:
+        _symbolic_trace._is_fx_tracing_flag = was_tracing
 
 
 @contextmanager

@@ -35,6 +35,7 @@ from convbench.measure.memory.operators import extra_bytes
 from convbench.measure.memory.with_values import CHECKS, COMPOSITE, RESULTS, composition, kernels
 from convbench.measure.stages.entries import in_threads
 from convbench.models import network, subject
+from convbench.models.stages import compiles
 from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep
 from convbench.models.values import held_bytes, tensors
@@ -68,7 +69,7 @@ def predict(case: Case, seconds: float = math.inf) -> Prediction:
     """
     if traits.opaque(case):
         model = "a compiled model" if traits.compiles(case) else f"a model that {traits.engine(case)} runs"
-        raise CaseFailed("error", f"the peak of {model} cannot be predicted from its shapes: buffers are reused")
+        raise _not_from_shapes(model)
     try:
         with _mute_log():
             return _prediction(case, time.monotonic() + seconds)
@@ -76,6 +77,10 @@ def predict(case: Case, seconds: float = math.inf) -> Prediction:
         raise
     except Exception as error:
         raise CaseFailed("error", f"not predicted: {_advice(error)}") from error
+
+
+def _not_from_shapes(model: str) -> CaseFailed:
+    return CaseFailed("error", f"the peak of {model} cannot be predicted from its shapes: buffers are reused")
 
 
 @contextmanager
@@ -97,7 +102,8 @@ def _mute_log() -> Iterator[None]:
 def _prediction(case: Case, until: float) -> Prediction:
     """Predict with fake tensors.
 
-    A user's model that cannot be built of them is built and called on ``meta`` first, then its weights are replaced.
+    A model that cannot be built of them, as with lazy layers, is built and called on ``meta`` first, then its weights
+    are replaced.
     """
     if isinstance(case.architecture, Parts):
         network.build(case, 0, "meta")
@@ -108,7 +114,7 @@ def _prediction(case: Case, until: float) -> Prediction:
         raise
     except Exception:
         on_meta = on_meta_or_reason(case.eager, 0)
-        if isinstance(case.architecture, Parts) or isinstance(on_meta, str):
+        if isinstance(on_meta, str):
             raise
     with _Fakes(), without_checks():
         return _predict(_assemble(case, _exchange_weights(on_meta.model, case.device)), until)
@@ -197,6 +203,8 @@ def _assemble(case: Case, model: nn.Module | None = None) -> Subject:
 
 
 def _predict(subject: Subject, until: float) -> Prediction:
+    if compiles(subject.model):
+        raise _not_from_shapes("a model whose own code compiles it")
     if not isinstance(subject.run, TrainingStep):
         return _predict_call(subject, until)
     step, peak = subject.run, Peak(torch.device(subject.device), until)

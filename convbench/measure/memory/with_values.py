@@ -123,13 +123,17 @@ def _entropy_of_logits(
 
 
 def _linear(rows: Any, weight: Any, bias: Any = None) -> Any:
-    """A linear layer, whose bias is added in place."""
-    if bias is None or rows.dim() == 2 or (rows.dim() == 3 and rows.is_contiguous()):
+    """A linear layer, whose bias is added in place.
+
+    Rows that are not contiguous are copied if the weight takes a gradient, in inference mode too.
+    """
+    if rows.dim() <= 2 or (rows.dim() == 3 and rows.is_contiguous()):
         return ATEN.linear.default._op_dk(COMPOSITE, rows, weight, bias)
-    if not (torch.is_inference_mode_enabled() and weight.requires_grad):
-        return torch.matmul(rows, weight.t()).add_(bias)
-    product = torch.mm(rows.reshape(-1, rows.shape[-1]), weight.t())
-    return product.view(*rows.shape[:-1], -1).add_(bias)
+    if torch.is_inference_mode_enabled() and weight.requires_grad:
+        product = torch.mm(rows.reshape(-1, rows.shape[-1]), weight.t()).view(*rows.shape[:-1], -1)
+    else:
+        product = torch.matmul(rows, weight.t())
+    return product if bias is None else product.add_(bias)
 
 
 def _singular_values(matrices: Any, *, driver: str | None = None) -> Any:

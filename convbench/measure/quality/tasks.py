@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from convbench.core import imports, registry
 from convbench.core.errors import ConvbenchError
+from convbench.core.option_types import settings
 from convbench.core.record import Choice, Clip, Training
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def load(choice: Choice, clip: Clip, training: Training, seed: int) -> Splits:
         from convbench.measure.quality.user_clips import from_function
 
         return from_function(choice, clip, training, seed)
-    splits = registry.tasks.get(choice.name).build(clip, training, seed, **dict(choice.options))
+    build = registry.tasks.get(choice.name).build
+    splits = build(clip, training, seed, **settings(build, choice.options))
     return _check(splits, choice, clip)
 
 

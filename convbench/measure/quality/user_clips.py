@@ -15,7 +15,8 @@ from convbench.core import imports
 from convbench.core.code import located
 from convbench.core.errors import ConvbenchError
 from convbench.core.imports import import_path
-from convbench.core.record import Choice, Clip, Scalar, Training
+from convbench.core.option_types import settings
+from convbench.core.record import Choice, Clip, Training
 from convbench.core.scales import gib
 from convbench.measure import progress
 from convbench.measure.machine.environment import available_memory
@@ -73,7 +74,7 @@ def from_function(choice: Choice, clip: Clip, training: Training, seed: int) -> 
 
 
 def _samples(function: Callable[..., Any], choice: Choice, clip: Clip) -> Iterator[Sample]:
-    for i, item in enumerate(_items(function, dict(choice.options), choice.name)):
+    for i, item in enumerate(_items(function, settings(function, choice.options), choice.name)):
         if i % CLIPS_A_SIGN == 0:
             progress.tell(f"loading clip {i:,} of {choice.name}", [])
         yield sample_of(item, clip, f"{choice.name}, clip {i}")
@@ -167,7 +168,7 @@ def _classes(samples: Sequence[Sample], origin: str) -> list[Label]:
     return sorted(counts)
 
 
-def _items(function: Callable[..., Any], options: Mapping[str, Scalar], name: str) -> Iterator[Sequence[Any]]:
+def _items(function: Callable[..., Any], options: Mapping[str, Any], name: str) -> Iterator[Sequence[Any]]:
     count = 0
     for count, pair in enumerate(_call(function, options, name), start=1):
         if not isinstance(pair, tuple | list) or len(pair) not in {2, 3}:
@@ -177,7 +178,7 @@ def _items(function: Callable[..., Any], options: Mapping[str, Scalar], name: st
         raise ConvbenchError(f"{name} yields no clip: yield {_PAIRS}")
 
 
-def _call(function: Callable[..., Any], options: Mapping[str, Scalar], name: str) -> Iterator[Any]:
+def _call(function: Callable[..., Any], options: Mapping[str, Any], name: str) -> Iterator[Any]:
     count = 0
     try:
         items = function(**options)

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from convbench.core import metrics
-from convbench.core.findings import OPAQUE_ENGINE, STAGES_BY_RUNTIME, STAGES_DO_NOT_ADD_UP
+from convbench.core.findings import OPAQUE_ENGINE, STAGES_BY_RUNTIME, STAGES_COMPILED, STAGES_DO_NOT_ADD_UP
 from convbench.core.record import STAGES, Finding, Protocol, Reading
 from convbench.core.registry import declares, probes
 from convbench.core.statistics import median_interval
@@ -19,6 +19,7 @@ from convbench.measure.stages.passes import passes
 from convbench.measure.stages.stopwatch import Split, split_by_hooks
 from convbench.measure.timing import clock_for
 from convbench.models.deployment import Deployment
+from convbench.models.stages import compiles, stage_roots
 from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep
 
@@ -49,7 +50,19 @@ def stages(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     optimizer = (metrics.OPTIMIZER,) if isinstance(subject.run, TrainingStep) else ()
     names = (*((metrics.GRAPHS, "lstm") if is_compiled else STAGES), *optimizer, metrics.OTHER)
     plain_seconds, splits = alternate(subject, compiled_split if is_compiled else split_by_hooks, protocol)
+    if not is_compiled and (hidden := hidden_stages(subject, splits)):
+        names = tuple(stage for stage in names if stage not in hidden)
+        yield Finding(STAGES_COMPILED, data={"stages": hidden})
     yield from _readings(names, splits, plain_seconds)
+
+
+def hidden_stages(subject: Subject, splits: Sequence[Split]) -> tuple[str, ...]:
+    """Return the stages that no pass has entered because the user's code compiles them with what surrounds them."""
+    if not compiles(subject.model):
+        return ()
+    entered_stages = set().union(*splits)
+    roots = stage_roots(subject.case, subject.model)
+    return tuple(stage for stage, modules in roots.items() if modules and stage not in entered_stages)
 
 
 def _runtime_readings(subject: Subject, deployment: Deployment) -> Iterator[Reading | Finding]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from convbench.core.errors import ConvbenchError
+from convbench.core.errors import Impossible
 from convbench.core.record import Clip, Whole
 from convbench.core.registry import scenarios
 from convbench.models.inputs import Inputs, inputs, takes
@@ -37,14 +37,14 @@ def streaming(subject: Subject) -> Callable[[], Any]:
     else:
         frames = cycle(_frames(subject))
         if not takes(subject.model, ("frame", "state")):
-            raise ConvbenchError(NOT_STATEFUL)
+            raise Impossible(NOT_STATEFUL)
     state: Any = None
 
     def run() -> Any:
         nonlocal state
         result = subject.without_gradients(next(frames), state)
         if not (isinstance(result, (tuple, list)) and len(result) == 2):
-            raise ConvbenchError(NOT_STATEFUL)
+            raise Impossible(NOT_STATEFUL)
         state = result[1]
         return result
 
@@ -55,7 +55,7 @@ def _frames(subject: Subject) -> Iterator[torch.Tensor]:
     match subject.inputs.args:
         case (torch.Tensor() as clip,) if clip.dim() == 5 and not subject.inputs.kwargs:
             return iter([clip[:, t : t + 1] for t in range(clip.shape[1])])
-    raise ConvbenchError(
+    raise Impossible(
         "streaming needs a model whose only input is a clip (B, T, C, H, W), or a step: of your own; use scenario: "
         "inference for other models"
     )
@@ -65,14 +65,14 @@ def _moments(subject: Subject) -> Iterator[Any]:
     """Return the inputs at each moment: (B, T, ...) cut to (B, 1, ...), or (T, B, ...) to (1, B, ...); others whole.
 
     T is the clip's number of frames. If no input has that many, T is the length of the input with the most axes, such
-    as a video of every second frame beside a goal. Raises ConvbenchError if no input has the clip's batch.
+    as a video of every second frame beside a goal. Raises Impossible if no input has the clip's batch.
     """
     clip = subject.case.clip
     step_input = _step_input(subject.inputs)
     axis = _time_axis(subject)
     series = [tensor for tensor in tensors(step_input) if _is_series(tensor, clip, axis)]
     if not series:
-        raise ConvbenchError(
+        raise Impossible(
             f"streaming: no input is a tensor (B, T, ...) of the clip's batch of {clip.batch}, or (T, B, ...) with its "
             f"{clip.frames} frames too, so none can be cut into moments: let inputs make such a tensor"
         )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from convbench.core.errors import CaseFailed, Unavailable
+from convbench.core.errors import Impossible, Unavailable
 from convbench.core.registry import declares, variants
 from convbench.core.traits import VariantTraits, projects, takes_quantisation
 
@@ -78,7 +78,7 @@ def int8(
 def _dynamic(subject: Subject, _: Sequence[Inputs]) -> None:
     """Replace recurrent and linear layers in place by quantised layers, which find their ranges in every call."""
     if not _quantise_layers(subject.model):
-        raise CaseFailed("error", "has no LSTM, GRU or Linear layer that torch could quantise dynamically")
+        raise Impossible("the model has no LSTM, GRU or Linear layer that torch could quantise dynamically")
 
 
 def _quantise_layers(model: nn.Module) -> bool:
@@ -95,11 +95,11 @@ def _quantise_layers(model: nn.Module) -> bool:
     if not any(type(module) in kinds for module in model.modules()):
         return False
     if type(model) in kinds:
-        raise CaseFailed(
-            "error", "is a layer itself, but torch quantises only layers inside a module: put it into a module"
+        raise Impossible(
+            "the model is a layer itself, but torch quantises only layers inside a module: put it into a module"
         )
     if has_projection(model):
-        raise CaseFailed("error", PROJECTED)
+        raise Impossible(PROJECTED)
     with quiet():
         quantization.quantize_dynamic(model, kinds, dtype=torch.qint8, inplace=True)  # type: ignore[no-untyped-call]
     for module in model.modules():
@@ -131,7 +131,7 @@ def _torchao(subject: Subject, _: Sequence[Inputs]) -> None:
 
     need("int8", ("torchao",))
     if not any(type(module) is nn.Linear for module in subject.model.modules()):
-        raise CaseFailed("error", "has no Linear layer, and torchao quantises no other kind: use int8 instead")
+        raise Impossible("the model has no Linear layer, and torchao quantises no other kind: use int8 instead")
     with quiet():
         from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
 

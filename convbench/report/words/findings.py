@@ -145,12 +145,26 @@ def _test_clips_known(data: Data) -> str:
 
 
 def _stages_unseen(data: Data) -> str:
+    stages, pronoun = _stages(data)
+    return (
+        f"The call never enters the {stages}: {pronoun} time, memory and MACs are counted under other. Under stages:, "
+        "name the modules that are really called."
+    )
+
+
+def _stages_compiled(data: Data) -> str:
+    stages, pronoun = _stages(data)
+    return (
+        f"Its own code compiles the {stages} together with other code: {pronoun} time and memory are counted under "
+        "other."
+    )
+
+
+def _stages(data: Data) -> tuple[str, str]:
+    """Return ``stages backbone, head`` and their pronoun."""
     is_single = isinstance(data["stages"], str) or len(data["stages"]) == 1
     stages, pronoun = ("stage", "its") if is_single else ("stages", "their")
-    return (
-        f"The call never enters the {stages} {_list(data['stages'])}: {pronoun} time, memory and MACs are counted "
-        "under other. Under stages:, name the modules that are really called."
-    )
+    return f"{stages} {_list(data['stages'])}", pronoun
 
 
 def _foreign_process(data: Data) -> str:
@@ -224,6 +238,7 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
         "process's peak, and the times of its stages are those of threads running side by side."
     ),
     codes.STAGES_UNSEEN: _stages_unseen,
+    codes.STAGES_COMPILED: _stages_compiled,
     codes.NO_GRADIENT: lambda d: (
         f"{units.quantity(d['params'], 'parameter')} got no gradient from the loss: {_list(d['names'])}. Give the loss "
         "that trains them: loss: package.module:function."
