@@ -21,7 +21,7 @@ from matplotlib.textpath import TextPath
 from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.results import part_of_call, results
 from convbench.core import metrics
-from convbench.core.record import Case, Choice, Clip, Reading, Visit, Whole
+from convbench.core.record import Case, Choice, Clip, Reading, Record, Visit, Whole
 from convbench.core.registry import figures
 from convbench.core.statistics import Interval
 from convbench.report.drawing import ratios, scales, style
@@ -271,6 +271,29 @@ def test_a_stages_time_is_its_share_of_the_stated_latency():
     (result,) = results([record])
     assert part_of_call(result, metrics.LATENCY.part("lstm")) == pytest.approx(0.75 * result.latency.median)
     assert result.latency.median == pytest.approx(1e-3)
+
+
+def test_the_memory_of_a_training_by_stage_sums_to_its_peak():
+    """The optimizer's state, a kind of memory, was drawn as a stage too: 516 MiB stood beside a peak of 387 MiB."""
+    stages = {"backbone": 1.0, "reducer": 256.0, "lstm": 2.0, "other": 128.8}
+    kinds = {"weights": 64.5, "gradients": 64.5, "optimizer": 129.0, "temporaries": 129.8}
+    parts = [records.reading(f"cpu_peak_tensor_bytes_{name}", 2**20 * size) for name, size in (stages | kinds).items()]
+    peak = records.reading("cpu_peak_tensor_bytes", 2**20 * sum(stages.values()))
+    assert sum(stages.values()) == pytest.approx(sum(kinds.values()))
+    case_results = results([Record(records.case("fc", 128, scenario="train"), "ok", (peak, *parts))])
+    (drawing,) = figures.get("stages").build(case_results)
+    (by_kind,) = figures.get("memory-by-kind").build(case_results)
+    texts = [[text.get_text() for text in chart.figure.axes[0].texts] for chart in (drawing, by_kind)]
+    assert texts == [["388 MiB"], ["388 MiB"]]
+    assert "optimizer" not in svg(drawing)
+
+
+def test_a_part_too_thin_to_see_is_not_in_the_legend():
+    """Every time by stage named a head, which no model had: it was the time of nothing, a microsecond."""
+    readings = [records.reading(f"latency_s{part}", seconds)
+                for part, seconds in (("", 10e-3), ("_backbone", 6e-3), ("_lstm", 4e-3), ("_head", 1e-6))]  # fmt: skip
+    (drawing,) = figures.get("stages").build(results([replace(records.record(), readings=tuple(readings))]))
+    assert [text.get_text() for text in drawing.figure.axes[0].get_legend().get_texts()] == ["backbone", "LSTM"]
 
 
 def test_the_sizes_of_models_without_layer_norm_are_not_those_of_all():

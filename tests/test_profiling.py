@@ -415,6 +415,10 @@ def test_memory_figures_follow_the_tables_order_and_the_peaks_unit(run):
     unit = axes.texts[0].get_text().split()[-1]
     assert axes.get_ylabel() == f"{unit} alive · lower is better"
     assert axes.get_ylim()[1] > 1
+    half = variant | {"memory": summary["memory"] | {"peak_bytes": summary["memory"]["peak_bytes"] / 2}}
+    beside = [drawing.figure.axes[0] for drawing in profile_section.timelines([half, summary])]
+    assert len({axes.get_ylim() for axes in beside}) == 1, "peaks that differ looked equally high"
+    assert beside[1].get_lines()[1].get_ydata()[0] == beside[0].get_lines()[1].get_ydata()[0] / 2
 
 
 def test_the_section_of_the_report_shows_hostile_names_as_text(run):

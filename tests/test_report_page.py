@@ -21,7 +21,19 @@ from convbench.analysis.costs.likeness import likeness
 from convbench.analysis.results import result, results
 from convbench.core import metrics
 from convbench.core.errors import ConvbenchError, StoreError
-from convbench.core.record import Case, Choice, Clip, Failure, Finding, Metric, Reading, Recurrent, Visit, Whole
+from convbench.core.record import (
+    Case,
+    Choice,
+    Clip,
+    Failure,
+    Finding,
+    Metric,
+    Protocol,
+    Reading,
+    Recurrent,
+    Visit,
+    Whole,
+)
 from convbench.report.export import summary
 from convbench.report.page import compare, profile_section
 from convbench.report.page import figure as figure_of_page
@@ -170,6 +182,29 @@ def test_a_page_of_counts_leaves_out_unmeasured_parts(tmp_path):
     assert "No case has a latency. Parameters and MACs are exact" in method
     assert "Latency is" not in method and "Peak memory is" not in method
     assert "× is the latency" not in page and "limits of your budget" not in page
+
+
+@pytest.mark.parametrize(
+    ("visits", "sentence"),
+    [
+        ((1, 1), "One process per case. Latency is the median of calls after warm-up; one process cannot show"),
+        ((1, 4), "visited in 1 to 4 fresh processes, in shuffled rounds."),
+        ((3, 3), "visited in 3 fresh processes, in shuffled rounds."),
+    ],
+)
+def test_the_page_says_how_often_cases_were_visited(visits, sentence, tmp_path):
+    """A run that its budget ended after one round said that every case is visited in 3 fresh processes or more."""
+    run_records = [
+        replace(
+            records.record(records.case(name)),
+            visits=tuple(map(Visit, range(count))),
+            readings=(replace(records.reading("latency_s", *[3e-3] * 5 * count), visits=(5,) * count),),
+        )
+        for name, count in zip(("gap", "gmp"), visits, strict=True)
+    ]
+    method = written(run_records, tmp_path, protocol=Protocol(visits=3)).partition("How it was measured")[2]
+    assert sentence in " ".join(method.split())
+    assert ("or for one visit 15 %" in method) == (visits == (1, 4))
 
 
 def test_printed_findings_are_counted_and_shared_ones_not_listed(tmp_path):
@@ -353,6 +388,29 @@ def test_every_figure_says_how_to_read_it(default):
     words = re.findall(r'(?:<span id="[^"]+-how">)+([A-Z][^<]+)', default)
     assert len(words) == len(set(words)), "figures with the same words share them"
     assert default.count("How to read this") == len(re.findall(r'<details class="reading">', default)) < 11
+
+
+@pytest.mark.parametrize(
+    ("names", "spread", "words"),
+    [
+        (("gap",), 0.5, ("2.0× [1.7, 2.4]", "–")),
+        (("gap",), 0.01, ("2.00× [1.99, 2.01]", "–")),
+        (("gap", "gmp"), 0.01, ("1.91×", "1.8 to 2.0")),
+        (("gap", "gmp"), 0.5, ("1.9×", "1.8 to 2.0")),
+    ],
+)
+def test_a_variants_speedup_has_the_digits_of_its_interval(names, spread, words, tmp_path):
+    """The table said 1.80× and "1.8 to 1.8" of a single case, where the sentence above it said 1.8× [1.0, 3.2]."""
+
+    def timed(name, variant, seconds):
+        samples = [seconds * (1 + spread * (number - 10) / 20) for number in range(21)]
+        measured = records.record(records.case(name, variant=variant), samples=0)
+        return replace(measured, readings=(records.reading("latency_s", *samples),))
+
+    run_records = [timed(name, "eager", 2e-3) for name in names]
+    run_records += [timed(name, "compile", 1e-3 * (1 + 0.1 * number)) for number, name in enumerate(names)]
+    (row,) = view(records.run_of(run_records), results(run_records))["variants"]
+    assert (row["speedup"], row["range"]) == words
 
 
 def test_break_even_calls_are_shown_for_exported_models_too():

@@ -1096,7 +1096,7 @@ def test_a_single_visit_run_suggests_more_visits_next():
     several = replace(run, protocol=replace(run.protocol, visits=3))
     assert next_steps(several, case_results, headline_of(case_results))[0].until_sure
     page = view(run, case_results)
-    assert (page["visited"], page["assumed"]) == (True, "15 %")
+    assert (page["visits"], page["assumed"]) == ([1], "15 %")
 
 
 def test_a_case_with_one_disturbed_visit_is_not_ranked():

@@ -98,8 +98,10 @@ def _has(result: Result, stage: str) -> bool:
 
 def by_stage(result: Result, metric: Metric) -> dict[str, float]:
     """Return a cost by measured stage; empty if no stage was measured or the whole is zero."""
-    value_of = partial(part_of_call, result) if metric is metrics.LATENCY else partial(typical, result.record)
-    costs = {stage: value for stage in PARTS if (value := value_of(metric.part(stage)))}
+    is_time = metric is metrics.LATENCY
+    value_of = partial(part_of_call, result) if is_time else partial(typical, result.record)
+    stages = PARTS if is_time else (*STAGES, metrics.OTHER)  # at a peak of memory, "optimizer" is a kind, not a stage
+    costs = {stage: value for stage in stages if (value := value_of(metric.part(stage)))}
     return costs if sum(costs.values()) > 0 else {}
 
 

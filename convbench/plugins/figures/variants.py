@@ -11,6 +11,7 @@ from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, ratios
 from convbench.report.drawing.style import short_name
 from convbench.report.words.names import places
+from convbench.report.words.numbers import gained
 
 PANELS = 6
 
@@ -36,7 +37,7 @@ def _draw(panel: VariantGain, place: str, ends: tuple[float, float], results: Se
         caption=(
             "How to read this: right of 1× the variant is faster than eager. Bars are 95 % intervals of the ratio "
             f"(above {ratios.FEW} cases per reducer: their extremes); the dotted line is the median over all models, "
-            f"{panel.speedup.median:.3g}×.{ratios.BAND}"
+            f"{gained(panel)[0]}.{ratios.BAND}"
         ),
         figure=axes.figure,
         marks=ratios.marks(([gain.result for gain in members] for members in rows.values()), results),

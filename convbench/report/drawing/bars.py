@@ -18,6 +18,8 @@ from convbench.report.words.names import labels
 Shares = Mapping[Result, Mapping[str, float]]
 LONGEST = 6.0
 """Longest bar in medians: a longer one is cut, so that the others can be compared."""
+VISIBLE = 0.002
+"""Share of the scale above which a part is drawn: a thinner one would be a name in the legend without a bar."""
 CUT = "\N{RIGHTWARDS ARROW}"
 
 
@@ -35,14 +37,14 @@ def bars(
     """Draw a bar per result. ``looks`` has each part's words and colour in order, ``texts`` those right of the bars."""
     names = labels([result.case.architecture for result in parts])
     left = left_margin(names, 9)
-    part_count = sum(any(share.get(part) for share in parts.values()) for part in looks)
-    top = 8 + 16 * math.ceil(part_count / margins.columns)
+    totals = [sum(part.values()) for part in parts.values()]
+    longest = _end(totals)
+    looks = {part: look for part, look in looks.items() if _widest(parts, part) > VISIBLE * longest}
+    top = 8 + 16 * math.ceil(len(looks) / margins.columns)
     axes = canvas(
         height=top + 24 + 21 * len(parts), left=left, right=margins.right, top=top, bottom=24,
         width=400 - LEFT + left,
     )  # fmt: skip
-    totals = [sum(part.values()) for part in parts.values()]
-    longest = _end(totals)
     _stack(axes, parts, looks)
     for row, (text, total) in enumerate(zip(texts, totals, strict=True)):
         is_long = total > longest * 1.0001
@@ -64,6 +66,10 @@ def bars(
         handletextpad=0.4,
     )  # fmt: skip
     return axes
+
+
+def _widest(parts: Shares, part: str) -> float:
+    return max(share.get(part, 0.0) for share in parts.values())
 
 
 def _by_columns(items: Sequence[Any], columns: int) -> list[Any]:
@@ -95,8 +101,6 @@ def _ticks(end: float, unit: str) -> list[float]:
 def _stack(axes: MplAxes, parts: Shares, looks: Mapping[str, tuple[str, str]]) -> None:
     ends = [0.0] * len(parts)
     for part, (words, colour) in looks.items():
-        if not any(share.get(part) for share in parts.values()):
-            continue
         widths = [share.get(part, 0.0) for share in parts.values()]
         axes.barh(range(len(parts)), widths, left=ends, height=0.68, color=colour, edgecolor=PAPER, linewidth=0.6,
                   label=words)  # fmt: skip

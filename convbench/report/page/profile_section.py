@@ -43,12 +43,14 @@ def _pairs(model: str, members: Sequence[Profile]) -> list[list[Profile]]:
 
 
 def timelines(profiles: Iterable[Profile]) -> list[Drawing]:
-    """Return drawings of memory over a call, one per profile, in the order of the tables."""
-    sorted_profiles = [profile for _, members in _by_model(profiles) for profile in members]
-    names, _ = apart([profile["case"] for profile in sorted_profiles])
+    """Return drawings of memory over a call, one per profile, in the order of the tables; a model's on one scale."""
+    models = _by_model(profiles)
+    names, _ = apart([profile["case"] for _, members in models for profile in members])
+    highest = [max(profile["memory"]["peak_bytes"] for profile in members) for _, members in models for _ in members]
+    memories = [profile["memory"] for _, members in models for profile in members]
     return [
-        memory_timeline(name, profile["memory"]["timeline"], profile["memory"]["peak_bytes"])
-        for name, profile in zip(names, sorted_profiles, strict=True)
+        memory_timeline(name, memory["timeline"], memory["peak_bytes"], peak)
+        for name, memory, peak in zip(names, memories, highest, strict=True)
     ]
 
 

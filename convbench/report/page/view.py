@@ -26,7 +26,7 @@ from convbench.report.words.decision import AGAIN, command, decision, next_steps
 from convbench.report.words.facts import calls, conditions, environment, place, protocol
 from convbench.report.words.findings import failure, observation, remedy
 from convbench.report.words.names import cell, kind, places, reducer, shared_setup
-from convbench.report.words.numbers import TIE
+from convbench.report.words.numbers import TIE, gained
 from convbench.report.words.quality import recommend
 
 EQUAL_CASES = 50
@@ -72,7 +72,7 @@ def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
         "timed": headline.timed,
         "weighed": any(contender.result.memory is not None for contender in headline.ranking),
         "tie": TIE,
-        "visited": any(result.record.visits for result in results),
+        "visits": _visit_counts(results),
         "assumed": units.percent(math.sqrt(ASSUMED.variance)),
         "calls": calls(results),
         "alike": shared_setup(headline.pick) if headline.pick else "",
@@ -90,6 +90,12 @@ def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
         "impossible": [{"case": case, "reason": reason} for case, reason in run.impossible.items()],
         "equal": {case: list(cases) for case, cases in list(run.equal.items())[:EQUAL_CASES]},
     }
+
+
+def _visit_counts(results: Sequence[Result]) -> list[int]:
+    """Return the different numbers of visits that timed cases had, sorted; a case without visits has 0."""
+    cases = [result.record for result in measured_results(results) if result.latency]
+    return sorted({sum(visit.is_timed for visit in record.visits) for record in cases})
 
 
 def _ranking_heading(kind: str, superlative: str, of_one: bool) -> str:
@@ -135,12 +141,13 @@ def _variant(variant: VariantGain, place: str) -> dict[str, str]:
     is_known = any(_median(variant, metric) is not None for metric in MAKING_METRICS)
     allocators = sorted({" against ".join(gain.allocators) for gain in variant.gains if gain.allocators})
     captured_share = _median(variant, metrics.CAPTURED)
+    speedup, span = gained(variant)
     return {
         "variant": variant.variant,
         "place": place,
         "cases": f"{len(variant.gains):,}",
-        "speedup": units.factor(variant.speedup.median),
-        "range": f"{units.digits(variant.speedup.low, 2)} to {units.digits(variant.speedup.high, 2)}",
+        "speedup": speedup,
+        "range": span,
         "compile": units.seconds(_median(variant, metrics.COMPILE)),
         "graphs": units.count(_median(variant, metrics.GRAPH_COUNT)),
         "breaks": units.count(_median(variant, metrics.GRAPH_BREAKS)),

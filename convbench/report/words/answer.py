@@ -31,7 +31,7 @@ from convbench.report.words import elsewhere, quality, runtimes, units
 from convbench.report.words.advice import NO_HEAD
 from convbench.report.words.decision import UNORDERED, merit
 from convbench.report.words.names import cell, model, setup, with_article
-from convbench.report.words.numbers import untimed
+from convbench.report.words.numbers import gained, untimed
 
 NOISE = {  # findings that cast doubt on a latency or on its model
     codes.INTERVAL_WIDE: "wide intervals",
@@ -315,10 +315,9 @@ def _best_variant(headline: Headline) -> VariantGain | None:
 
 
 def _range(variant: VariantGain) -> str:
-    if len(variant.gains) == 1:
-        return f"{units.speedup(variant.gains[0].speedup)} as fast as"
-    low, high = units.digits(variant.speedup.low, 2), units.digits(variant.speedup.high, 2)
-    return f"{units.factor(variant.speedup.median)} as fast (median of {len(variant.gains)} models, {low} to {high}) as"
+    speedup, span = gained(variant)
+    cases = f" (median of {len(variant.gains)} models, {span})" if len(variant.gains) > 1 else ""
+    return f"{speedup} as fast{cases} as"
 
 
 def _allocators(variant: VariantGain) -> str:

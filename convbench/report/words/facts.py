@@ -53,7 +53,10 @@ def protocol(run: RunDescription) -> dict[str, str]:
     if any(map(is_training, run.planned)):
         facts["Training"] = _training(settings.training)
     if settings.visits > 1:
-        facts["Visits"] = f"{settings.visits} fresh processes a case in shuffled rounds, more where the answer was open"
+        end = "; fewer if the budget ended first" if settings.budget else ""
+        facts["Visits"] = (
+            f"{settings.visits} fresh processes a case in shuffled rounds, more where the answer was open{end}"
+        )
     if run.hosts:
         facts["Hosts"] = hosts(run)
     if run.intervals_meet is not None:

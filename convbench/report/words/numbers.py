@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from statistics import median_low
 
 from convbench.analysis.choice.candidates import Candidate, CostName
 from convbench.analysis.choice.recommendation import Ask, Recommendation
+from convbench.analysis.costs.gains import VariantGain
 from convbench.analysis.costs.headlines import withheld_results
 from convbench.analysis.costs.ranking import MARGIN
 from convbench.analysis.quality.qualities import Quality
@@ -111,6 +113,18 @@ def _digits(result: Result, metric: Metric) -> int:
     if result.latency and metric in (metrics.LATENCY, metrics.FRAMES_PER_S):
         return min(metric.digits, units.precision(result.latency))
     return metric.digits
+
+
+def gained(variant: VariantGain) -> tuple[str, str]:
+    """Return a variant's speed-up over eager and its range over the cases: ``2.5×`` and ``1.0 to 3.2``.
+
+    It has the digits that the interval of a typical case leaves. A single case has its interval and no range.
+    """
+    if len(variant.gains) == 1:
+        return units.speedup(variant.gains[0].speedup), units.MISSING
+    significant = median_low(units.precision(gain.speedup) for gain in variant.gains)
+    low, high = units.digits(variant.speedup.low, 2), units.digits(variant.speedup.high, 2)
+    return units.factor(variant.speedup.median, significant), f"{low} to {high}"
 
 
 def accuracy(candidate: Candidate) -> str:

@@ -81,14 +81,14 @@ def flops(value: float | None) -> str:
     return _with_unit(value, _SCALES["FLOP"])
 
 
-def factor(value: float | Interval | None) -> str:
+def factor(value: float | Interval | None, significant: int = LONGEST) -> str:
     """Return ``5.6×``: three significant digits below 2, two below 10, whole from there.
 
-    With an interval it has no more digits than ``precision`` returns.
+    It has no more than ``significant`` digits; with an interval, no more than ``precision`` returns.
     """
     if value is None:
         return MISSING
-    number, significant = (value.median, precision(value)) if isinstance(value, Interval) else (value, LONGEST)
+    number, significant = (value.median, precision(value)) if isinstance(value, Interval) else (value, significant)
     most = 3 if number < 2 else 2 if number < 10 else max(2, math.floor(math.log10(number)) + 1)
     return f"{digits(number, min(most, significant))}×"
 
