@@ -160,6 +160,18 @@ def test_the_ci_recipes_compare_with_the_branch_point():
     assert all("...HEAD" in script for script in scripts)
 
 
+@pytest.mark.slow
+def test_a_red_check_says_why_in_its_annotation(tmp_path):
+    """GitHub showed only "Process completed with exit code 1" beside the pull request."""
+    workflow = YAML(typ="safe").load(ROOT / ".github" / "workflows" / "latency.yml")["jobs"]["check"]["steps"]
+    (script,) = (step["run"] for step in workflow if step.get("name") == "Compare with base")
+    variables = {"SUITE": "s", "BASE": "main", "GITHUB_STEP_SUMMARY": str(tmp_path / "step.md")}
+    invented = "convbench() { echo '### convbench check: 1 regression' > check.md; return 1; }"
+    words = ["bash", "-e", "-c", f"{invented}\n{script}"]
+    done = subprocess.run(words, check=False, cwd=tmp_path, env=os.environ | variables, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "::error::convbench check: 1 regression\n")
+
+
 def test_a_merge_queue_gets_the_check_that_it_waits_for():
     """Its event has no base_ref: if the branch required the check, nothing was merged."""
     workflow = YAML(typ="safe").load(ROOT / ".github" / "workflows" / "latency.yml")
