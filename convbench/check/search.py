@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import t
 
 from convbench.check.decision import Triple
 from convbench.core.statistics import robust_deviation
@@ -24,6 +23,7 @@ STEPS = 0.005
 LEVELS = np.array([0, *np.linspace(0.25, 1, 16)])
 """The levels that a place may have, from that of good to that of bad; a smaller first step takes too many pairs."""
 TAIL = 4
+"""Degrees of freedom of Student's t, by which a place's pairs spread around its level."""
 LEAST_SPREAD = 0.01
 
 
@@ -46,7 +46,8 @@ class Model(NamedTuple):
         """
         levels = self.slowdown * LEVELS
         limit = math.log((1 - LIAR) / LIAR)
-        fits = t.logpdf((np.array(logs)[:, None] - levels) / self.spread, TAIL)
+        scaled = (np.array(logs)[:, None] - levels) / self.spread
+        fits = -(TAIL + 1) / 2 * np.log1p(scaled**2 / TAIL)
         fast, *between, slow = np.maximum(fits, fits.max(axis=1, keepdims=True) - limit).sum(axis=0)
         prior = math.log(STEPS / len(between))
         return float(np.logaddexp.reduce([slow, *(level + prior for level in between)]) - fast)

@@ -16,7 +16,6 @@ from pathlib import Path
 from statistics import median
 
 from pydantic import TypeAdapter, ValidationError
-from scipy.stats import binomtest
 
 from convbench.check import decision, gate
 from convbench.check.inspection import Request, inspect
@@ -33,6 +32,7 @@ from convbench.core.comparability import machine_key
 from convbench.core.errors import Refused, StoreError
 from convbench.core.package import __version__
 from convbench.core.record import Scalar
+from convbench.core.statistics import rate_interval
 from convbench.core.text import digest
 
 ENOUGH_POWER, FEWEST = 0.9, 10
@@ -199,8 +199,6 @@ def stored_attempts(path: Path, conditions: Mapping[str, Scalar]) -> list[Attemp
 
 def _figure(slowdown: float, attempts: list[Attempt]) -> Figure:
     words = [attempt.word for attempt in attempts]
-    red = binomtest(words.count("regression"), len(words))
-    interval = red.proportion_ci(method="exact")
-    estimate = median(attempt.seen for attempt in attempts)
-    ok, inconclusive = (words.count(word) / len(words) for word in ("ok", "inconclusive"))
-    return Figure(slowdown, len(words), red.statistic, interval.low, interval.high, ok, inconclusive, estimate)
+    low, high = rate_interval(words.count("regression"), len(words))
+    red, ok, inconclusive = (words.count(word) / len(words) for word in ("regression", "ok", "inconclusive"))
+    return Figure(slowdown, len(words), red, low, high, ok, inconclusive, median(attempt.seen for attempt in attempts))
