@@ -64,9 +64,9 @@ class _Differentiable(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: Args, output: Any) -> None:
         ctx.func, _, *args = inputs
-        kept = [*args, output] if ctx.func in KEEP_RESULT else args
-        ctx.numbers = [None if isinstance(value, torch.Tensor) else value for value in kept]
-        ctx.save_for_backward(*(value if isinstance(value, torch.Tensor) else None for value in kept))
+        operands = [*args, output] if ctx.func in KEEP_RESULT else args
+        ctx.numbers = [None if isinstance(value, torch.Tensor) else value for value in operands]
+        ctx.save_for_backward(*(value if isinstance(value, torch.Tensor) else None for value in operands))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Args:
