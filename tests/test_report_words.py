@@ -825,6 +825,17 @@ def test_budgets_fall_back_to_other_variants_then_the_nearest_miss():
     )
 
 
+def test_a_budgets_answer_says_of_which_situation_it_is():
+    """ "3 of 3 models fit" was said of a run with six: the others were on another clip."""
+    run_records = [
+        records.record(records.case(name, clip=Clip(frames=frames)), latency=1e-3 * frames * factor)
+        for name, factor in (("gap", 1), ("fc", 2), ("flatten", 3))
+        for frames in (16, 8)
+    ]
+    text = fitting(answer_within(results(run_records), {}))
+    assert text.startswith("3 of 3 models on clip 1x16x3x64x64 fit. Fastest: gap, LSTM input 32 (")
+
+
 def test_the_sliders_agree_with_advise_at_every_limit():
     """If nothing fitted, all cells named the first cell's limits: "the limit is 7.00 MiB" without a limit of memory."""
     seconds = {"gap": 6.0e-3, "fc": 9.0e-3, "spatial-softmax": 8e-3, "flatten": 20e-3}
