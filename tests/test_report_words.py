@@ -944,6 +944,26 @@ def test_an_open_task_asks_for_seeds_before_latencies():
     assert [(step.why, step.until_sure) for step in steps] == [("more seeds would settle direction", True)]
 
 
+@pytest.mark.parametrize(
+    ("flag", "failure", "named"), [("unconverged", False, True), ("dead_run", False, True), (None, True, False)]
+)
+def test_a_task_that_needs_longer_training_names_the_run(flag, failure, named):
+    """The page of a provisional pick, whose models were still learning, had a command only for the other task."""
+    lessons = [
+        records.lesson(0.1 if flag == "dead_run" else 0.8, "identity", seed, of=records.case(name), flag=flag)
+        for name in ("gap", "gmp")
+        for seed in range(3)
+    ]
+    lessons = [records.failed(lesson.case) if failure else lesson for lesson in lessons]
+    run_records = [visited("gap", 1e-3, 1e-3, 1e-3), visited("gmp", 9e-3, 9e-3, 9e-3), *lessons]
+    answers, run = quality.recommend(results(run_records)), records.run_of(run_records, protocol=Protocol(visits=3))
+    steps = next_steps(run, results(run_records), headline_of(results(run_records)), answers)
+    longer = [step for step in steps if step.overrides == "training.steps=1400"]
+    assert [step.why for step in longer] == ["longer training may settle identity"] * named
+    if named:
+        assert command(run, longer[0], "reports/x").endswith("training.steps=1400 --out reports/x-steps-1400")
+
+
 def test_one_model_is_not_called_the_fastest():
     """The page of a single case read "Fastest: gap" and advised to train each."""
     single = [visited("gap", 1e-3, 1e-3, 1e-3)]
