@@ -357,6 +357,14 @@ def test_without_latencies_the_smallest_fitting_model_is_named(tmp_path, limits,
     assert out.endswith(f". By cost alone: {said}")
 
 
+def test_a_run_of_failures_is_not_advised_to_train(tmp_path):
+    """The command that it named, quality=train, would have failed in the same way."""
+    code, out, _ = advise(records.stored(tmp_path / "run", [records.failed(records.case())]))
+    assert code == 3
+    assert out.endswith(", and no case was measured: wrong output: output differs from eager: max 0.3")
+    assert "quality=train" not in out
+
+
 def test_an_unknown_task_is_refused_without_trainings_too(tmp_path):
     directory = records.stored(tmp_path / "run", [records.record()])
     assert "unknown task 'direktion'; did you mean 'direction'?" in str(advise(directory, "--task", "direktion")[2])

@@ -826,6 +826,17 @@ def test_budgets_fall_back_to_other_variants_then_the_nearest_miss():
     )
 
 
+def test_a_budgets_answer_says_of_which_situation_it_is():
+    """ "3 of 3 models fit" was said of a run with six: the others were on another clip."""
+    run_records = [
+        records.record(records.case(name, clip=Clip(frames=frames)), latency=1e-3 * frames * factor)
+        for name, factor in (("gap", 1), ("fc", 2), ("flatten", 3))
+        for frames in (16, 8)
+    ]
+    text = fitting(answer_within(results(run_records), {}))
+    assert text.startswith("3 of 3 models on clip 1x16x3x64x64 fit. Fastest: gap, LSTM input 32 (")
+
+
 def test_the_sliders_agree_with_advise_at_every_limit():
     """If nothing fitted, all cells named the first cell's limits: "the limit is 7.00 MiB" without a limit of memory."""
     seconds = {"gap": 6.0e-3, "fc": 9.0e-3, "spatial-softmax": 8e-3, "flatten": 20e-3}
@@ -932,6 +943,26 @@ def test_an_open_task_asks_for_seeds_before_latencies():
     answers, run = quality.recommend(results(run_records)), records.run_of(run_records, protocol=Protocol(visits=3))
     steps = next_steps(run, results(run_records), headline_of(results(run_records)), answers)
     assert [(step.why, step.until_sure) for step in steps] == [("more seeds would settle direction", True)]
+
+
+@pytest.mark.parametrize(
+    ("flag", "failure", "named"), [("unconverged", False, True), ("dead_run", False, True), (None, True, False)]
+)
+def test_a_task_that_needs_longer_training_names_the_run(flag, failure, named):
+    """The page of a provisional pick, whose models were still learning, had a command only for the other task."""
+    lessons = [
+        records.lesson(0.1 if flag == "dead_run" else 0.8, "identity", seed, of=records.case(name), flag=flag)
+        for name in ("gap", "gmp")
+        for seed in range(3)
+    ]
+    lessons = [records.failed(lesson.case) if failure else lesson for lesson in lessons]
+    run_records = [visited("gap", 1e-3, 1e-3, 1e-3), visited("gmp", 9e-3, 9e-3, 9e-3), *lessons]
+    answers, run = quality.recommend(results(run_records)), records.run_of(run_records, protocol=Protocol(visits=3))
+    steps = next_steps(run, results(run_records), headline_of(results(run_records)), answers)
+    longer = [step for step in steps if step.overrides == "training.steps=1400"]
+    assert [step.why for step in longer] == ["longer training may settle identity"] * named
+    if named:
+        assert command(run, longer[0], "reports/x").endswith("training.steps=1400 --out reports/x-steps-1400")
 
 
 def test_one_model_is_not_called_the_fastest():

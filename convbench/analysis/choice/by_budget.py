@@ -21,7 +21,7 @@ from convbench.analysis.choice.candidates import Candidate, CostName
 from convbench.analysis.choice.choose import recommend
 from convbench.analysis.choice.doubts import nearest
 from convbench.analysis.choice.recommendation import Ask, Constraints, Recommendation, budgets
-from convbench.analysis.costs.headlines import smallest
+from convbench.analysis.costs.headlines import Leader, headline_of, smallest
 from convbench.analysis.costs.likeness import one_variant
 from convbench.analysis.costs.ranking import answering_group, lightest, rank
 from convbench.analysis.results import Result
@@ -54,7 +54,8 @@ class Affordable(NamedTuple):
     ``pick`` is the lightest of these. If none meets the limits, ``number``, ``tied`` and ``pick`` are of the
     ``elsewhere`` models in other variants than ``variant``, each in its fastest variant that meets them. If none does
     there either, ``misses`` are the limits that the nearest of all misses. If latency was not measured, ``timed`` is
-    False, none is tied, and the pick is the lightest of all that meet the limits.
+    False, none is tied, and the pick is the lightest of all that meet the limits. ``leaders`` are the fastest in the
+    run's other situations, such as another clip, whose models are not counted.
     """
 
     models: int
@@ -65,6 +66,7 @@ class Affordable(NamedTuple):
     timed: bool = True
     elsewhere: int = 0
     misses: tuple[Miss, ...] = ()
+    leaders: tuple[Leader, ...] = ()
 
 
 class Grid(NamedTuple, Generic[T]):
@@ -81,7 +83,7 @@ class Grid(NamedTuple, Generic[T]):
 def by_cost(results: Sequence[Result]) -> Grid[Affordable]:
     """Return the answers of a run without quality: of the models that the headline compares, those that fit."""
     situation, ties = answering_group(results), cache(_ties)
-    blank = _blank(situation)
+    blank = _blank(situation, results)
     return _grid(situation, _cost, lambda limits, candidates: _affordable(blank, situation, candidates, limits, ties))
 
 
@@ -89,14 +91,15 @@ def answer_within(results: Sequence[Result], limits: Constraints) -> Affordable:
     """Return the answer of ``by_cost`` at these limits, in base units, of any metrics of the run."""
     situation = answering_group(results)
     candidates = [result for result in situation if result.meets(limits)]
-    return _affordable(_blank(situation), situation, candidates, limits, _ties)
+    return _affordable(_blank(situation, results), situation, candidates, limits, _ties)
 
 
-def _blank(situation: Sequence[Result]) -> Affordable:
+def _blank(situation: Sequence[Result], results: Sequence[Result]) -> Affordable:
     """Return the answer as it is before limits apply: which models are alike."""
     members = one_variant(situation)
     variant = members[0].case.variant_name if members else ""
-    return Affordable(len(members), variant, timed=any(result.latency for result in members))
+    is_timed = any(result.latency for result in members)
+    return Affordable(len(members), variant, timed=is_timed, leaders=headline_of(results).leaders)
 
 
 def _affordable(

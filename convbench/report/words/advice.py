@@ -98,7 +98,7 @@ def differences(answers: Sequence[Recommendation]) -> str:
 def missing_quality(run: RunDescription, results: Sequence[Result], directory: str) -> str:
     """Return that a run has trained nothing so far, and the command that trains: the run's own, or its resumption.
 
-    If no command trains anything, return the reason: whole models, or skipped trainings.
+    If no command trains anything, return the reason: failed cases, whole models, or skipped trainings.
     """
     text, case_ids = f"quality was not run in {directory}", {result.case.id for result in results}
     if any(is_training(case) and case not in case_ids for case in run.planned):
@@ -108,6 +108,8 @@ def missing_quality(run: RunDescription, results: Sequence[Result], directory: s
     if records := [result.record for result in results if result.case.trains]:
         number = counted(len(records), "training was", "trainings were")
         return f"{text}: {number} skipped, {failure(records[0].failure)}"
+    if results and all(result.record.status != "ok" for result in results):
+        return f"{text}, and no case was measured: {failure(results[0].record.failure)}"
     return f"{text}: run `{command(run, Step('', 'quality=train'), _place(run, directory))}`"
 
 

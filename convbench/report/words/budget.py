@@ -12,6 +12,7 @@ from convbench.core.text import counted
 from convbench.report.words import advice
 from convbench.report.words.abstention import nearest
 from convbench.report.words.decision import UNORDERED, reason
+from convbench.report.words.elsewhere import whereabouts
 from convbench.report.words.names import model, setup
 from convbench.report.words.numbers import costs, untimed
 
@@ -27,7 +28,8 @@ def fitting(answer: Affordable) -> str:
         head = f"None of {counted(answer.models, 'model')} fits in {answer.variant}"
         lead, name = f"{head}; in other variants {answer.number:,} of {answer.elsewhere:,} {fit}", setup(pick)
     else:
-        lead, name = f"{answer.number:,} of {counted(answer.models, 'model')} {fit}", model(pick)
+        place = whereabouts(pick, answer.leaders)
+        lead, name = f"{answer.number:,} of {counted(answer.models, 'model')}{place} {fit}", model(pick)
     if timing_note and pick.params is None:
         return f"{lead}. {UNORDERED}"
     if len(ties) < 2:

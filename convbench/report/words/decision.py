@@ -129,6 +129,10 @@ def next_steps(
     if needy_names and not missing:
         why = f"more seeds would settle {joined(needy_names[:TASKS])}"
         steps.append(Step(why, resume=True, until_sure=True))
+    learning_names = [cut(one_line(answer.name), LONG) for answer in answers if _may_learn_more(answer)]
+    if learning_names and not missing:
+        why = f"longer training may settle {joined(learning_names[:TASKS])}"
+        steps.append(Step(why, f"training.steps={2 * run.protocol.training.steps}"))
     certainty, withheld_cases = headline.confidence, withheld_results(results)
     open_count = certainty.open if certainty else 0
     if (certainty and certainty.visits is None) or ((certainty or withheld_cases) and run.protocol.visits == 1):
@@ -151,6 +155,12 @@ def next_steps(
         steps.append(Step("cost alone does not show the best: train each, then run advise", "quality=train"))
     commands = {step[1:]: step for step in reversed(steps) if not step.resume or _goes_on(run)}
     return [step for step in steps if step in commands.values()]
+
+
+def _may_learn_more(answer: Recommendation) -> bool:
+    """Whether the models of a task were still learning when training ended, or none has learnt it."""
+    no_model_learnt = answer.reason == "no-sound-run" and any(model.why != "failed" for model in answer.excluded)
+    return "undertrained" in answer.doubts or no_model_learnt
 
 
 def _remedy(run: RunDescription, results: Sequence[Result], headline: Headline) -> list[Step]:
