@@ -33,7 +33,7 @@ LATENCY = Metric(
     "latency_s", "s", title="Latency of a call", heading="Latency", short="latency",
     shown=("table", "page", "axes", "advise"),
     description="Seconds of one call on the host's clock, after warm-up: the median over visits, corrected for how "
-    "slow the machine was.",
+    "slow the machine was. On a CPU the clock stops while another process has the core.",
 )  # fmt: skip
 MEMORY = Metric(
     "memory_peak_bytes", "B", title="Peak memory", heading="Memory", number="exact", short="memory",
@@ -70,7 +70,7 @@ LOAD = Metric(
     description="Seconds in which another runtime loads the exported model and prepares to run it.",
 )  # fmt: skip
 DISK = Metric(
-    "exported_bytes", "B", title="Size on disk", number="exact", shown=("pin",),
+    "exported_bytes", "B", title="Size on disk", number="exact", shown=("pin", "advise"),
     description="Bytes of the files that another runtime loads.",
 )  # fmt: skip
 GRAPH_BREAKS = Metric(
@@ -104,7 +104,7 @@ WARMUP = _plain("warmup_s", "s", "Warm-up", "Seconds of calls before the latency
 SYSTEM_SHARE = _plain("system_time_share", "1", "Share of system time",
                       "Share of the timed CPU seconds spent in the system, from 0 to 1.", number="exact")  # fmt: skip
 CPU_PEAK_RSS = Metric(
-    "cpu_peak_rss_bytes", "B", title="Peak resident memory", number="exact", shown=("pin",),
+    "cpu_peak_rss_bytes", "B", title="Peak resident memory", number="exact", shown=("pin", "advise"),
     description="The process's high-water mark of resident memory over one call, libraries included.",
 )  # fmt: skip
 CPU_PEAK = _plain("cpu_peak_tensor_bytes", "B", "Peak tensor bytes", "Peak bytes of tensors over one call on a CPU.",
