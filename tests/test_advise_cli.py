@@ -217,6 +217,21 @@ def test_the_cheapest_may_be_chosen_by_a_users_metric(tmp_path):
     assert "direction: gap" in advise(directory)[1]
 
 
+@pytest.mark.parametrize("name", ["cpu_peak_rss_bytes", "exported_bytes"])
+def test_memory_of_the_process_and_size_on_disk_have_limits(tmp_path, name):
+    """A device's 50 MB are those of the process or of the file; only tensors had a limit."""
+    run_records = of({"gap": (0.9, 0.91, 0.9), "gmp": (0.901, 0.909, 0.9), "gem": (0.9, 0.908, 0.901)})
+    size_of = {"gap": 60e6, "gmp": 55e6, "gem": 40e6}
+    for i, record in enumerate(run_records):
+        if record.case.trial is None:
+            readings = [reading for reading in record.readings if reading.metric.name != name]
+            size = records.reading(name, size_of[record.case.architecture.reducer.name])
+            run_records[i] = replace(record, readings=(*readings, size))
+    directory = records.stored(tmp_path / "device", run_records)
+    assert "direction: gap" in advise(directory)[1]
+    assert "direction: gem" in advise(directory, "--budget", f"{name}=50MB")[1]
+
+
 def test_a_model_without_latency_is_not_called_fastest(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     noisy = of({"gap": (0.61, 0.52, 0.6), "gmp": (0.59, 0.6, 0.51), "gem": (0.5, 0.62, 0.58)})
@@ -263,7 +278,8 @@ def test_a_wrong_metric_for_cheapest_is_refused(run):
         "--cheapest latncy: not a cost that advise weighs; did you mean 'latency'?"
     )
     assert str(advise(run, "--cheapest", "frames_per_s")[2]) == (
-        "--cheapest frames_per_s: less of it is not better: choose one of the costs params, flops, latency, memory"
+        "--cheapest frames_per_s: less of it is not better: choose one of the costs params, flops, latency, memory, "
+        "exported_bytes, cpu_peak_rss_bytes"
     )
 
 

@@ -1038,6 +1038,7 @@ def test_each_file_of_weights_is_named_after_the_model(tmp_path: Path) -> None:
             r"^weights\.pt: are not the weights of .* but nothing: it must be what torch\.save",
         ),
         ({"epoch": 3, "state_dict": {}}, "but epoch, state_dict: it must be"),
+        ({"epoch": 3, "state": {0: {}}, 1: 2}, "but epoch, state, 1: it must be"),
         ({"actor.weight": torch.zeros(1)}, "are not the weights of .*: Error"),
         (torch.zeros(1), "holds a Tensor: it must be"),
         (Path("/"), "cannot be read as weights .*: it must be"),
@@ -1063,3 +1064,18 @@ def test_weights_of_a_wrapped_model_load_into_the_plain_model(prefix: str, tmp_p
     torch.save({prefix + name: weight for name, weight in trained.state_dict().items()}, tmp_path / "weights.pt")
     _load(other, tmp_path / "weights.pt", judging)
     torch.testing.assert_close(other.state_dict(), trained.state_dict())
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_weights_in_a_checkpoint_of_a_training_load_if_there_is_one_set_of_them(prefix: str, tmp_path: Path) -> None:
+    judging = case(architecture=own("Judging"), clip=SMALL)
+    trained, other = build(judging, 7, "cpu"), build(judging, 0, "cpu")
+    weights = {prefix + name: weight for name, weight in trained.state_dict().items()}
+    optimizer = torch.optim.Adam(trained.parameters()).state_dict()
+    checkpoint = {"epoch": 3, "optimizer": optimizer, "model": weights, "config": {"lr": 1.0}}
+    torch.save(checkpoint, tmp_path / "weights.pt")
+    _load(other, tmp_path / "weights.pt", judging)
+    torch.testing.assert_close(other.state_dict(), trained.state_dict())
+    torch.save(checkpoint | {"ema": weights}, tmp_path / "two.pt")
+    with pytest.raises(ConvbenchError, match="but epoch, optimizer, model, config: it must be"):
+        _load(other, tmp_path / "two.pt", judging)

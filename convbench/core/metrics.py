@@ -45,7 +45,7 @@ LATENCY = Metric(
     "latency_s", "s", title="Latency of a call", heading="Latency", short="latency",
     shown=("table", "page", "axes", "advise"),
     description="Seconds of one call on the host's clock, after warm-up: the median over visits, corrected for how "
-    "slow the machine was.",
+    "slow the machine was. On a CPU the clock stops while another process has the core.",
 )
 MEMORY = Metric(
     "memory_peak_bytes", "B", title="Peak memory", heading="Memory", number="exact", short="memory",
@@ -72,7 +72,7 @@ EXPORT = _pinned("export_s", "s", "Time to export",
 LOAD = _pinned("load_s", "s", "Time to load",
     "Seconds in which another runtime loads the exported model and prepares to run it.", number="median", digits=4)
 DISK = _pinned("exported_bytes", "B", "Size on disk",
-    "Bytes of the files that another runtime loads.")
+    "Bytes of the files that another runtime loads.", shown=("pin", "advise"))
 GRAPH_BREAKS = _pinned("graph_breaks", "1", "Graph breaks",
     "Places at which torch.compile gave up a graph and began another.", digits=4)
 FAULTS = _pinned("faults_per_call", "1", "Page faults a call",
@@ -88,7 +88,7 @@ WARMUP = _fact("warmup_s", "s", "Warm-up", "Seconds of calls before the latency 
 SYSTEM_SHARE = _exact("system_time_share", "1", "Share of system time",
     "Share of the timed CPU seconds spent in the system, from 0 to 1.")
 CPU_PEAK_RSS = _pinned("cpu_peak_rss_bytes", "B", "Peak resident memory",
-    "The process's high-water mark of resident memory over one call, libraries included.")
+    "The process's high-water mark of resident memory over one call, libraries included.", shown=("pin", "advise"))
 CPU_PEAK = _exact("cpu_peak_tensor_bytes", "B", "Peak tensor bytes", "Peak bytes of tensors over one call on a CPU.")
 RUNTIME_PEAK = _exact("runtime_peak_bytes", "B", "Memory of the runtime",
     "Growth of the process in bytes, from before another runtime loaded the model to the peak of a call: weights, "

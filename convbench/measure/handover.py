@@ -138,9 +138,9 @@ def _load(model: nn.Module, weights: Path, case: Case) -> None:
     model_state = model.state_dict()
     if not isinstance(state, Mapping):
         raise ConvbenchError(f"{weights}: holds a {type(state).__name__}: {NO_STATE}")
-    if not model_state.keys() & state.keys():
-        for prefix in WRAPPED:
-            consume_prefix_in_state_dict_if_present(state, prefix)  # type: ignore[arg-type]
+    parts = [part for part in state.values() if isinstance(part, Mapping) and _shares_names(part, model_state)]
+    if not _shares_names(state, model_state) and len(parts) == 1:  # a training's checkpoint, with its optimizer
+        state = parts[0]
     if model_state and not model_state.keys() & state.keys():
         names = ", ".join(map(str, [*state][:4]))
         raise ConvbenchError(f"{weights}: are not the weights of {case.id} but {names}: {NO_STATE}")
@@ -149,6 +149,14 @@ def _load(model: nn.Module, weights: Path, case: Case) -> None:
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise ConvbenchError(f"{weights}: are not the weights of {case.id}: {reason}") from error
+
+
+def _shares_names(state: Mapping[Any, Any], model_state: Mapping[str, Any]) -> bool:
+    """Whether weights have any name of the model's, if need be without the prefixes of wrappers, which are removed."""
+    if not model_state.keys() & state.keys() and all(isinstance(name, str) for name in state):
+        for prefix in WRAPPED:
+            consume_prefix_in_state_dict_if_present(state, prefix)  # type: ignore[arg-type]
+    return bool(model_state.keys() & state.keys())
 
 
 def _parity(subject: Subject, eager: Subject, expected: Any, make_eager: Callable[[], Subject]) -> Parity | None:
