@@ -425,6 +425,21 @@ def test_a_scheduler_that_hangs_takes_little_of_the_drivers_time(tmp_path, monke
     engine.close()
 
 
+def test_slurms_jobs_are_cancelled_by_one_command_that_may_hang(tmp_path, monkeypatch) -> None:
+    """Each job had its own command without a limit: with Slurm's controller down, Ctrl-C took minutes."""
+    engine = slurm_engine(tmp_path, "worker-0", "worker-1")
+    for number, submission in enumerate(engine.submissions.values()):
+        submission.job.job_id = f"7_{number}"
+    scancel = Mock(side_effect=subprocess.TimeoutExpired("scancel", 15))
+    monkeypatch.setattr(slurm.subprocess, "run", scancel)
+    engine.close()
+    ((command,), options) = scancel.call_args
+    assert command == ["scancel", "7_0", "7_1"]
+    assert scancel.call_count == 1
+    assert options["timeout"] == slurm.SECONDS_OF_A_QUERY
+    assert not tmp_path.exists()
+
+
 def test_a_case_that_kills_its_hosts_fails_alone() -> None:
     cases = suite()
     poison = cases[5]

@@ -31,7 +31,7 @@ from convbench.check import ci
 from convbench.check.outcome import CaseOutcome, Outcome, SideOutcome
 from convbench.check.rule import Rule
 from convbench.check.settings import Settings
-from convbench.core import cache, code, files, imports, installed, lock, scratch, store, text
+from convbench.core import cache, code, errors, files, imports, installed, lock, scratch, store, text
 from convbench.core.errors import ConvbenchError, StoreError, SuiteError
 from convbench.core.record import Failure, Protocol, RunDescription
 from convbench.measure.machine import toolchain
@@ -324,6 +324,23 @@ def test_without_a_folder_for_temporary_files_there_is_one_message(monkeypatch):
     monkeypatch.setattr(toolchain.shutil, "which", lambda _: "/usr/bin/g++")
     monkeypatch.setattr(toolchain.Path, "exists", lambda _: True)
     assert toolchain.missing_tool() == message
+
+
+@pytest.mark.skipif(not hasattr(os, "ST_NOEXEC"), reason="Linux tells how a folder is mounted")
+def test_a_folder_for_temporary_files_without_programs_lets_nothing_compile(monkeypatch):
+    """Compiled cases failed, and torch advised to set a variable that convbench sets itself."""
+    monkeypatch.setattr(toolchain, "_compiler", lambda: "sh")
+    monkeypatch.setattr(toolchain, "_missing_header", lambda: None)
+    monkeypatch.setattr(toolchain.os, "statvfs", lambda _: Mock(f_flag=os.ST_NOEXEC))
+    assert "is mounted noexec, so that nothing built there runs: set TMPDIR" in toolchain.missing_tool()
+
+
+def test_an_error_of_the_compiler_gives_its_cause():
+    """On a full disk, the message was "CppCompileError: C++ compile error"."""
+    output = "In file included from a.h:1:\n\na.cpp: fatal error: No space left on device\ncompilation terminated."
+    error = RuntimeError(f"CppCompileError: C++ compile error\n\nCommand:\ng++ a.cpp\n\nOutput:\n{output}\n\nSet V=1")
+    line = "CppCompileError: C++ compile error: a.cpp: fatal error: No space left on device"
+    assert errors.line_of(error) == line
 
 
 def test_a_full_disk_for_scratch_is_one_message(monkeypatch):

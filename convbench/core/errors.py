@@ -77,6 +77,8 @@ class Interrupted(ConvbenchError):
 
 FAILED_SCRIPT = "The following operation failed in the TorchScript interpreter."
 """The first line of an error in a scripted module."""
+COMPILER_OUTPUT = "Output:"
+"""The line before what a compiler printed, in torch's error message."""
 OUT_OF_MEMORY = ("allocate memory", "out of memory", "STATUS_ALLOC_FAILED", "ALLOCATION_FAILED")
 """Words for missing memory: torch's CPU allocator, CUDA (if another process uses the GPU), cuBLAS and cuDNN 8 and 9."""
 
@@ -93,6 +95,9 @@ def line_of(error: BaseException, place: int = 0) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if lines and lines[0] == FAILED_SCRIPT:  # its own traceback comes first, with the cause in the last line
         return re.sub(r"^[\w.]*Error: ", "", lines[-1])
+    if lines and "compile error" in lines[0] and COMPILER_OUTPUT in lines[:-1]:  # torch's: the command comes first
+        output = lines[lines.index(COMPILER_OUTPUT) + 1 :]
+        return f"{lines[0]}: {next((line for line in output if 'error' in line), output[0])}"
     return lines[place] if lines else type(error).__name__
 
 

@@ -173,7 +173,9 @@ def _start_again(process: BaseProcess) -> None:
     try:
         process.start()
     except SERVER_KILLED as error:
-        raise CaseFailed("crash", "the server that starts processes was killed, and so was the next one") from error
+        reason = "killed, or short of processes (ulimit -u, a container's pids limit)"
+        words = f"the server that starts processes has ended, and so has the next one: {reason}"
+        raise CaseFailed("crash", words) from error
 
 
 def _compile_something() -> None:

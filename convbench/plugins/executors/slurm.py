@@ -230,8 +230,7 @@ class _Engine:
         submission = self.submissions.pop(worker, None)
         self.mailboxes.stop(worker)
         if submission is not None:
-            with suppress(Exception):
-                submission.job.cancel(check=False)
+            self._cancel([submission.job])
 
     def close(self) -> None:
         logging.getLogger("submitit").removeFilter(self._is_news)
@@ -243,10 +242,7 @@ class _Engine:
             self.mailboxes.stop(worker)
         if self.options.cluster != "slurm":  # processes of this machine end by themselves, with nothing left behind
             self._wait_for_ends()
-        for submission in self.submissions.values():
-            if self.options.cluster == "slurm" or not _state(submission.job).startswith(ENDED):
-                with suppress(Exception):
-                    submission.job.cancel(check=False)
+        self._cancel([submission.job for submission in self.submissions.values()])
         self.mailboxes.close()
         _remove(self.run_folder)
 
@@ -288,6 +284,18 @@ class _Engine:
         number = int(name.rpartition("-")[2])
         place = "" if self.options.cluster == "slurm" else name
         return str(self.run_folder / MAIL), name, place, number % self.spec.slots
+
+    def _cancel(self, jobs: Sequence[Any]) -> None:
+        """Cancel jobs; those of Slurm by one command, and if it hangs, they end without their driver."""
+        if self.options.cluster == "slurm" and jobs:
+            with suppress(OSError, subprocess.SubprocessError):
+                command = ["scancel", *(str(job.job_id) for job in jobs)]
+                subprocess.run(command, timeout=SECONDS_OF_A_QUERY, capture_output=True, check=False)
+            return
+        for job in jobs:
+            if not _state(job).startswith(ENDED):
+                with suppress(Exception):
+                    job.cancel(check=False)
 
     def _parameters(self) -> dict[str, Any]:
         options = self.options
