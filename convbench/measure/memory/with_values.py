@@ -27,7 +27,7 @@ COMPOSITE = DispatchKey.CompositeImplicitAutograd
 a single one on a device."""
 NONE, MEAN = 0, 1
 """Numbers of reductions of losses."""
-LOCK = threading.Lock()
+LOCK = threading.RLock()
 ENTROPY = ATEN.binary_cross_entropy_with_logits.default
 Args = tuple[Any, ...]
 
@@ -55,14 +55,14 @@ def kernels(device: str) -> Iterator[None]:
         yield
 
 
-def _differentiable(func: Any, torchs: Any, keys: Any, *args: Any, **options: Any) -> Any:
+def _differentiable(func: Any, kernel: Any, keys: Any, *args: Any, **options: Any) -> Any:
     """Call an operator so that its gradients come from its formula.
 
     In torch's function transforms, such as ``vmap``, torch computes gradients as without values.
     """
     is_transformed = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
     if is_transformed or not isinstance(args[0], FakeTensor) or (func is ENTROPY and not _has_own_formula(*args)):
-        return torchs.call_boxed(keys, *args, **options)
+        return kernel.call_boxed(keys, *args, **options)
     return _Differentiable.apply(func, options, *args)  # type: ignore[no-untyped-call]
 
 
@@ -184,10 +184,10 @@ def _ctc_loss_of_lists(
     blank: int = 0, reduction: int = MEAN, zero_infinity: bool = False,
 ) -> Any:  # fmt: skip
     """A CTC loss. To take the mean over lengths, torch writes them into a tensor, which must have values."""
-    torchs = partial(ATEN.ctc_loss.IntList._op_dk, COMPOSITE, log_probs, targets, lengths, target_lengths, blank)
+    kernel = partial(ATEN.ctc_loss.IntList._op_dk, COMPOSITE, log_probs, targets, lengths, target_lengths, blank)
     if reduction != MEAN:
-        return torchs(reduction, zero_infinity)
-    losses = torchs(NONE, zero_infinity)
+        return kernel(reduction, zero_infinity)
+    losses = kernel(NONE, zero_infinity)
     return (losses / torch.empty_like(losses)).mean()
 
 
