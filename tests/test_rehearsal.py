@@ -1,11 +1,13 @@
 """Test the predicted memory of single operators against the profiler's measurements, mostly of runs on fewer images."""
 
+from contextlib import nullcontext
 from itertools import accumulate
 
 import pytest
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd import forward_ad
 from torch.nn import functional
 
 from convbench.core.errors import CaseFailed
@@ -307,12 +309,47 @@ def test_a_ctc_loss_whose_longest_target_shapes_do_not_tell_is_refused():
         check(functional.ctc_loss, *operands)
 
 
-def test_operators_that_a_prediction_replaces_are_restored():
-    """Their gradients are formulas for factors other than 0."""
-    check(trained(torch.prod), torch.randn(5))
-    factors = torch.tensor([0.0, 2.0, 3.0], requires_grad=True)
-    factors.prod().backward()
-    assert factors.grad.tolist() == [6, 0, 0]
+def test_a_prediction_leaves_the_gradients_of_other_tensors_alone():
+    """Its formula of a product's gradient divides by the factors."""
+    for follow in (Peak(torch.device("cpu")).follow, nullcontext):
+        factors = torch.tensor([0.0, 2.0, 3.0], requires_grad=True)
+        with follow():
+            factors.prod().backward()
+        assert factors.grad.tolist() == [6, 0, 0]
+
+
+def twice(call):
+    """Take the gradients of a gradient."""
+
+    def step(tensor):
+        operand = tensor.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(call(operand).sum(), operand, create_graph=True)
+        (gradient**2).sum().backward()
+
+    return step
+
+
+def entropy(logits):
+    return nn.BCEWithLogitsLoss(pos_weight=torch.ones(logits.shape[-1]))(logits.sin(), torch.ones_like(logits))
+
+
+def slope(rows):
+    with forward_ad.dual_level():
+        return forward_ad.unpack_dual(forward_ad.make_dual(rows, rows).max()).tangent
+
+
+TRANSFORMS = {
+    "gradients of products' gradients": twice(lambda rows: rows.prod(1)),
+    "gradients of entropies' gradients": twice(entropy),
+    "gradients by a function": torch.func.grad(lambda rows: rows.prod(1).sum()),
+    "gradients of each row": torch.vmap(torch.func.grad(torch.max)),
+    "slopes": slope,
+}
+
+
+@pytest.mark.parametrize("call", TRANSFORMS.values(), ids=TRANSFORMS)
+def test_transforms_of_functions_that_depend_on_values_are_predicted(call):
+    check(call, torch.randn(20, 30))
 
 
 @pytest.mark.parametrize("orders", [(False, False), (True, True), (False, True)], ids=str)

@@ -2,5 +2,6 @@
 
 ``allocations`` follows the profiler's allocations by kind and stage. ``prediction`` runs fake tensors instead and adds
 the memory that operators take beside them (``operators``, ``cudnn``). Some of it is known only from running the
-operator alone (``rehearsal``). ``largest`` searches for the largest size that still fits.
+operator alone (``rehearsal``). Operators that torch computes otherwise without values run as with values
+(``with_values``). ``largest`` searches for the largest size that still fits.
 """

@@ -182,8 +182,8 @@ def _advice(error: Exception) -> str:
     signs = ("item()", "numpy()", "Expected bool, got <class 'torch.Tensor'>")
     if "DataDependent" in kind or "DynamicOutputShape" in kind or any(sign in str(error) for sign in signs):
         return (
-            "its forward reads the values of tensors (.item(), an if, nonzero, numpy, lengths of packed sequences) and "
-            "a prediction knows shapes only: move that out of forward, or measure at each size"
+            "its forward or its loss reads the values of tensors (.item(), an if, nonzero, numpy, lengths of packed "
+            "sequences) and a prediction knows shapes only: move that out of them, or measure at each size"
         )
     return next(
         (reason for sign, reason in WITHOUT_VALUES.items() if sign in str(error)),

@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 from torch._C import DispatchKey
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.autograd import forward_ad
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -25,7 +27,8 @@ COMPOSITE = DispatchKey.CompositeImplicitAutograd
 a single one on a device."""
 NONE, MEAN = 0, 1
 """Numbers of reductions of losses."""
-LOCK = threading.Lock()
+LOCK = threading.RLock()
+ENTROPY = ATEN.binary_cross_entropy_with_logits.default
 Args = tuple[Any, ...]
 
 
@@ -38,88 +41,93 @@ def composition(func: Any) -> Callable[..., Any]:
 def kernels(device: str) -> Iterator[None]:
     """While entered, the operators of ``COMPOSED`` and ``GRADIENTS`` run as given here on a type of device.
 
-    This holds for the whole process, so that one thread at a time enters.
+    This holds for the whole process, so that one thread at a time enters. Other tensors than fake ones, and torch older
+    than 2.9, keep torch's own gradients.
     """
-    functions = COMPOSED | {func: partial(_differentiable, func) for func in GRADIENTS}
+    key = f"Autograd{device.upper()}"
+    get_kernel = getattr(torch.library, "get_kernel", None)
     with LOCK, torch.library._scoped_library("aten", "IMPL") as library:
-        for func, function in functions.items():
-            library.impl(func, function, f"Autograd{device.upper()}")
+        for func, composed in COMPOSED.items():
+            library.impl(func, composed, key)
+        if get_kernel:
+            for func in GRADIENTS:
+                library.impl(func, partial(_differentiable, func, get_kernel(func, key)), key, with_keyset=True)
         yield
 
 
-def _differentiable(func: Any, *args: Any, **options: Any) -> Any:
+def _differentiable(func: Any, kernel: Any, keys: Any, *args: Any, **options: Any) -> Any:
+    """Call an operator so that its gradients come from its formula.
+
+    In torch's function transforms, such as ``vmap``, torch computes gradients as without values.
+    """
+    is_transformed = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+    if is_transformed or not isinstance(args[0], FakeTensor) or (func is ENTROPY and not _has_own_formula(*args)):
+        return kernel.call_boxed(keys, *args, **options)
     return _Differentiable.apply(func, options, *args)  # type: ignore[no-untyped-call]
 
 
 class _Differentiable(torch.autograd.Function):
     """An operator whose gradients come from its formula in ``GRADIENTS``."""
 
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(func: Any, options: dict[str, Any], *args: Any) -> Any:
+    def forward(ctx: Any, func: Any, options: dict[str, Any], *args: Any) -> Any:
         with torch._C._AutoDispatchBelowAutograd():
-            return func(*args, **options)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Args, output: Any) -> None:
-        ctx.func, _, *args = inputs
-        operands = [*args, output] if ctx.func in KEEP_RESULT else args
+            result = func(*args, **options)
+        ctx.func, operands = func, (args if func is ENTROPY else (*args, result))
         ctx.numbers = [None if isinstance(value, torch.Tensor) else value for value in operands]
         ctx.save_for_backward(*(value if isinstance(value, torch.Tensor) else None for value in operands))
+        return result
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Args:
+    def backward(ctx: Any, *gradients: Any) -> Any:
         pairs = zip(ctx.saved_tensors, ctx.numbers, strict=True)
-        results = GRADIENTS[ctx.func](*gradients, *(number if tensor is None else tensor for tensor, number in pairs))
-        return (None, None, *results, *[None] * (len(ctx.needs_input_grad) - 2 - len(results)))
+        operands = (number if tensor is None else tensor for tensor, number in pairs)
+        result = GRADIENTS[ctx.func](*gradients, *operands)
+        return (None, None, result, *[None] * (len(ctx.needs_input_grad) - 3))
 
 
-def _product(gradient: Any, factors: Any, result: Any) -> Args:
-    factors == 0  # noqa: B015  # torch asks whether there are zeros
-    return (gradient * (result / factors).conj(),)
+def _product(gradient: Any, factors: Any, result: Any) -> Any:
+    return gradient * (result / factors).conj()
 
 
-def _product_along(gradient: Any, factors: Any, axis: int, *options: Any) -> Args:
+def _product_along(gradient: Any, factors: Any, axis: int, *options: Any) -> Any:
     *keeps_axis, result = options
     if not any(keeps_axis) and factors.dim() > 1:
         gradient, result = gradient.unsqueeze(axis), result.unsqueeze(axis)
     _zeros = (factors == 0).sum(axis, True).sum()
-    return (gradient * (result / factors).conj(),)
+    return gradient * (result / factors).conj()
 
 
-def _products_so_far(gradient: Any, factors: Any, axis: int, result: Any) -> Args:
+def _products_so_far(gradient: Any, factors: Any, axis: int, result: Any) -> Any:
     weighted, _zeros = result.conj() * gradient, factors == 0
     flipped = weighted.flip(axis)
     sums = flipped.cumsum(axis)
     sums_from_here = sums.flip(axis)
     del flipped, sums
-    return (sums_from_here.div(factors.conj()),)
+    return sums_from_here.div(factors.conj())
 
 
-def _extremum(gradient: Any, values: Any, result: Any) -> Args:
+def _extremum(gradient: Any, values: Any, result: Any) -> Any:
     mask = values == result
-    return (gradient.new_zeros(values.shape).masked_fill_(mask, gradient / mask.sum()),)
+    return gradient.new_zeros(values.shape).masked_fill_(mask, gradient / mask.sum())
 
 
 def _entropy_of_logits(
-    gradient: Any, logits: Any, target: Any, weight: Any = None, positive: Any = None, reduction: int = MEAN
-) -> Args:
-    share = logits.sigmoid()
-    if positive is None:
-        result = share.sub_(target)
+    gradient: Any, logits: Any, target: Any, weight: Any, positive: Any, reduction: int = MEAN
+) -> Any:
+    weighted = positive.mul(target)
+    result = weighted.add(1)
+    if torch.is_grad_enabled():  # a gradient of this gradient needs what would be overwritten
+        result = result.sub(target).mul(logits.sigmoid()).sub(weighted).mul(gradient)
     else:
-        weighted = positive.mul(target)
-        result = weighted.add(1).sub_(target).mul_(share).sub_(weighted)
-    result.mul_(gradient)
+        result.sub_(target).mul_(logits.sigmoid()).sub_(weighted).mul_(gradient)
     if weight is not None:
-        result.mul_(weight)
-    if reduction == MEAN:
-        result.div_(logits.numel())
-    if not target.requires_grad:
-        return (result,)
-    of_target = logits.mul(-gradient)
-    return result, of_target / logits.numel() if reduction == MEAN else of_target
+        result = result.mul(weight)
+    return result / logits.numel() if reduction == MEAN else result
+
+
+def _has_own_formula(_logits: Any, target: Any, _weight: Any = None, positive: Any = None, *_: Any) -> bool:
+    return positive is not None and not target.requires_grad
 
 
 def _linear(rows: Any, weight: Any, bias: Any = None) -> Any:
@@ -180,10 +188,10 @@ def _ctc_loss_of_lists(
     blank: int = 0, reduction: int = MEAN, zero_infinity: bool = False,
 ) -> Any:  # fmt: skip
     """A CTC loss. To take the mean over lengths, torch writes them into a tensor, which must have values."""
-    torchs = partial(ATEN.ctc_loss.IntList._op_dk, COMPOSITE, log_probs, targets, lengths, target_lengths, blank)
+    kernel = partial(ATEN.ctc_loss.IntList._op_dk, COMPOSITE, log_probs, targets, lengths, target_lengths, blank)
     if reduction != MEAN:
-        return torchs(reduction, zero_infinity)
-    losses = torchs(NONE, zero_infinity)
+        return kernel(reduction, zero_infinity)
+    losses = kernel(NONE, zero_infinity)
     return (losses / torch.empty_like(losses)).mean()
 
 
@@ -218,7 +226,7 @@ def _ctc_loss(log_probs: Any, targets: Any, _lengths: Any, target_lengths: Any, 
     return log_probs.new_empty(batch), log_probs.new_empty(batch, frames, 2 * longest + 1)
 
 
-GRADIENTS: dict[Any, Callable[..., Args]] = {
+GRADIENTS: dict[Any, Callable[..., Any]] = {
     ATEN.prod.default: _product,
     ATEN.prod.dim_int: _product_along,
     ATEN.cumprod.default: _products_so_far,
@@ -226,14 +234,13 @@ GRADIENTS: dict[Any, Callable[..., Args]] = {
     ATEN.min.default: _extremum,
     ATEN.median.default: _extremum,
     ATEN.nanmedian.default: _extremum,
-    ATEN.binary_cross_entropy_with_logits.default: _entropy_of_logits,
+    ENTROPY: _entropy_of_logits,
 }
-"""Formulas that torch chooses by values, or computes in place only with values, as of torch 2.13: of gradients of the
-first arguments, given the result's gradient, the arguments, and the result if it is in ``KEEP_RESULT``.
+"""Formulas that torch chooses by values, or computes in place only with values, as of torch 2.13.
 
-They assume that no factor is 0.
+They give the gradient of the first argument from that of the result, the arguments and, except for ``ENTROPY``, the
+result. They assume that no factor is 0.
 """
-KEEP_RESULT = set(GRADIENTS) - {ATEN.binary_cross_entropy_with_logits.default}
 COMPOSED: dict[Any, Callable[..., Any]] = {
     ATEN.linear.default: _linear,
     ATEN.linalg_svdvals.default: _singular_values,
