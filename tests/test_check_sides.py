@@ -783,7 +783,10 @@ def test_another_user_can_take_a_lock_whatever_the_umask(tmp_path):
 
 
 def test_a_lock_file_of_another_user_is_taken_without_being_written(tmp_path, monkeypatch):
-    (tmp_path / "lock").write_text("the other's")
+    """The id of its earlier holder stays in it, so the message to those who wait named a process long gone."""
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    (tmp_path / "lock").write_text(f"{ended.pid}")
     really_open = os.open
 
     def refuse_writing(path, flags, *mode):
@@ -794,7 +797,10 @@ def test_a_lock_file_of_another_user_is_taken_without_being_written(tmp_path, mo
     monkeypatch.setattr(lock.os, "open", refuse_writing)
     with lock.hold(tmp_path / "lock"):
         assert lock.is_held(tmp_path / "lock")
-    assert (tmp_path / "lock").read_text() == "the other's"
+        for text, name in ((f"{ended.pid}", ""), ("9" * 20, ""), ("odd", ""), (f"{os.getpid()}", f"{os.getpid()}")):
+            (tmp_path / "lock").write_text(text)
+            with pytest.raises(lock.AlreadyLocked, match=f"^{name}$"), lock.hold_or_raise(tmp_path / "lock"):
+                pass
 
 
 def test_a_lock_is_released_while_a_fork_holds_its_file(tmp_path, monkeypatch):
