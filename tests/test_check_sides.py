@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import re
@@ -247,6 +248,19 @@ def test_an_installed_copy_of_changed_code_is_refused(repository, folder, tmp_pa
             origin.refuse_same_code(base, head, named, {"base": both, "head": both})
 
 
+def test_the_folder_that_pip_copied_a_package_from_is_known(tmp_path, monkeypatch):
+    for name, facts in (("copied", {}), ("linked", {"editable": True})):
+        info = tmp_path / "site-packages" / f"{name}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "direct_url.json").write_text(json.dumps({"url": f"file://{tmp_path}/my%20{name}", "dir_info": facts}))
+    monkeypatch.syspath_prepend(str(tmp_path / "site-packages"))
+    monkeypatch.setattr(origin, "_distributions", lambda: {"ops": ["copied"], "net": ["linked"]})
+    assert [origin._installed_from.__wrapped__(package) for package in ("ops", "net", "other")] == [
+        tmp_path / "my copied", None, None,
+    ]  # fmt: skip
+
+
 @pytest.fixture
 def both_sides(repository, folder):
     """Yield ``main~1``, the working tree, and the path of each side's ``nets``."""
@@ -278,6 +292,16 @@ def test_both_sides_may_import_an_installed_third_party_package(both_sides, repo
             origin.refuse_same_code(base, head, naming("vision"), files)
     with pytest.raises(Refused, match="base and head both import vision from"):
         origin.refuse_same_code(base, head, naming("vision"), files)
+
+
+def test_one_tree_is_compared_with_itself_if_the_interpreter_or_a_package_differs(both_sides):
+    """So does ``check --base-python`` or ``bisect --package``: it is all that differs."""
+    base, head, _ = both_sides
+    files = {side: {"nets": str(head.root / "nets.py")} for side in ("base", "head")}
+    origin.refuse_same_code(head, head, naming("nets"), files)
+    origin.refuse_same_code(replace(base, python="python3.99"), head, naming("nets"), files)
+    with pytest.raises(Refused, match="base and head both import nets from"):
+        origin.refuse_same_code(base, head, naming("nets"), files)
 
 
 def test_one_copy_of_a_module_from_a_folder_is_refused(both_sides, tmp_path, monkeypatch):
@@ -756,6 +780,27 @@ def test_another_user_can_take_a_lock_whatever_the_umask(tmp_path):
             assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o644
     finally:
         os.umask(earlier_mask)
+
+
+def test_a_lock_file_of_another_user_is_taken_without_being_written(tmp_path, monkeypatch):
+    """The id of its earlier holder stays in it, so the message to those who wait named a process long gone."""
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    (tmp_path / "lock").write_text(f"{ended.pid}")
+    really_open = os.open
+
+    def refuse_writing(path, flags, *mode):
+        if flags & os.O_CREAT:  # as Linux does in a folder like /tmp, whatever the file's mode
+            raise PermissionError(13, "Permission denied")
+        return really_open(path, flags, *mode)
+
+    monkeypatch.setattr(lock.os, "open", refuse_writing)
+    with lock.hold(tmp_path / "lock"):
+        assert lock.is_held(tmp_path / "lock")
+        for text, name in ((f"{ended.pid}", ""), ("9" * 20, ""), ("odd", ""), (f"{os.getpid()}", f"{os.getpid()}")):
+            (tmp_path / "lock").write_text(text)
+            with pytest.raises(lock.AlreadyLocked, match=f"^{name}$"), lock.hold_or_raise(tmp_path / "lock"):
+                pass
 
 
 def test_a_lock_is_released_while_a_fork_holds_its_file(tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from test_check import judged
 from test_check_cli import FAKE, convbench
 
 from convbench import api
+from convbench.analysis.history import overview
 from convbench.check import confirm, gate, link, outcome, sides
 from convbench.check.rule import Rule
 from convbench.check.timings import Timings
@@ -105,6 +106,25 @@ def test_code_that_is_certainly_slower_is_not_refuted(tmp_path, slower, word, re
     confirm.keep(tmp_path, measured)
     (said,), _ = confirm.confirmations(tmp_path)
     assert (said.word, said.reason) == (word, reason)
+
+
+def test_cases_that_changed_between_the_same_commits_share_a_check(tmp_path, monkeypatch):
+    """It looks for the smallest of their changes, and a case without a verdict leaves the others confirmed."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for number in range(COUNT):
+        factors = (1.1, 1.04) if number >= AT else (1.0, 1.0)
+        seconds = {case: 2e-3 * factor for case, factor in zip((GAP, FC), factors, strict=True)}
+        invented.write(tmp_path / "store" / f"{number:03}", number, seconds)
+    answer = overview.history(overview.HistoryQuery((tmp_path / "store",)))
+    (suspect,), reasons = confirm.suspects(answer)
+    assert (sorted(suspect.cases), reasons) == (sorted((GAP.id, FC.id)), [])
+    assert suspect.size == pytest.approx(0.04)
+    pairs = tuple(outcome.Timing(((1.0, 1.0),)) for _ in range(4))
+    cases = (outcome.CaseOutcome("gap", pairs), outcome.CaseOutcome("fc", invalid="missing in base"))
+    confirm.keep(tmp_path, replace(judged(), cases=cases))
+    (calm, invalid), _ = confirm.confirmations(tmp_path)
+    assert (calm.word, calm.ratio.median) == ("refuted", 1.0)
+    assert (invalid.word, invalid.ratio, invalid.reason) == ("inconclusive", None, "missing in base")
 
 
 def test_a_change_not_caused_by_the_code_is_refuted(here):

@@ -67,7 +67,8 @@ def hold_machine(look: Callable[[], object] = lambda: None) -> Iterator[None]:
     from convbench.core import lock
 
     def announce(pid: str) -> None:
-        print(f"another check measures on this machine (process {pid}): waiting for it", file=sys.stderr)
+        process = f" (process {pid})" if pid else ""
+        print(f"another check measures on this machine{process}: waiting for it", file=sys.stderr)
         look()
 
     with lock.hold(lock.machine_lock(), announce, lock.OTHER_FOLDER):

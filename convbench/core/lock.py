@@ -60,12 +60,13 @@ def machine_lock() -> Path:
 def hold(path: Path, waiting: Callable[[str], None] = lambda _: None, remedy: str = files.ELSEWHERE) -> Iterator[None]:
     """Hold a lock. If another process has it, call ``waiting`` with its id, then wait; ``waiting`` may raise instead.
 
-    ``remedy`` is what the user can do if the lock file cannot be opened. Raises StoreError in that case.
+    The id is empty if it is unknown. ``remedy`` is what the user can do if the lock file cannot be opened. Raises
+    StoreError in that case.
     """
     descriptor = _open(path, remedy)
     try:
         if _try_lock(descriptor) is False:
-            waiting(os.pread(descriptor, 20, 0).decode(errors="replace").strip())
+            waiting(_holder(descriptor))
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         with suppress(OSError):
             os.ftruncate(descriptor, 0)
@@ -123,6 +124,19 @@ def _try_lock(descriptor: int, *, shared: bool = False) -> bool | None:
     except OSError:
         return None
     return True
+
+
+def _holder(descriptor: int) -> str:
+    """Return the id of the process that has the lock; empty if the file names none that lives.
+
+    A user who cannot write the file leaves the id of an earlier holder in it.
+    """
+    with suppress(ValueError, OSError, OverflowError):
+        pid = int(os.pread(descriptor, 20, 0))
+        with suppress(PermissionError):  # it lives, as another user's
+            os.kill(pid, 0)
+        return str(pid)
+    return ""
 
 
 def _unlock(descriptor: int) -> None:
