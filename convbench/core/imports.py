@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import os
+import shlex
 import sys
 import sysconfig
 from collections.abc import Iterable
@@ -98,17 +99,35 @@ def hint(path: str, error: Exception) -> str:
         file, suffix = Path(module), f":{attribute}" if attribute else ""
         return (
             f"; {module!r} is a file that lies neither beside the suite nor here: write {file.stem}{suffix} and "
-            f"put its folder on the path, as in PYTHONPATH={file.parent} convbench ..."
+            f"put its folder on the path, as in PYTHONPATH={shlex.quote(str(file.parent))} convbench ..."
         )
     if not all(module.split(".")):
         return "; write it as package.module:function"
     # A plain ImportError names a module that exists.
-    name = error.name if isinstance(error, ModuleNotFoundError) else ""
+    name = (error.name if isinstance(error, ModuleNotFoundError) else "") or ""
+    if name.startswith(f"{module.partition('.')[0]}."):
+        return _package_hint(name)
     if not name or name != module.partition(".")[0]:
         return ""
     if folder := _nearby_folder(name):
-        return f"; it lies in {folder}: put that on the path, as in PYTHONPATH={folder} convbench ..., or install it"
+        place = shlex.quote(folder)
+        return f"; it lies in {folder}: put that on the path, as in PYTHONPATH={place} convbench ..., or install it"
     return "; put it beside the suite or here, or install it"
+
+
+def _package_hint(name: str) -> str:
+    """Return where the package lies that lacks a module, and where another of that name has it."""
+    package, _, _ = name.partition(".")
+    places = list(getattr(sys.modules.get(package), "__path__", []))
+    if not places:
+        return ""
+    parts = name.split(".")
+    others = (Path(entry, *parts) for entry in _path_tail())
+    other = next((path for path in others if path.is_dir() or path.with_suffix(".py").is_file()), None)
+    reason = f"; the package {package!r} is the one in {places[0]}"
+    if not other:
+        return reason
+    return f"{reason}, which hides the one with {os.path.normpath(other)}: rename one of them, or run elsewhere"
 
 
 def _shadow_hint(module: str) -> str:
