@@ -168,7 +168,7 @@ def test_a_package_that_hides_another_of_its_name_is_reported_with_both_places(t
     monkeypatch.delitem(sys.modules, "twins", raising=False)
     hiding, hidden = tmp_path / "here" / "twins", tmp_path / "beside the suite" / "twins" / "net"
     with pytest.raises(
-        ConvbenchError, match="No module named 'twins.net'; the package 'twins' is the one in "
+        ConvbenchError, match=r"No module named 'twins\.net'; the package 'twins' is the one in "
     ) as error:
         imports.import_path("twins.net:build")
     assert f"in {hiding}, which hides the one with {hidden}: rename one of them, or run elsewhere" in str(error.value)
