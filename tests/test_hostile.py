@@ -177,6 +177,29 @@ def test_modules_only_user_code_finds_are_not_reported_as_changed(tmp_path, monk
     assert code.changed_files({**elsewhere, "mypackage.gone": "0" * 12}) == ["mypackage.gone"]
 
 
+def test_a_package_that_hides_another_of_its_name_is_reported_with_both_places(tmp_path, monkeypatch):
+    """Every second repository calls its package models; the message was only that there is no module models.net."""
+    for name, module in (("here", "other"), ("beside the suite", "net")):
+        (tmp_path / name / "twins").mkdir(parents=True)
+        (tmp_path / name / "twins" / "__init__.py").touch()
+        (tmp_path / name / "twins" / f"{module}.py").touch()
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / "here"), str(tmp_path / "beside the suite")])
+    monkeypatch.delitem(sys.modules, "twins", raising=False)
+    hiding, hidden = tmp_path / "here" / "twins", tmp_path / "beside the suite" / "twins" / "net"
+    with pytest.raises(
+        ConvbenchError, match=r"No module named 'twins\.net'; the package 'twins' is the one in "
+    ) as error:
+        imports.import_path("twins.net:build")
+    assert f"in {hiding}, which hides the one with {hidden}: rename one of them, or run elsewhere" in str(error.value)
+    with pytest.raises(ConvbenchError, match=f"'twins.absent'; the package 'twins' is the one in {hiding}$"):
+        imports.import_path("twins.absent:build")
+
+
+def test_a_folder_with_blanks_is_quoted_in_the_hint():
+    hint = imports.hint("/my nets/net.py:build", ModuleNotFoundError("no", name="/my nets/net"))
+    assert "PYTHONPATH='/my nets' convbench" in hint
+
+
 def test_the_hint_for_a_missing_module_names_its_source_folder(tmp_path, monkeypatch):
     package = tmp_path / "src" / "mynet"
     package.mkdir(parents=True)

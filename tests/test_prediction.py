@@ -299,3 +299,10 @@ def test_an_unpredictable_model_is_refused_without_a_traceback(monkeypatch):
 def test_a_prediction_that_takes_too_long_is_refused():
     with pytest.raises(CaseFailed, match="not predicted: it takes too long"):
         predict(Case(Parts(Choice("conv"), Choice("gap")), Clip(1, 2, 1, 8, 8)), 0.0)
+
+
+@pytest.mark.parametrize("method", ["dynamic", "static"])
+def test_a_variant_that_reads_values_is_the_reason_for_a_missing_prediction(method):
+    """The reason used to be the model's own forward, which reads none."""
+    with pytest.raises(CaseFailed, match="not predicted: its variant reads the values of weights or clips"):
+        predict(case("gap", None, Choice("int8", (("method", method),))))

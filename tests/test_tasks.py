@@ -560,6 +560,8 @@ WRONG = {
     "not-a-number": "clip 3 has no label: give every clip the int or text that names its class",
     "float": "clip 3 has the label '0.5' (float): a label is an int or text; only classes are learned here, so",
     "batch": "clip 3 is a batch of 2: yield its clips one by one, for instance by returning the Dataset instead of its",
+    "batch of texts": "clip 3 is a batch of 2: yield its clips one by one",
+    "dict": "clip 3 is of type dict, not an array of numbers: read it in your function",
     "swapped": "clip 3 has its label first: yield the clip, then the label",
     "several": "clip 3 has the label '[1 2]' (ndarray): a label is an int or text; name one of several classes",
     "mixed": "plugins.own_clips:wrong labels some clips with an int and others with text: use one of them",
@@ -600,7 +602,7 @@ def test_a_wrong_set_of_clips_is_refused_with_the_reason(function: str, sentence
     ("form", "classes"),
     [
         *(("truth", ("False", "True")), ("numpy-truth", ("False", "True")), ("bytes", ("cat", "dog"))),
-        *(("numpy-bytes", ("cat", "dog")), ("whole", ("0", "1")), ("rows", ("0", "1"))),
+        *(("numpy-bytes", ("cat", "dog")), ("whole", ("0", "1")), ("rows", ("0", "1")), ("members", ("cat", "dog"))),
     ],
 )
 def test_labels_may_be_booleans_bytes_whole_floats_or_rows(form: str, classes: tuple[str, ...]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import os
+import shlex
 import sys
 import sysconfig
 from collections.abc import Iterable
@@ -108,7 +109,7 @@ def hint(path: str, error: BaseException) -> str:
         file, suffix = Path(module), f":{attribute}" if attribute else ""
         return (
             f"; {module!r} is a file that lies neither beside the suite nor here: write {file.stem}{suffix} and "
-            f"put its folder on the path, as in PYTHONPATH={file.parent} convbench ..."
+            f"put its folder on the path, as in PYTHONPATH={shlex.quote(str(file.parent))} convbench ..."
         )
     if not all(module.split(".")):
         return "; write it as package.module:function"
@@ -122,15 +123,32 @@ def nearby_hint(module: str, error: BaseException) -> str:
     """Return where a missing module lies, or which submodule would bring it, as ``hint`` does; empty if unknown."""
     # A plain ImportError names a module that exists.
     name = error.name if isinstance(error, ModuleNotFoundError) and error.name else ""
-    if name == module.partition(".")[0] and (folder := _nearby_folder(name)):
-        return f"; it lies in {folder}: put that on the path, as in PYTHONPATH={folder} convbench ..., or install it"
+    top = module.partition(".")[0]
+    if name == top and (folder := _nearby_folder(name)):
+        place = shlex.quote(folder)
+        return f"; it lies in {folder}: put that on the path, as in PYTHONPATH={place} convbench ..., or install it"
     from convbench.core import git
 
     cwd = working_directory()
     for path in git.empty_submodules(cwd) if name and cwd else ():
         if Path(path).name in name.split("."):
             return f"; the submodule {path} is empty: fetch it ({git.FILL})"
-    return ""
+    return _package_hint(name) if name.startswith(f"{top}.") else ""
+
+
+def _package_hint(name: str) -> str:
+    """Return where the package lies that lacks a module, and where another of that name has it."""
+    package, _, _ = name.partition(".")
+    places = list(getattr(sys.modules.get(package), "__path__", []))
+    if not places:
+        return ""
+    parts = name.split(".")
+    others = (Path(entry, *parts) for entry in _path_tail())
+    other = next((path for path in others if path.is_dir() or path.with_suffix(".py").is_file()), None)
+    reason = f"; the package {package!r} is the one in {places[0]}"
+    if not other:
+        return reason
+    return f"{reason}, which hides the one with {os.path.normpath(other)}: rename one of them, or run elsewhere"
 
 
 def _shadow_hint(module: str) -> str:

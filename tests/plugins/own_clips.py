@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Iterator
+from enum import Enum
 from itertools import count
 from typing import Any
 
@@ -98,12 +99,17 @@ def plainly(count: int = 40, colour: bool = False) -> Iterator[tuple[Any, str]]:
     return clips(count=count, colour=colour)
 
 
+class Animal(Enum):
+    CAT = "cat"
+    DOG = "dog"
+
+
 def labels(*, form: str) -> Iterator[tuple[Any, Any]]:
     """Return clips with labels in a form that a user may have."""
     pairs: dict[str, tuple[Any, Any]] = {
         "truth": (False, True), "numpy-truth": (np.False_, np.True_), "bytes": (b"cat", b"dog"),
         "numpy-bytes": (np.bytes_("cat"), np.bytes_("dog")), "whole": (0.0, np.float32(1)),
-        "rows": (np.array([0]), torch.tensor([[1]])),
+        "rows": (np.array([0]), torch.tensor([[1]])), "members": (Animal.CAT, Animal.DOG),
     }  # fmt: skip
     return ((np.zeros(SHAPE, dtype=np.uint8), pairs[form][i % 2]) for i in range(20))
 
@@ -132,6 +138,8 @@ def _wrong_clip(how: str, clip: Any) -> Any:
         "ragged": [[1.0], [1.0, 2.0]],
         "sparse": torch.zeros(SHAPE).to_sparse(),
         "batch": torch.zeros(2, *SHAPE),
+        "batch of texts": torch.zeros(2, *SHAPE),
+        "dict": {"video": clip},
         "swapped": 1,
     }
     if how in {"nan", "inf"}:
@@ -142,7 +150,7 @@ def _wrong_clip(how: str, clip: Any) -> Any:
 def _wrong_label(how: str, label: Any) -> Any:
     labels = {
         "missing": None, "not-a-number": np.nan, "float": 0.5, "several": np.array([1, 2]), "mixed": "one",
-        "batch": torch.tensor([0, 1]), "swapped": np.zeros(SHAPE, dtype=np.float32),
+        "batch": torch.tensor([0, 1]), "batch of texts": ("cat", "dog"), "swapped": np.zeros(SHAPE, dtype=np.float32),
     }  # fmt: skip
     return labels.get(how, label)
 

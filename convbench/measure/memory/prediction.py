@@ -10,6 +10,7 @@ import logging
 import math
 import sys
 import time
+import traceback
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
@@ -178,6 +179,8 @@ def _exchange_weights(model: nn.Module, device: str) -> nn.Module:
 
 def _advice(error: Exception) -> str:
     """Explain why shapes do not tell the peak, in words if the model's own code is the reason."""
+    if any(frame.f_code is subject.transform.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
+        return "its variant reads the values of weights or clips, as int8 does, and a prediction knows shapes only"
     kind = type(error).__name__
     signs = ("item()", "numpy()", "Expected bool, got <class 'torch.Tensor'>")
     if "DataDependent" in kind or "DynamicOutputShape" in kind or any(sign in str(error) for sign in signs):

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from convbench.core.errors import ConvbenchError, Impossible
+from convbench.core.errors import ConvbenchError
+from convbench.core.option_types import word_of
 from convbench.core.record import Clip
 
 Pixels = npt.NDArray[Any]
@@ -19,7 +20,8 @@ Label = int | str
 def check_order(frames: Any, label: Any, source: str) -> None:
     """Raise ConvbenchError if an item is a batch of clips with their labels, or a label followed by its clip."""
     frames_axes, label_axes = getattr(frames, "ndim", 0), getattr(label, "ndim", 0)
-    if frames_axes == 5 and label_axes == 1 and len(frames) == len(label):
+    are_labels = label_axes == 1 or isinstance(label, list | tuple)
+    if frames_axes == 5 and are_labels and len(frames) == len(label):
         raise ConvbenchError(
             f"{source} is a batch of {len(frames)}: yield its clips one by one, for instance by returning the Dataset "
             "instead of its DataLoader"
@@ -31,7 +33,7 @@ def check_order(frames: Any, label: Any, source: str) -> None:
 def check_frames(frames: Any, clip: Clip, source: str) -> Pixels:
     """Return a copy of the frames as (T, C, H, W), float32 or uint8; an array (T, H, W) is accepted if C is 1.
 
-    Raises Impossible if the shape is not the clip's, ConvbenchError if the values are not pixels.
+    Raises ConvbenchError if the shape is not the clip's or the values are not pixels.
     """
     pixels = _reshape(_numbers(frames, source), clip, source)
     if pixels.dtype != np.uint8 and not np.isfinite(pixels).all():
@@ -49,11 +51,11 @@ def as_floats(pixels: Pixels) -> torch.Tensor:
 
 
 def label_of(label: Any, source: str) -> Label:
-    """Return a class as a plain int or text: bools and bytes become text, a whole float becomes an int.
+    """Return a class as a plain int or text: bools and bytes become text, a whole float an int, a member its value.
 
     Raises ConvbenchError for anything else.
     """
-    name = _plain_value(label)
+    name = word_of(_plain_value(label))
     if name is None or (isinstance(name, float) and math.isnan(name)):
         raise ConvbenchError(f"{source} has no label: give every clip the int or text that names its class")
     if not isinstance(name, int | str):
@@ -95,6 +97,11 @@ def _numbers(frames: Any, source: str) -> Pixels:
         raise ConvbenchError(f"{source} is not an array: {error}; give an array or a tensor (T, C, H, W)") from error
     if data.dtype == np.uint8:
         return data.copy()
+    if data.dtype.kind == "O" and not isinstance(frames, np.ndarray):
+        raise ConvbenchError(
+            f"{source} is of type {type(frames).__name__}, not an array of numbers: read it in your function, and give "
+            "an array or a tensor (T, C, H, W)"
+        )
     if data.dtype.kind != "f":
         raise ConvbenchError(
             f"{source} has dtype {data.dtype}: give uint8 (0 to 255, scaled to [0, 1]) or a float type (taken as it is)"
@@ -107,7 +114,7 @@ def _reshape(pixels: Pixels, clip: Clip, source: str) -> Pixels:
     shape = (clip.frames, clip.channels, clip.height, clip.width)
     frames = pixels[:, None] if pixels.ndim == 3 and clip.channels == 1 else pixels
     if frames.shape != shape:
-        raise Impossible(
+        raise ConvbenchError(
             f"{source} has shape {pixels.shape}, and the suite's clip {clip} asks for (T, C, H, W) = {shape}: "
             + _advice(pixels.shape, clip)
         )
