@@ -188,10 +188,10 @@ def _partition(values: Floats, penalty: float) -> list[int]:
     cost, best_starts = np.full(count + 1, math.inf), np.zeros(count + 1, dtype=int)
     cost[0] = -penalty
     for end in range(LEAST_RUNS, count + 1):
-        starts = np.arange(end - LEAST_RUNS + 1)
-        segment_squares = squares[end] - squares[starts] - (sums[end] - sums[starts]) ** 2 / (end - starts)
-        best_starts[end] = np.argmin(cost[starts] + segment_squares)
-        cost[end] = cost[best_starts[end]] + segment_squares[best_starts[end]] + penalty
+        starts, lengths = slice(end - LEAST_RUNS + 1), np.arange(end, LEAST_RUNS - 1, -1)
+        costs = cost[starts] + squares[end] - squares[starts] - (sums[end] - sums[starts]) ** 2 / lengths
+        best_starts[end] = costs.argmin()
+        cost[end] = costs[best_starts[end]] + penalty
     borders, end = [], count
     while end := int(best_starts[end]):
         borders.append(end)
