@@ -69,7 +69,7 @@ RC: Any = {
 Look = tuple[str, str]
 """A colour and a matplotlib marker."""
 
-_moved: ContextVar[Mapping[str, Look]] = ContextVar("_moved", default=MappingProxyType({}))
+_page_looks: ContextVar[Mapping[str, Look]] = ContextVar("_page_looks", default=MappingProxyType({}))
 
 
 @contextmanager
@@ -88,11 +88,11 @@ def told_apart(series: Iterable[str]) -> Iterator[None]:
         free = [option for option in free if option not in looks.values()]
         colours = {colour for colour, _ in looks.values()}
         looks[name] = next((option for option in free if option[0] not in colours), next(iter(free), usual))
-    token = _moved.set(looks)
+    token = _page_looks.set(looks)
     try:
         yield
     finally:
-        _moved.reset(token)
+        _page_looks.reset(token)
 
 
 def look(series: str) -> Look:
@@ -100,8 +100,8 @@ def look(series: str) -> Look:
 
     A user's own one has its usual look, unless another of the page has it (``told_apart``).
     """
-    if series in _moved.get():
-        return _moved.get()[series]
+    if series in _page_looks.get():
+        return _page_looks.get()[series]
     if series in BUILT_IN:
         hue, marker = BUILT_IN[series]
         return HUES[hue], marker
