@@ -15,7 +15,7 @@ from convbench.core.record import Record, RunDescription
 from convbench.core.registry import figures
 from convbench.core.text import file_stem
 from convbench.report.drawing import Drawing, drawings
-from convbench.report.drawing.style import add_legend, save, distinguish
+from convbench.report.drawing.style import add_legend, distinguish, save
 
 FORMATS = ("png", "svg", "pdf")
 DPI = 200
