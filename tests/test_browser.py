@@ -894,7 +894,7 @@ def test_without_quality_the_budget_answers_by_cost_like_advise(show):
         assert sentence == fitting(answer_within(case_results, bounds))
 
 
-def test_cases_on_several_threads_can_be_told_apart(show):
+def test_cases_on_several_threads_can_be_distinguish(show):
     """Every row, mark and tip used to appear twice in the same words, with different milliseconds."""
     page = show("places")
     settle(page)

@@ -83,7 +83,7 @@ def test_an_incomplete_run_does_not_count(tmp_path, place):
     assert exchange.push(tmp_path / "mine", place).passed_over == (f"{run}: it has no results yet",)
 
 
-def test_runs_are_told_apart_by_content_not_folder_name(tmp_path):
+def test_runs_are_distinguish_by_content_not_folder_name(tmp_path):
     theirs, mine = invented.many(tmp_path / "theirs", count=2), tmp_path / "mine"
     invented.write(mine / "run000", 9, {GAP: 2e-3})
     assert exchange.pull(str(theirs), mine) == (2, 0, 0, ())

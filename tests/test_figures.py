@@ -361,24 +361,24 @@ def test_a_users_reducer_looks_the_same_in_every_process():
 def test_users_models_on_a_page_do_not_look_alike(count):
     """Of seven models on a page, two had the same colour and mark in four of ten cases."""
     names = [f"mypkg.net:model{number}" for number in range(count)]
-    with style.told_apart(["gap", *reversed(names)]):
+    with style.distinguish(["gap", *reversed(names)]):
         looks = {name: style.look(name) for name in ("gap", *names)}
     assert len(set(looks.values())) == count + 1
     assert len({colour for colour, _ in looks.values()}) == min(count + 1, len(style.HUES))
     assert looks["gap"] == style.look("gap")
-    with style.told_apart(["gap", *names]):
+    with style.distinguish(["gap", *names]):
         assert looks == {name: style.look(name) for name in ("gap", *names)}, "their order changes nothing"
 
 
 def test_more_models_than_looks_share_some():
     names = [f"mypkg.net:model{number}" for number in range(50)]
-    with style.told_apart(names):
+    with style.distinguish(names):
         assert len({style.look(name) for name in names}) == len(style.HUES) * len(style.FREE_MARKERS)
 
 
 def test_a_model_has_its_usual_look_outside_of_the_page():
     usual = style.look("mypkg.pool:build")
-    with style.told_apart(["gap", "mypkg.pool:build"]):
+    with style.distinguish(["gap", "mypkg.pool:build"]):
         assert style.look("mypkg.pool:build") != usual, "gap has its colour"
     assert style.look("mypkg.pool:build") == usual
 

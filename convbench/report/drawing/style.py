@@ -73,7 +73,7 @@ _page_looks: ContextVar[Mapping[str, Look]] = ContextVar("_page_looks", default=
 
 
 @contextmanager
-def told_apart(series: Iterable[str]) -> Iterator[None]:
+def distinguish(series: Iterable[str]) -> Iterator[None]:
     """Give these reducers and models different looks while a page is drawn: by name alone, two may look the same.
 
     A user's own ones move on from their usual colour if another has it, as long as a colour is free, then a look.
@@ -98,7 +98,7 @@ def told_apart(series: Iterable[str]) -> Iterator[None]:
 def look(series: str) -> Look:
     """Return the colour and marker of a reducer by its name: the same in every figure and report for built-in ones.
 
-    A user's own one has its usual look, unless another of the page has it (``told_apart``).
+    A user's own one has its usual look, unless another of the page has it (``distinguish``).
     """
     if series in _page_looks.get():
         return _page_looks.get()[series]

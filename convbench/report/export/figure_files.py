@@ -15,7 +15,7 @@ from convbench.core.record import Record, RunDescription
 from convbench.core.registry import figures
 from convbench.core.text import file_stem
 from convbench.report.drawing import Drawing, drawings
-from convbench.report.drawing.style import add_legend, save, told_apart
+from convbench.report.drawing.style import add_legend, distinguish, save
 
 FORMATS = ("png", "svg", "pdf")
 DPI = 200
@@ -30,7 +30,7 @@ def write(run: RunDescription, records: Sequence[Record], directory: Path, forma
         raise ConvbenchError(f"unknown figure format {format!r}; known: {', '.join(FORMATS)}")
     results = results_of(records)
     stem, paths = file_stem(run.name), list[Path]()
-    with told_apart(result.series for result in results):
+    with distinguish(result.series for result in results):
         for drawing in chain.from_iterable(drawings(plugin, results) for plugin in figures):
             name = "-".join(filter(None, (stem, re.sub(r"[^\w.-]+", "-", drawing.name))))  # a name may have cuda:1
             names = (name, *(f"{name}-{number}" for number in range(2, len(paths) + 2)))  # two figures may share a name

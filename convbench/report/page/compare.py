@@ -17,7 +17,7 @@ from convbench.core.errors import ConvbenchError
 from convbench.core.record import Case, Record, RunDescription, Scalar
 from convbench.core.statistics import Interval
 from convbench.report.drawing import Drawing, ratios
-from convbench.report.drawing.style import told_apart
+from convbench.report.drawing.style import distinguish
 from convbench.report.page.figure import figure
 from convbench.report.page.payload import looks, plain
 from convbench.report.page.template import render
@@ -48,7 +48,7 @@ def write(runs: Runs, path: Path, directories: Sequence[Path] = ()) -> Path:
     matches = matches_of(run_results)
     name = "-".join(dict.fromkeys(run.name for run, _ in runs))
     data = {"size": 0, "name": f"{name}-compared", "compared": _base_units(matches, len(runs))}
-    with told_apart(result.series for results in run_results for result in results):
+    with distinguish(result.series for results in run_results for result in results):
         values = view([run for run, _ in runs], run_results, matches)
     return files.write(path, render("compare.html", data, **values, folders=_folders(directories)))
 

@@ -12,7 +12,7 @@ from convbench.core import files, installed
 from convbench.core.record import Record, RunDescription
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, drawings
-from convbench.report.drawing.style import told_apart
+from convbench.report.drawing.style import distinguish
 from convbench.report.page import profile_section
 from convbench.report.page.budget import budget
 from convbench.report.page.figure import figure
@@ -41,7 +41,7 @@ def write(
     """
     results = results_of(records)
     is_elsewhere = directory is not None and directory.resolve() != path.parent.resolve()
-    with told_apart(result.series for result in results):
+    with distinguish(result.series for result in results):
         data = payload(run, costs(results)) | {"budget": budget(results), "elsewhere": is_elsewhere}
         trials = [result for result in results if result.case.trial]
         values = view(run, results)
