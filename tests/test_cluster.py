@@ -1076,16 +1076,27 @@ def test_the_queues_reason_tells_what_a_run_without_workers_waits_for(tmp_path, 
     engine.close()
 
 
-def test_a_query_of_slurm_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It stopped the driver, which handed out no work, for as long as Slurm's database was down."""
+@pytest.mark.parametrize(
+    ("script", "words"), [("exec sleep 600", "no answer after 0.05 s"), ("echo down >&2; exit 1", "exit code 1")]
+)
+def test_a_query_of_slurm_that_hangs_is_ended(tmp_path, monkeypatch, capfd, caplog, script, words) -> None:
+    """It stopped the driver, which handed out no work, for as long as Slurm's database was down.
+
+    One that failed wrote its error on the terminal, every ten seconds.
+    """
     watcher = pytest.importorskip("submitit").slurm.slurm.SlurmInfoWatcher()
-    (tmp_path / "sacct").write_text("#!/bin/sh\nexec sleep 600\n")
+    (tmp_path / "sacct").write_text(f"#!/bin/sh\n{script}\n")
     (tmp_path / "sacct").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setattr(slurm, "SECONDS_OF_A_QUERY", 0.05)
     slurm._limit_queries(watcher)
     watcher.register_job("1")
+    engine = slurm_engine(tmp_path / "run")
+    logging.getLogger("submitit").addFilter(engine._is_news)
     assert (watcher.get_state("1", mode="force"), watcher.num_calls) == ("UNKNOWN", 1)
+    engine.close()
+    assert capfd.readouterr().err == ""
+    assert f"accounting does not answer (sacct: {words})" in caplog.text
 
 
 def test_a_cluster_refuses_cases_that_its_hosts_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -355,7 +355,7 @@ def test_a_folder_for_temporary_files_without_programs_lets_nothing_compile(monk
     monkeypatch.setattr(toolchain, "_compiler", lambda: "sh")
     monkeypatch.setattr(toolchain, "_missing_header", lambda: None)
     monkeypatch.setattr(toolchain.os, "statvfs", lambda _: Mock(f_flag=os.ST_NOEXEC))
-    assert "is mounted noexec, so that nothing built there runs: set TMPDIR" in toolchain.missing_tool()
+    assert "is mounted noexec, so nothing built there runs: set TMPDIR" in toolchain.missing_tool()
 
 
 def test_an_error_of_the_compiler_gives_its_cause():

@@ -74,15 +74,13 @@ def test_a_quota_is_not_blamed_on_other_processes():
     assert sentence(busy).startswith("2 threads had used up the container's quota of 1.5 processors, and waited")
 
 
-@pytest.mark.parametrize(
-    ("cores", "paused", "noted"), [(1, 1.1, {"cores": 1}), (4, 0.01, {}), (4, 0.3, {"quota": 1.5})]
-)
-def test_a_case_with_fewer_cores_than_threads_or_a_used_up_quota_notes_it(cores, paused, noted, monkeypatch):
+@pytest.mark.parametrize(("cores", "pause", "noted"), [(1, 1.1, {"cores": 1}), (4, 0.01, {}), (4, 0.3, {"quota": 1.5})])
+def test_a_case_with_fewer_cores_than_threads_or_a_used_up_quota_notes_it(cores, pause, noted, monkeypatch):
     latency = importlib.import_module("convbench.plugins.probes.latency")
     monkeypatch.setattr(latency.cgroup, "available_cores", lambda: cores)
     monkeypatch.setattr(latency.cgroup, "cpu_quota", lambda: 1.5)
     monkeypatch.setattr(latency.torch, "get_num_threads", lambda: 2)
-    (busy,) = latency._busy_machine(1.2, paused)
+    (busy,) = latency._busy_machine(1.2, pause)
     assert busy.data == {"waited": 1.2, "threads": 2, **noted}
 
 

@@ -18,14 +18,14 @@ class Waiting:
     """The time that others have taken from this process so far, as the scheduler counts it, in seconds.
 
     ``run_delay`` is how long its threads were ready while another process had their core, ``steal`` how long the host
-    of a virtual machine took the cores that it may run on, ``paused`` how long a container's quota kept its processes
+    of a virtual machine took the cores that it may run on, ``pause`` how long a container's quota kept its processes
     from running, which is part of ``run_delay``. All are 0 if the system does not report them. ``clock`` is the time of
     this reading.
     """
 
     run_delay: float
     steal: float
-    paused: float
+    pause: float
     clock: float
 
     @classmethod
@@ -33,12 +33,12 @@ class Waiting:
         return cls(_ready_seconds(), _stolen_seconds(), cgroup.paused_seconds(), time.perf_counter())
 
     def shares(self, later: Waiting) -> tuple[float, float, float]:
-        """(ready, stolen, paused) from this reading until ``later``, as shares of the time between."""
+        """(ready, stolen, pause) from this reading until ``later``, as shares of the time between."""
         duration = max(later.clock - self.clock, 1e-9)
-        ready, stolen, paused = (
-            max(0.0, getattr(later, name) - getattr(self, name)) / duration for name in ("run_delay", "steal", "paused")
+        ready, stolen, pause = (
+            max(0.0, getattr(later, name) - getattr(self, name)) / duration for name in ("run_delay", "steal", "pause")
         )
-        return ready, stolen, paused
+        return ready, stolen, pause
 
 
 def _ready_seconds() -> float:

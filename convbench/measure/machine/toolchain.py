@@ -41,7 +41,7 @@ def missing_tool() -> str | None:
     if not _is_word(folder):  # torch writes the path unquoted into a command that it splits
         return f"torch cannot build in {folder}, whose path has a blank, a quote or a backslash: set TMPDIR"
     if hasattr(os, "ST_NOEXEC") and os.statvfs(folder).f_flag & os.ST_NOEXEC:
-        return f"{folder} is mounted noexec, so that nothing built there runs: set TMPDIR to a folder on another disk"
+        return "the folder for temporary files is mounted noexec, so nothing built there runs: set TMPDIR to another"
     return None
 
 

@@ -38,6 +38,8 @@ PAUSE_AFTER_A_LOOK = 5.0
 """Least pause between two looks, in durations of the last one: while Slurm is slow to answer, workers get no work."""
 SECONDS_OF_A_QUERY = 15
 """Seconds that a query for the states of jobs may take: if Slurm's database is down, it hangs for minutes."""
+LIMITED = ("sh", "-c", 'exec timeout "$0" "$@" 2>/dev/null')
+"""Runs a command that follows the seconds it may take; its errors would fill the terminal while Slurm is down."""
 SECONDS_TO_END = 10.0
 """Seconds to wait for jobs that were asked to end."""
 SECONDS_BETWEEN_TRIES = 60.0
@@ -65,6 +67,8 @@ BYPASSED = re.compile(
     r"(?:Call #\d+ - )?Bypassing (?:sacct|state) error:?\s+(.*?)\.?(?:, status may be inaccurate\.)?", re.DOTALL
 )
 """Matches submitit's message that a query for the states of jobs has failed, with the reason."""
+FAILED_QUERY = re.compile(r"Command '\[.*\]' returned non-zero exit status (\d+)", re.DOTALL)
+"""Matches Python's words for a query that failed."""
 LOGGED = re.compile(r"submitit [A-Z]+ \(")
 """Matches a line of submitit's own log in a job, such as the one about a signal that it passes over."""
 NEAR_LIMIT = 180.0
@@ -353,7 +357,9 @@ class _Engine:
         self._is_accounting_down |= match is not None
         if match and not self._has_failed_query:
             self._has_failed_query = True
-            reason = f"Slurm's accounting does not answer ({cut(match[1], 200)})"
+            failure = FAILED_QUERY.sub(lambda code: f"sacct: exit code {code[1]}", match[1])
+            failure = failure.replace("exit code 124", f"no answer after {SECONDS_OF_A_QUERY} s")  # by ``timeout``
+            reason = f"Slurm's accounting does not answer ({cut(failure, 200)})"
             log.warning(
                 "convbench: %s: the end of a worker is noticed in the queue, or by its silence, meanwhile", reason
             )
@@ -476,13 +482,13 @@ def _library() -> Any:
 
 
 def _limit_queries(watcher: Any) -> None:
-    """End each query of a watcher after ``SECONDS_OF_A_QUERY``, and make none without ``sacct``.
+    """End each query of a watcher after ``SECONDS_OF_A_QUERY``, without its errors, and make none without ``sacct``.
 
     Submitit has no limit, and ignores the errors.
     """
 
     def limited_command() -> list[str] | None:
         command = type(watcher)._make_command(watcher)
-        return command and shutil.which(command[0]) and ["timeout", str(SECONDS_OF_A_QUERY), *command]
+        return command and shutil.which(command[0]) and [*LIMITED, str(SECONDS_OF_A_QUERY), *command]
 
     watcher._make_command = limited_command

@@ -86,7 +86,7 @@ def latency(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]
         start = Usage.now()
         sampling.block(seconds)
         usage += Usage.now().since(start)
-    run_delay, steal, paused = waiting.shares(Waiting.now())
+    run_delay, steal, pause = waiting.shares(Waiting.now())
     yield from _readings(sampling.samples, warmup)
     yield Reading(metrics.REFERENCE, tuple(reference.samples))
     if (bytes_after := held_bytes(subject.next_state())) > bytes_before:
@@ -97,7 +97,7 @@ def latency(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]
         yield from _page_faults(usage, len(sampling.samples))
         yield Reading(metrics.RUN_DELAY, (run_delay,))
         yield Reading(metrics.STEAL, (steal,))
-        yield from _busy_machine(run_delay, paused)
+        yield from _busy_machine(run_delay, pause)
     else:
         yield from _disturbances(torch.device(subject.device))
 
@@ -147,7 +147,7 @@ def _page_faults(usage: Usage, calls: int) -> Iterator[Reading | Finding]:
         )
 
 
-def _busy_machine(run_delay: float, paused: float) -> Iterator[Finding]:
+def _busy_machine(run_delay: float, pause: float) -> Iterator[Finding]:
     """Report that other work took cores from the threads, which wait for each other at every operator.
 
     If there are more threads than cores, the number of cores is noted: the threads take them from each other. If the
@@ -156,7 +156,7 @@ def _busy_machine(run_delay: float, paused: float) -> Iterator[Finding]:
     threads, cores = torch.get_num_threads(), cgroup.available_cores()
     if run_delay > WAITING_TOGETHER and threads > 1:
         reason: dict[str, Scalar] = {"cores": cores} if cores < threads else {}
-        if not reason and paused > WAITING_TOGETHER and (quota := cgroup.cpu_quota()):
+        if not reason and pause > WAITING_TOGETHER and (quota := cgroup.cpu_quota()):
             reason = {"quota": quota}
         yield Finding(BUSY_MACHINE, data={"waited": run_delay, "threads": threads, **reason})
 
