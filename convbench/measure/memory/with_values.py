@@ -73,16 +73,16 @@ class _Differentiable(torch.autograd.Function):
     def forward(ctx: Any, func: Any, options: dict[str, Any], *args: Any) -> Any:
         with torch._C._AutoDispatchBelowAutograd():
             result = func(*args, **options)
-        ctx.func, kept = func, (args if func is ENTROPY else (*args, result))
-        ctx.numbers = [None if isinstance(value, torch.Tensor) else value for value in kept]
-        ctx.save_for_backward(*(value if isinstance(value, torch.Tensor) else None for value in kept))
+        ctx.func, saved = func, (args if func is ENTROPY else (*args, result))
+        ctx.numbers = [None if isinstance(value, torch.Tensor) else value for value in saved]
+        ctx.save_for_backward(*(value if isinstance(value, torch.Tensor) else None for value in saved))
         return result
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         pairs = zip(ctx.saved_tensors, ctx.numbers, strict=True)
-        kept = (number if tensor is None else tensor for tensor, number in pairs)
-        result = GRADIENTS[ctx.func](*gradients, *kept)
+        saved = (number if tensor is None else tensor for tensor, number in pairs)
+        result = GRADIENTS[ctx.func](*gradients, *saved)
         return (None, None, result, *[None] * (len(ctx.needs_input_grad) - 3))
 
 
