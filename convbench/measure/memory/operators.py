@@ -98,12 +98,16 @@ def _rnn_layer(args: Args, _result: Any) -> tuple[int, int]:
 
 
 def _rnn_layer_backward(args: Args, _result: Any) -> tuple[int, int]:
-    """Copies of the weights and their gradients in padded rows; for short types all gradients in float32."""
-    layer = Layer.of(args[0], args[1], args[2])
+    """Copies of the weights and their gradients in padded rows; for short types all gradients in float32.
+
+    The gradient of the output is copied if it comes batch first, or from one of two directions.
+    """
+    layer, gradient = Layer.of(args[0], args[1], args[2]), args[10]
+    copies = SCRATCH if gradient is None or gradient.is_contiguous() else SCRATCH + gradient.nbytes
     if layer.is_short:
         floats = layer.in_float32()
-        return layer.backward_weights() + floats.transposed_weights() + floats.steps(layer.hidden_size) + SCRATCH, 0
-    return layer.transposed_weights() + layer.padded_weights() + layer.steps(4 * layer.hidden_size) + SCRATCH, 0
+        return layer.backward_weights() + floats.transposed_weights() + floats.steps(layer.hidden_size) + copies, 0
+    return layer.transposed_weights() + layer.padded_weights() + layer.steps(4 * layer.hidden_size) + copies, 0
 
 
 @dataclass(frozen=True, slots=True)
