@@ -587,6 +587,10 @@ class Distributed(torch.Tensor):
     def __init__(self, numbers):
         self.numbers, self.mesh = numbers, object()
 
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        raise NotImplementedError(func)
+
     def __tensor_flatten__(self):
         return ["numbers", "mesh"], None
 
