@@ -577,6 +577,28 @@ class NoNumber(Base):
         return torch.cat((output[:, : -self.frames], output[:, -self.frames :] * float("nan")), 1)
 
 
+class Distributed(torch.Tensor):
+    """A tensor that consists of numbers and of a mesh of devices, which is no tensor, like a DTensor's."""
+
+    @staticmethod
+    def __new__(cls, numbers):
+        return torch.Tensor._make_wrapper_subclass(cls, numbers.shape, dtype=numbers.dtype)
+
+    def __init__(self, numbers):
+        self.numbers, self.mesh = numbers, object()
+
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        raise NotImplementedError(func)
+
+    def __tensor_flatten__(self):
+        return ["numbers", "mesh"], None
+
+    @staticmethod
+    def __tensor_unflatten__(parts, *_):
+        return Distributed(parts["numbers"])
+
+
 class Quantised(Base):
     """Returns a quantised tensor, like a quantised encoder whose features stay quantised."""
 

@@ -557,6 +557,11 @@ def test_the_weight_of_a_quantised_embedding_is_counted(kind):
     assert convbench.count(embedding, torch.tensor([1, 2]), *offsets).params == 10 * 4
 
 
+def test_a_part_of_a_tensor_that_is_no_tensor_has_no_bytes():
+    """Every model of FSDP failed at its mesh of devices."""
+    assert values.stored_bytes(field.Distributed(torch.ones(3))) == values.held_bytes([torch.ones(3)])
+
+
 def test_shared_storage_counts_once():
     base, wide = (weights.weights_bytes(model) for model in (field.Base(), field.Wide()))
     assert wide == base + 4

@@ -61,8 +61,10 @@ def storage_tensors(tensor: Any) -> Iterator[torch.Tensor]:
     if is_functorch_wrapped_tensor(tensor):  # inside vmap, grad or jvp
         yield from storage_tensors(get_unwrapped(tensor))
     elif is_traceable_wrapper_subclass(tensor):
-        for name in tensor.__tensor_flatten__()[0]:
-            yield from storage_tensors(getattr(tensor, name))
+        parts = (getattr(tensor, name) for name in tensor.__tensor_flatten__()[0])
+        for part in parts:
+            if isinstance(part, torch.Tensor):  # a DTensor also has its mesh of devices
+                yield from storage_tensors(part)
     elif tensor.layout is torch.strided:
         yield tensor
     elif tensor.layout is torch.sparse_coo:

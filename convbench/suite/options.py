@@ -101,9 +101,9 @@ def _plugin(registry: Registry[Any], name: str) -> Plugin[Any]:
 def _adapter(hint: Any) -> TypeAdapter[list[Scalar]]:
     hint = _words(hint)
     value = Annotated[Scalar, BeforeValidator(_refuse)] if _is_list(hint) else hint if _is_scalar(hint) else Scalar
-    single_value: Any = Annotated[_text_from_number(value), BeforeValidator(_refuse_nested)]
-    values: Any = list[single_value]
-    return TypeAdapter(Annotated[values, Field(min_length=1), Many()], config=_STRICT)
+    values: Any = list[_text_from_number(value)]  # type: ignore[misc]
+    checks = () if _is_list(hint) else (BeforeValidator(_refuse_nested),)
+    return TypeAdapter(Annotated[values, Field(min_length=1), *checks, Many()], config=_STRICT)
 
 
 def _words(hint: Any) -> Any:
@@ -141,12 +141,12 @@ def _refuse(value: Any) -> None:
         raise ValueError("takes a list, and a list in a suite is a sweep: let the factory take text such as 16-32-64")
 
 
-def _refuse_nested(value: Any) -> Any:
-    if isinstance(value, dict):
+def _refuse_nested(values: list[Any]) -> list[Any]:
+    if any(isinstance(value, dict) for value in values):
         raise ValueError("takes one value, not a mapping: let the factory take each entry as an option of its own")
-    if isinstance(value, list):
+    if any(isinstance(value, list) for value in values):
         raise ValueError("takes one value, not a list of lists: let the factory take text such as 16-32-64")
-    return value
+    return values
 
 
 def _text_from_number(hint: Any) -> Any:
