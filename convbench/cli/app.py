@@ -32,12 +32,12 @@ class Verb(TyperCommand):
     """A verb whose options take no empty text, since an unset variable of the shell gives one."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        rest = super().parse_args(ctx, args)
+        remaining_words = super().parse_args(ctx, args)
         for parameter in self.params:
             is_given = getattr(ctx.get_parameter_source(parameter.name), "name", "") == "COMMANDLINE"
             if is_given and parameter.param_type_name == "option" and ctx.params.get(parameter.name) == "":
                 raise ConvbenchError(f"{parameter.opts[0]} has no value: give it a value, or leave it out")
-        return rest
+        return remaining_words
 
 
 class Verbs(typer.Typer):
