@@ -134,6 +134,8 @@ def run(
     script.refuse_again()
     if resume not in (True, False, "stale"):
         raise ConvbenchError(f"resume={value_text(resume)}: write True, or 'stale'")
+    if until_sure not in (True, False):
+        raise ConvbenchError(f"until_sure={value_text(until_sure)}: give True or False")
     if not isinstance(progress, bool) and not all(callable(getattr(progress, part, None)) for part in WATCHES):
         raise ConvbenchError(
             f"progress={value_text(progress)}: give True for a bar, or a watcher with begins() and ended()"
@@ -372,7 +374,8 @@ def measure(model: nn.Module, /, *args: Any, protocol: Protocol | None = None, *
     from convbench.runs import script
 
     script.refuse_again()
-    return measurement.measure(model, Inputs(args, kwargs), replace(check_protocol(protocol or Protocol()), visits=1))
+    settings = check_protocol(Protocol() if protocol is None else protocol)
+    return measurement.measure(model, Inputs(args, kwargs), replace(settings, visits=1))
 
 
 @in_turn
@@ -414,7 +417,7 @@ def executor(name: str, device: str = "auto", **options: Any) -> Executor:
     from convbench.runs import executor_options, preparation
 
     checked_options = executor_options.executor_options(text("name", name), [options])
-    return preparation.named_executor(name, device, (), checked_options)
+    return preparation.named_executor(name, text("device", device), (), checked_options)
 
 
 @names_arguments
@@ -456,6 +459,8 @@ def _executor(
         raise ConvbenchError(
             f"executor: {value_text(executor)} is no executor: name one, or give what executor() returns"
         )
+    if device != "auto":
+        raise ConvbenchError("device goes with the name of an executor: an object gets its device when it is made")
     return nullcontext(executor)
 
 

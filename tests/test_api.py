@@ -30,10 +30,11 @@ from convbench.check import live as pairs
 from convbench.check.outcome import Timing
 from convbench.check.rule import Rule
 from convbench.check.settings import Settings
-from convbench.core import arguments, installed, store
+from convbench.core import arguments, installed, registry, store
 from convbench.core.commands import Command
 from convbench.core.registry import reducers
 from convbench.core.statistics import Interval
+from convbench.core.traits import VariantTraits
 from convbench.measure.live import measurement
 from convbench.measure.live import module as live
 from convbench.models.inputs import Inputs
@@ -286,12 +287,55 @@ def test_mistakes_get_the_messages_of_the_command_line(tmp_path: Path) -> None:
         ),
         (lambda: convbench.register("reducer", ""), "no reducer can be called '': use letters, digits, -, _ and ."),
         (lambda: convbench.register("reducer", "my/own"), "no reducer can be called 'my/own'"),
+        (lambda: convbench.executor("fake", device=0), "device=0: give a text"),
+        (
+            lambda: convbench.measure(nn.Flatten(), torch.zeros(1), protocol={}),
+            "protocol: a mapping is not a convbench",
+        ),
+        (lambda: convbench.run(SUITE, until_sure="no"), "until_sure='no': give True or False"),
+        (
+            lambda: convbench.run(SUITE, device="cuda", executor=convbench.executor("fake")),
+            "device goes with the name of an executor: an object gets its device when it is made",
+        ),
     ],
 )
 def test_an_invalid_argument_is_refused_in_one_message(call, message: str) -> None:
     with pytest.raises(convbench.ConvbenchError, match=f"^{message}") as raised:
         call()
     assert "--" not in str(raised.value), "an option of the command line"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: registry.reducers.register(len), 'a reducer needs a name: write @reducers.register("name")'),
+        (
+            lambda: convbench.register("reducer", "odd")(lambda _features: None),
+            "the reducer 'odd' takes (_features): it must take (features, lstm_input), and its options after a *",
+        ),
+        (
+            lambda: convbench.register("probe", "odd")(lambda _x, _y, _z: None),
+            "the probe 'odd' takes (_x, _y, _z): it must take (subject, protocol), and its options after a *",
+        ),
+        (
+            lambda: convbench.register("reducer", "odd")(registry.declares(VariantTraits())(lambda *_: None)),
+            "the reducer 'odd' declares VariantTraits: declare ReducerTraits(...)",
+        ),
+        (
+            lambda: registry.declares({"opaque": True}),
+            "declares({'opaque': True}): declare traits, as in VariantTraits(opaque=True)",
+        ),
+        (
+            lambda: registry.declares(VariantTraits(scenarios="inference")),
+            "VariantTraits(scenarios='inference'): write a tuple, scenarios=('inference',)",
+        ),
+    ],
+)
+def test_a_plugin_of_another_contract_is_refused_where_it_is_declared(call, message) -> None:
+    """Such a plug-in once failed each of its cases, and traits of another kind were ignored without a word."""
+    with pytest.raises(convbench.ConvbenchError) as caught:
+        call()
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(

@@ -389,7 +389,8 @@ def test_compare_of_two_machines_shows_no_ratio(here, in_process):
 
 
 def test_compare_of_runs_without_a_common_case_is_refused(here, in_process):
-    first = stored(here / "a", [record(case("gap")), records.failed(case("fc", 8), "no such layer", "error")])
+    further = [record(case("fc", size)) for size in (16, 32, 64, 128)]
+    first = stored(here / "a", [record(case("gap")), records.failed(case("fc", 8), "no such layer", "error"), *further])
     second = stored(here / "b", [record(case("gem")), records.failed(case("gap"), "killed by signal 9", "crash")])
     done = in_process("compare", str(first), str(second), cwd=here)
     assert done.returncode == 4
@@ -400,6 +401,7 @@ def test_compare_of_runs_without_a_common_case_is_refused(here, in_process):
     assert lost[1].startswith("no result in the second run: conv/gap")
     assert lost[1].endswith(": crash: killed by signal 9")
     assert "only in the first run: conv/gap" in done.stdout
+    assert "only in the first run: 2 more\n" in done.stdout
     assert "exact changes" not in done.stdout
 
 

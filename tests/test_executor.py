@@ -142,9 +142,16 @@ def elsewhere(subject):
     return import_module("no_such_engine.runtime").run(subject)
 
 
-def test_any_variant_without_its_installed_engine_is_skipped() -> None:
+@declares(VariantTraits(engine="elsewhere", modules=("no_such_engine.runtime",)))
+def lazily(subject):
+    """Run the model in an engine that is not installed, and import it in the first call only."""
+    return subject
+
+
+@pytest.mark.parametrize("variant", [elsewhere, lazily])
+def test_any_variant_without_its_installed_engine_is_skipped(variant) -> None:
     """Only convbench's own variants used to have ``modules`` checked, and `list` crashed if the parent was missing."""
-    path = f"{elsewhere.__module__}:{elsewhere.__name__}"
+    path = f"{variant.__module__}:{variant.__name__}"
     with executors.get("in-process").build("cpu", []) as executor:
         (skipped,) = (record for _, record in executor.run([Job(case(8, Choice(path)), QUICK, ("latency",))]))
     assert (skipped.status, skipped.failure.message) == (

@@ -289,6 +289,10 @@ def test_a_static_probe_is_exact():
         ([Finding("odd", data={"v": {1}})], "cannot be stored: data.v.str: Input should be a valid string"),
         ([Finding("odd", data={"v": object()})], "cannot be stored: data.v.str: Input should be a valid string"),
         ([Finding(3)], "the probe odd: Finding(code=3, level='warning', data={}) cannot be stored: code: Input should"),
+        (
+            [Reading("odd_bytes", (3.0,))],
+            "the probe odd yielded a reading of 'odd_bytes': declare a Metric with its name",
+        ),
         ([Reading(Metric("odd_bytes", None), (3.0,))], "cannot be stored: unit: Input should be a valid string"),
     ],
 )

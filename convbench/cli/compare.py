@@ -12,7 +12,7 @@ from convbench.cli.app import app
 from convbench.cli.terminal import console, print_table
 from convbench.core import imports
 from convbench.core.errors import Refused
-from convbench.core.text import one_line
+from convbench.core.text import first_names, one_line
 
 if TYPE_CHECKING:
     from convbench.analysis.stored_runs import StoredComparison
@@ -148,7 +148,7 @@ def _print(comparison: StoredComparison, ratios: Sequence[Interval | None]) -> N
     if sentence := words.missing_ratios(comparison.matches, 1):
         screen.print(f"{sentence}, without a ratio.", markup=False, highlight=False)
     for name, cases in zip(("first", "second"), comparison.lone_cases, strict=True):
-        for case in cases:
+        for case in cases if comparison.matches else first_names(cases):  # of unrelated runs, a few show why
             screen.print(f"only in the {name} run: {case}", markup=False, highlight=False, soft_wrap=True)
 
 

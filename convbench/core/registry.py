@@ -12,18 +12,19 @@ import functools
 import importlib
 import inspect
 import json
+import math
 import pkgutil
 import re
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from convbench.core import imports, installed
 from convbench.core.errors import ConvbenchError, typed_line
-from convbench.core.text import short_name
+from convbench.core.text import short_name, value_text
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -36,7 +37,16 @@ DECLARED = "__convbench__"
 
 
 def declares(declaration: Any) -> Callable[[F], F]:
-    """Decorator: attach a declaration to a factory, on a shelf or imported; it is read as ``Plugin.declaration``."""
+    """Decorator: attach a declaration to a factory, on a shelf or imported; it is read as ``Plugin.declaration``.
+
+    Raises ConvbenchError for anything but traits, and for traits with a text where they need a tuple of texts.
+    """
+    if not is_dataclass(declaration) or isinstance(declaration, type):
+        raise ConvbenchError(f"declares({value_text(declaration)}): declare traits, as in VariantTraits(opaque=True)")
+    for field in fields(declaration):
+        if "tuple" in str(field.type) and isinstance(text := getattr(declaration, field.name), str):
+            traits = type(declaration).__name__
+            raise ConvbenchError(f"{traits}({field.name}={text!r}): write a tuple, {field.name}=({text!r},)")
 
     def mark(build: F) -> F:
         setattr(build, DECLARED, declaration)
@@ -100,25 +110,35 @@ class Plugin(Generic[T]):
 
 
 class Registry(Generic[T]):
-    """The plug-ins of one shelf. ``kind`` is the word for one of them, ``package`` the home of convbench's own."""
+    """The plug-ins of one shelf. ``kind`` is the word for one of them, ``package`` the home of convbench's own.
 
-    def __init__(self, kind: str, package: str) -> None:
+    ``parameters`` are what each factory is called with, besides its options. ``traits`` is the name of the class that a
+    factory may declare.
+    """
+
+    def __init__(self, kind: str, package: str, parameters: tuple[str, ...] = (), traits: str = "") -> None:
         self.kind = kind
         self.package = package
+        self.parameters = parameters
+        self.traits = traits
         self._plugins: dict[str, Plugin[T]] = {}
         self._is_loaded = False
 
     def register(self, name: str) -> Callable[[F], F]:
         """Decorator: put a factory on the shelf, unchanged. Its keyword-only parameters are its options.
 
-        Raises ConvbenchError if the name is taken, or if a suite could not contain it. convbench's own plug-ins keep
-        their names, whoever is imported first.
+        Raises ConvbenchError if the name is taken, if a suite could not contain it, or if the factory takes other
+        parameters or declares other traits than the shelf's. convbench's own plug-ins keep their names, whoever is
+        imported first.
         """
+        if callable(name):
+            raise ConvbenchError(f'a {self.kind} needs a name: write @{self.kind}s.register("name")')
         if not (isinstance(name, str) and NAME.fullmatch(name)):
             raise ConvbenchError(f"no {self.kind} can be called {name!r}: use letters, digits, -, _ and .")
 
         def put(build: F) -> F:
-            plugin, namesake = _plugin(name, build), self._plugins.get(name)
+            plugin, namesake = self._check_traits(_plugin(name, build)), self._plugins.get(name)
+            self._check_parameters(plugin)
             if namesake is not None and not _is_same_factory(namesake.build, build):
                 clash = f"two {self.kind}s are called {name!r}: rename one"
                 if plugin.origin != installed.OWN or namesake.origin == installed.OWN:
@@ -143,7 +163,7 @@ class Registry(Generic[T]):
         Raises ConvbenchError naming the nearest match, or why the import failed.
         """
         if ":" in name:
-            return _plugin(name, imports.import_path(name))
+            return self._check_traits(_plugin(name, imports.import_path(name)))
         self._load()
         if name not in self._plugins:
             names = did_you_mean(name, self._plugins)
@@ -151,7 +171,26 @@ class Registry(Generic[T]):
             if not causes and "did you mean" not in names:
                 causes = f"; to use your own {self.kind}, import its module first (--plugins MODULE)"
             raise ConvbenchError(f"unknown {self.kind} {short_name(name)!r}{names}{causes}")
-        return self._plugins[name]
+        return self._check_traits(self._plugins[name])  # again, because declares() may stand above register()
+
+    def _check_traits(self, plugin: Plugin[T]) -> Plugin[T]:
+        """Return the plug-in. Raises ConvbenchError if it declares the traits of another shelf."""
+        declared = type(plugin.declaration).__name__
+        if plugin.declaration is not None and declared != self.traits:
+            remedy = f"declare {self.traits}(...)" if self.traits else f"a {self.kind} declares nothing"
+            raise ConvbenchError(f"the {self.kind} {plugin.name!r} declares {declared}: {remedy}")
+        return plugin
+
+    def _check_parameters(self, plugin: Plugin[T]) -> None:
+        """Raise ConvbenchError if the factory cannot be called with the shelf's parameters."""
+        build: Any = plugin.build
+        parameters = inspect.signature(build).parameters.values()
+        positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        most = math.inf if any(p.kind is p.VAR_POSITIONAL for p in parameters) else len(positional)
+        if not sum(p.default is p.empty for p in positional) <= len(self.parameters) <= most:
+            names = ", ".join(p.name for p in positional)
+            remedy = f"it must take ({', '.join(self.parameters)}), and its options after a *"
+            raise ConvbenchError(f"the {self.kind} {plugin.name!r} takes ({names}): {remedy}")
 
     def _load(self) -> None:
         if not self._is_loaded:
@@ -211,16 +250,20 @@ def _plugin(name: str, build: Any) -> Plugin[Any]:
     return Plugin(name, build, doc.partition("\n")[0], options)
 
 
-backbones: Registry[Factory] = Registry("backbone", "convbench.plugins.backbones")
-reducers: Registry[Factory] = Registry("reducer", "convbench.plugins.reducers")
-variants: Registry[Factory] = Registry("variant", "convbench.plugins.variants")
-scenarios: Registry[Factory] = Registry("scenario", "convbench.plugins.scenarios")
-tasks: Registry[Factory] = Registry("task", "convbench.plugins.tasks")
-probes: Registry[Factory] = Registry("probe", "convbench.plugins.probes")
-figures: Registry[Factory] = Registry("figure", "convbench.plugins.figures")
-claims: Registry[Factory] = Registry("claim", "convbench.plugins.claims")
-executors: Registry[Factory] = Registry("executor", "convbench.plugins.executors")
-exports: Registry[Factory] = Registry("export", "convbench.plugins.exports")
+backbones: Registry[Factory] = Registry("backbone", "convbench.plugins.backbones", ("channels",))
+reducers: Registry[Factory] = Registry(
+    "reducer", "convbench.plugins.reducers", ("features", "lstm_input"), "ReducerTraits"
+)
+variants: Registry[Factory] = Registry("variant", "convbench.plugins.variants", ("subject",), "VariantTraits")
+scenarios: Registry[Factory] = Registry("scenario", "convbench.plugins.scenarios", ("subject",))
+tasks: Registry[Factory] = Registry("task", "convbench.plugins.tasks", ("clip", "training", "seed"), "TaskTraits")
+probes: Registry[Factory] = Registry("probe", "convbench.plugins.probes", ("subject", "protocol"), "ProbeTraits")
+figures: Registry[Factory] = Registry("figure", "convbench.plugins.figures", ("results",))
+claims: Registry[Factory] = Registry("claim", "convbench.plugins.claims", ("evidence",))
+executors: Registry[Factory] = Registry(
+    "executor", "convbench.plugins.executors", ("device", "cases"), "ExecutorTraits"
+)
+exports: Registry[Factory] = Registry("export", "convbench.plugins.exports", ("run", "records"))
 SHELVES: tuple[Registry[Factory], ...] = (
     backbones, reducers, variants, scenarios, tasks, probes, figures, claims, executors, exports,
 )  # fmt: skip

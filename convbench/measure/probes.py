@@ -16,9 +16,10 @@ from pydantic import ValidationError
 
 from convbench.core.errors import ConvbenchError, line_of
 from convbench.core.json_form import Stored, as_stored, reason
+from convbench.core.metric import Metric
 from convbench.core.metrics import refuse_clash
 from convbench.core.record import Finding, Protocol, Reading
-from convbench.core.registry import DECLARED
+from convbench.core.registry import DECLARED, probes
 from convbench.core.text import value_text
 
 if TYPE_CHECKING:
@@ -72,6 +73,10 @@ def _check(name: str, result: object) -> Reading | Finding:
         return _storable(name, result)
     if not isinstance(result, Reading):
         raise ConvbenchError(f"the probe {name} yielded {value_text(result)}: {CONTRACT}")
+    metric: object = result.metric
+    if not isinstance(metric, Metric):
+        remedy = "declare a Metric with its name and unit"
+        raise ConvbenchError(f"the probe {name} yielded a reading of {value_text(metric)}: {remedy}")
     _storable(name, result.metric)
     refuse_clash(result.metric)
     try:
@@ -91,5 +96,6 @@ def _storable(name: str, value: Stored) -> Stored:
 
 
 def probe_name(probe: Probe) -> str:
-    """The name of a probe for people: that of its function or class."""
-    return str(getattr(probe, "__name__", type(probe).__name__)).strip("_")
+    """The name of a probe for people: that on its shelf, or that of its function or class."""
+    names = (plugin.name for plugin in probes.registered() if plugin.build is probe)
+    return next(names, str(getattr(probe, "__name__", type(probe).__name__)).strip("_"))

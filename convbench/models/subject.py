@@ -241,6 +241,7 @@ def transform(subject: Subject) -> Subject:
         except ImportError:
             need(choice.name)
             raise
+        need(choice.name)  # a variant may import its modules later; before, it has better reasons, such as no GPU
         if not isinstance(result, Subject):
             kind = type(result).__name__
             raise ConvbenchError(f"the variant {choice} returned {kind}: it must return the subject")
