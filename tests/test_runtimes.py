@@ -792,7 +792,10 @@ include: [{reducer: gap, variant: [eager, int8]}]
     assert where["fc", "int8"] != where["fc", "eager"]
     assert where["fc", "int8"] == pytest.approx(where["fc", "eager"], abs=0.1)
     assert by_case["gap", "int8"].status == "skipped"
-    assert "backbone and reducer alone cannot be run as int8: has no LSTM" in by_case["gap", "int8"].failure.message
+    assert (
+        "backbone and reducer alone cannot be run as int8: the model has no LSTM"
+        in by_case["gap", "int8"].failure.message
+    )
     assert len(linear_probes(probed)) == 2
     assert [probe.variant for probe in linear_probes(probed, in_variants=True)].count("int8") == 1
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from contextlib import suppress
 from pathlib import Path
 
 from convbench.core import lock
@@ -40,9 +41,15 @@ def missing_tool() -> str | None:
         return str(error)
     if not _is_word(folder):  # torch writes the path unquoted into a command that it splits
         return f"torch cannot build in {folder}, whose path has a blank, a quote or a backslash: set TMPDIR"
-    if hasattr(os, "ST_NOEXEC") and os.statvfs(folder).f_flag & os.ST_NOEXEC:
+    if _is_noexec(folder):
         return "the folder for temporary files is mounted noexec, so nothing built there runs: set TMPDIR to another"
     return None
+
+
+def _is_noexec(folder: str) -> bool:
+    with suppress(AttributeError, OSError):  # Windows has no such call; the folder may be gone
+        return bool(os.statvfs(folder).f_flag & os.ST_NOEXEC)
+    return False
 
 
 def missing_gpu_tool() -> str | None:

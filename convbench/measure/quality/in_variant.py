@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from convbench.core.errors import CaseFailed, Unavailable
+from convbench.core.errors import CaseFailed, Impossible, Unavailable
 from convbench.core.record import Case, Clip
 from convbench.measure.quality.data import Labelled
 from convbench.models.inputs import Inputs
@@ -64,7 +64,7 @@ def features_of(case: Case, model: ConvReducerRNN, examples: Labelled) -> Scores
     extractor = ConvReducerRNN(model.backbone, model.reducer, _NoLSTM(), nn.Identity())  # type: ignore[arg-type]
     try:
         scores = scores_of(case, extractor, Labelled(examples.clips[:, None], examples.labels))
-    except CaseFailed as error:
+    except (CaseFailed, Impossible) as error:
         raise Unavailable(f"backbone and reducer alone cannot be run as {case.variant_name}: {error}") from error
     return lambda pictures: scores(pictures[:, None])
 
