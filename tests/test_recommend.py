@@ -110,6 +110,9 @@ def test_the_price_of_the_next_point_follows_the_front():
     assert name(price.candidate) == ("fc", 16)
     assert price.gain == pytest.approx(0.005, abs=0.002)
     assert answer_of(sweep((0.95, 0.90), (8, 16))).price is None
+    for mean in (0.9, 0.9004):  # "gains 0.0 points" for the last digit of equal means
+        assert answer_of(sweep((0.9, mean), (8, 16), noise=0)).price is None
+    assert answer_of(sweep((0.9, 0.9006), (8, 16), noise=0)).price.gain == pytest.approx(6e-4)
 
 
 def test_the_price_names_no_indistinguishable_latency():

@@ -48,6 +48,9 @@ FALLBACK: tuple[CostName, ...] = ("params", "latency", "memory", "flops")
 LEAST_DF = 3.0
 """Least degrees of freedom of a lower bound. With fewer, it would reflect doubt about the noise, not the means."""
 
+LEAST_GAIN = 5e-4
+"""Least gain of a better point, as a share: less is printed as 0.0 points, and may be the last digit of equal means."""
+
 
 @dataclass(frozen=True, eq=False)
 class PoolComparison:
@@ -275,7 +278,7 @@ def _runners(comparison: PoolComparison, fronts: Sequence[float], place: int) ->
 def _price(comparison: PoolComparison, place: int) -> NextBetter | None:
     pool, name, gains = comparison.pool, comparison.ask.cheapest, comparison.pairs.gap[place]
     points = [(candidate.cost(name), -gain) for candidate, gain in zip(pool, gains, strict=True)]
-    rivals = [i for i in front(points) if pool[i].cost(name) > pool[place].cost(name)]
+    rivals = [i for i in front(points) if pool[i].cost(name) > pool[place].cost(name) and gains[i] >= LEAST_GAIN]
     if not rivals:
         return None
     return NextBetter(pool[rivals[0]], float(gains[rivals[0]]), p_of_gain(comparison.pairs, place, rivals[0]))
