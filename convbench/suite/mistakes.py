@@ -52,9 +52,9 @@ class Mistakes:
     """Collects mistakes by their location in the data; ``raise_any`` turns them into one SuiteError.
 
     ``values`` and ``keys`` map a location to the mark of its value and of its key, ``texts`` to the text of its value.
-    ``overrides`` maps the location that
-    an override has set to the override's text; such a location has no list indices except that of an entry. If the
-    user gave data and no text (``has_lines`` is False), places are named by their keys: ``include[2].reducer``.
+    ``overrides`` maps the location that an override has set to the override's text; such a location has no list indices
+    except that of an entry. If the user gave data and no text (``has_lines`` is False), places are named by their keys:
+    ``include[2].reducer``.
     """
 
     def __init__(self, source: str, has_lines: bool = True) -> None:
