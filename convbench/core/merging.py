@@ -13,6 +13,7 @@ from convbench.core import shards
 from convbench.core.case import Whole
 from convbench.core.commands import Command
 from convbench.core.errors import StoreError
+from convbench.core.grouping import grouped
 from convbench.core.record import Record, RunDescription, Visit
 from convbench.core.store import Stored
 from convbench.core.text import digest
@@ -152,11 +153,9 @@ def _host_fields(runs: Sequence[RunDescription]) -> dict[str, Any]:
 
 def count_repeated(runs: Sequence[Stored]) -> int:
     """Count the cases with different results in several runs. A merge keeps only the first of them."""
-    readings: defaultdict[str, list[object]] = defaultdict(list)
-    for record in chain.from_iterable(records for _, records in runs):
-        if record.status == "ok" and record.readings not in readings[record.case.id]:
-            readings[record.case.id].append(record.readings)
-    return sum(len(values) > 1 for values in readings.values())
+    measured_records = (record for _, records in runs for record in records if record.status == "ok")
+    groups = grouped(measured_records, lambda record: record.case.id).values()
+    return sum(any(record.readings != group[0].readings for record in group) for group in groups)
 
 
 def union(runs: Iterable[Iterable[Record]]) -> list[Record]:

@@ -175,8 +175,8 @@ WHAT_ACCURACY = _exact("what_accuracy", "1", "What, accuracy",
 
 LSTM_INPUT = Metric("lstm_input", "size", "neither", title="LSTM input size", heading="LSTM input", number="exact",
                     shown=(), description="Size of the vectors that the LSTM gets.")
-# fmt: on
 """Not a metric but the axis that costs are drawn against."""
+# fmt: on
 
 SPLIT = {
     PARAMS: (*STAGES, OTHER),
