@@ -23,6 +23,7 @@ from unittest.mock import MagicMock, Mock
 
 import pytest
 
+from convbench import suite as suites
 from convbench.cli.ending import code_of
 from convbench.core import git, metrics, package, profiles
 from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
@@ -32,6 +33,7 @@ from convbench.measure.attempts import failed_record
 from convbench.measure.traces.capture import Capture
 from convbench.plugins.executors import ray, slurm
 from convbench.plugins.executors.fake import invented
+from convbench.runs import user_code
 from convbench.runs.anchors import FIRST_ROUND
 from convbench.runs.cluster import mailbox, pieces
 from convbench.runs.cluster.driver import Driver
@@ -1123,6 +1125,24 @@ def test_the_driver_does_not_import_the_users_variant(tmp_path: Path, monkeypatc
     assert [record.status for _, record in cluster.run([Job(own, PROTOCOL)])] == ["ok"]
     assert cluster.needs.of(own).packages == ("numpy",)
     assert "own_variant" not in sys.modules
+
+
+def test_the_driver_does_not_import_the_users_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was imported by the command itself unless a case named the user's code, too."""
+    monkeypatch.setattr(user_code, "Processes", processes := MagicMock())
+    data = {"matrix": {"reducer": "gap", "clip": "1x2x3x8x8"}}
+    own, plain = suites.from_data(data), suites.from_data(data | {"metrics": "params"})
+    cluster = Cluster(Invented(machines(1)), own.cases, Limits())
+    assert cluster.call(len, plain.metrics) == 1
+    cluster.call(id, replace(own, metrics=("own_probe:weigh",)))
+    assert processes.return_value.run.called
+
+
+def test_the_gpus_number_is_no_import_path() -> None:
+    """The memory that a trial needs was not compared with a host's on cuda:1."""
+    trial = replace(case(device="cuda:1"), trial=Trial(Choice("placed-digit")))
+    assert not user_code.names_own_code([trial])
+    assert user_code.names_own_code([replace(trial, variant=(Choice("own_variant:twice"),))])
 
 
 def test_a_host_with_another_version_of_user_code_is_reported(tmp_path: Path, monkeypatch, caplog) -> None:

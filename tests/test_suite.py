@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import re
+import sys
 import tracemalloc
 import warnings
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ from convbench.core import registry, traits
 from convbench.core.errors import ConvbenchError, SuiteError, Unavailable
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Training, Whole
 from convbench.models import network, variants
+from convbench.runs import user_code
 from convbench.suite.axes import AXES, ClipLayout, RecurrentLayout
 from convbench.suite.layout import TrainingLayout
 from convbench.suite.source import value_of
@@ -152,6 +154,8 @@ def test_a_value_that_looks_like_a_date_is_text(tmp_path: Path, sizes: str) -> N
             "suite: include[1].rnn.hidden: 'a' is not a whole number",
         ),
         ({"matrix": {"reducer": "gap"}, "clips": 1}, "suite: unknown key 'clips'; did you mean 'flops'?"),
+        ({"matrix": {"reducer": "gap"}, "metrics": ["params", ""]}, "suite: metrics[1]: unknown ''; known: compile, "),
+        ({"matrix": {"reducer": "gap", "scenario": ""}}, "suite: matrix.scenario: unknown ''; known: inference, "),
         ({"matrix": [{"reducer": "gap"}]}, "suite: matrix: a list is not a mapping of keys to values; a list of them "),
     ],
 )
@@ -180,6 +184,22 @@ def test_a_section_with_only_comments_counts_as_absent(cases: Any) -> None:
     empty = "".join(f"{key}:\n" for key in ("include", "exclude", "protocol", "training", "metrics", "description"))
     assert cases(text + empty) == cases(text)
     jsonschema.validate(YAML(typ="safe").load(text + empty), suite.schema())
+
+
+def test_an_override_sets_a_key_of_a_section_with_only_comments(cases: Any) -> None:
+    """It used to be refused: the section is not a mapping."""
+    text = "matrix: {reducer: gap}\n"
+    assert cases("matrix:\n", "reducer=gap") == cases(text)
+    assert cases("matrix: {reducer: gap, clip: }\n", "clip.frames=3") == cases(text, "clip.frames=3")
+    for section, override in (("training", "training.batch=3"), ("protocol", "protocol.visits=1")):
+        assert cases(f"{text}{section}:\n", override, "quality=probe") == cases(text, override, "quality=probe")
+
+
+def test_a_training_that_is_listed_twice_is_one_case(cases: Any) -> None:
+    text = "matrix: {reducer: gap}\nquality: train\ntraining: {learning_rates: RATES, controls: CONTROLS, seeds: 1}\n"
+    once = text.replace("RATES", "[0.001]").replace("CONTROLS", "[frame-shuffle]")
+    twice = text.replace("RATES", "[0.001, 0.001]").replace("CONTROLS", "[frame-shuffle, frame-shuffle]")
+    assert cases(twice) == cases(once)
 
 
 def test_variants_are_applied_in_the_order_of_writing(cases: Any) -> None:
@@ -1030,3 +1050,27 @@ def test_a_trait_that_raises_is_reported_with_its_variant(trait: str, monkeypatc
         ConvbenchError, match=r"^the variant 'shop-odd' raised KeyError: 'level' \(test_suite\.py:\d+\)$"
     ):
         ask(case)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_read_here"),
+    [
+        ('{"description": "run #5", "matrix": {"model": "net:build"}}', False),
+        ("matrix: {model: net:été}\n", False),
+        ("matrix: {model: 'net::build'}\n", False),
+        ('matrix: {reducer: gap}\nmetrics: ["net:"]\n', False),
+        ('matrix: {model: "net\\x3abuild"}\n', False),
+        ("# a\rmatrix: {model: net:build}\n", False),
+        ("# it's a\rmatrix: {model: net:build}\n", False),
+        ("matrix: {reducer: gap}  # or net:build\n# or net:build\ndescription: 'issue#5: a b'\n", True),
+        ('{"matrix":{"reducer":"gap"}}', True),
+    ],
+)
+def test_a_suite_that_may_name_a_users_code_is_never_read_here(text, is_read_here, tmp_path, monkeypatch) -> None:
+    """Right after a # in quoted text, and with a name that was no ASCII, its modules were imported by the command."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(suite, "load", Mock())
+    (tmp_path / "suite.yaml").write_text(text)
+    processes = Mock()
+    user_code.load(str(tmp_path / "suite.yaml"), [], processes)
+    assert (suite.load.called, processes.run.called) == (is_read_here, not is_read_here)

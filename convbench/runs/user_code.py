@@ -7,8 +7,9 @@ arguments, end the process, hang, start threads), it has no effect here but at m
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -22,9 +23,10 @@ from convbench.runs.script import user_imports
 from convbench.suite import Suite
 
 T = TypeVar("T")
-OWN = re.compile(r"[\w./-]+:[A-Za-z_]\w*")
-"""An import path, or text that may be one."""
-COMMENT = re.compile("#.*")
+OWN = re.compile(r"[^\s\"]:\S|\\")
+"""Text that may be an import path, even a wrong one; an escape may stand for a part of it. JSON has ``"key":value``."""
+COMMENT = re.compile(r"(?<!\S)#[^'\"\n\r\x85\u2028\u2029]*")
+"""A comment up to a quotation mark: if the ``#`` stands in quoted text, the suite goes on after that."""
 SECONDS = 120.0
 """The time limit, in seconds, for importing the user's modules."""
 SECONDS_A_CASE, SECONDS_A_TASK = 0.2, 300.0
@@ -51,8 +53,8 @@ def load(source: str, overrides: Sequence[str] = (), processes: Processes | None
 
 
 def names_own_code(cases: Sequence[Case]) -> bool:
-    """Whether building or running any of the cases runs the user's own code."""
-    return any(isinstance(case.architecture, Whole) or ":" in case.id.removesuffix(case.device) for case in cases)
+    """Whether building or running any of the cases runs the user's own code; the colon of ``cuda:1`` names none."""
+    return any(isinstance(case.architecture, Whole) or ":" in replace(case, device="").id for case in cases)
 
 
 def explain(error: CaseFailed, activity: str) -> str:
@@ -63,11 +65,11 @@ def explain(error: CaseFailed, activity: str) -> str:
 
 
 class UserCode:
-    """Calls functions that may run the user's code, in separate processes if any of the cases names such code."""
+    """Calls functions that may run the user's code, in separate processes if a case or a metric names such code."""
 
-    def __init__(self, cases: Sequence[Case]) -> None:
+    def __init__(self, cases: Sequence[Case], metrics: Iterable[str] = ()) -> None:
         self.cases = cases
-        self.processes = Processes() if names_own_code(cases) else None
+        self.processes = Processes() if names_own_code(cases) or any(":" in name for name in metrics) else None
 
     def __enter__(self) -> Self:
         return self

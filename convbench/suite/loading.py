@@ -115,7 +115,7 @@ def _build(text: str, mistakes: Mistakes, stem: str, overrides: Sequence[str]) -
     axes = {at: _axes(section, at, mistakes) for at, section in sections(data)}
     tasks = _tasks(data, mistakes)
     settings = _model_settings(data, mistakes)
-    metrics = _entries(plugs.probe, data.get("metrics") or [], ("metrics",), mistakes)
+    metrics = _entries(plugs.probe, data.get("metrics", []), ("metrics",), mistakes)
     mistakes.raise_any()
     assert layout is not None
     possible_cases, impossible = _cases(axes, bare_axes_of(overrides), mistakes)

@@ -112,12 +112,14 @@ def _set(data: Any, location: Location, value: Any) -> bool:
     if not tail:
         data[key] = value
         return True
-    data[key] = _open(str(key), data.get(key, {}))
+    data[key] = _open(str(key), data.get(key))
     return _set(data[key], tuple(tail), value)
 
 
 def _open(axis: str, value: Any) -> Any:
-    """Return the mapping that a value written as text means, so that a part of it can be set."""
+    """Return the mapping that a value written as text, or as nothing, means, so that a part of it can be set."""
+    if value is None:
+        return {}
     if isinstance(value, list):
         return [_open(axis, item) for item in value]
     if not isinstance(value, str):

@@ -125,8 +125,8 @@ def _import_path(name: str) -> str:
 
 def _name(shelf: Registry[Any], raw: Any, at: Location, mistakes: Mistakes) -> str | None:
     """Read a plug-in that is written without options; pydantic reports a value that is not text."""
-    name = _import_path(raw) if isinstance(raw, str) else ""
-    return name if name and _signature(shelf, name, at, mistakes) else None
+    name = _import_path(raw) if isinstance(raw, str) else None
+    return name if name is not None and _signature(shelf, name, at, mistakes) else None
 
 
 def _choices(shelf: Registry[Any], raw: Any, at: Location, mistakes: Mistakes) -> Choices | None:

@@ -50,12 +50,13 @@ def trial_cases(
         case "train":
             _limit(models, training, len(tasks), mistakes)
             trials = list(_trials(training, tasks))
-    return tuple(
+    cases_to_add = (
         replace(model, scenario=trial.scenario, trial=trial)
         for trial in trials
         for model in models
         if not (model.variant and trial.control)
     )
+    return tuple(dict.fromkeys(cases_to_add))
 
 
 def _trial_case(case: Case, batch: int) -> Case:

@@ -19,6 +19,7 @@ from convbench.runs.executor import Executor, Host, Job, JobRecord
 from convbench.runs.process_needs import AllNeeds
 from convbench.runs.script import user_imports
 from convbench.runs.user_code import UserCode
+from convbench.suite import Suite
 
 T = TypeVar("T")
 
@@ -71,7 +72,8 @@ class Cluster(Executor):
         self.driver.groups.know(records)
 
     def call(self, work: Callable[..., T], *args: Any) -> T:
-        with UserCode(self.cases) as user_code:
+        metrics = [name for suite in args if isinstance(suite, Suite) for name in suite.metrics]
+        with UserCode(self.cases, metrics) as user_code:
             return user_code.run(work, args)
 
     def _warn_of_other_code(self, record: Record) -> None:
