@@ -31,6 +31,7 @@ from convbench.check import ci
 from convbench.check.outcome import CaseOutcome, Outcome, SideOutcome
 from convbench.check.rule import Rule
 from convbench.check.settings import Settings
+from convbench.check.worker import Server
 from convbench.core import cache, code, errors, files, imports, installed, lock, scratch, store, text
 from convbench.core.errors import ConvbenchError, StoreError, SuiteError
 from convbench.core.record import Failure, Protocol, RunDescription
@@ -175,6 +176,15 @@ def test_modules_only_user_code_finds_are_not_reported_as_changed(tmp_path, monk
     monkeypatch.syspath_prepend(str(tmp_path))
     elsewhere = {"core_raft": "0" * 12, "core_raft.update": "0" * 12}
     assert code.changed_files({**elsewhere, "mypackage.gone": "0" * 12}) == ["mypackage.gone"]
+
+
+@pytest.mark.parametrize("answer", [lambda module, _: module, Mock(side_effect=RuntimeError("not loaded"))])
+def test_what_stands_in_for_a_missing_package_fails_no_case(answer, monkeypatch):
+    """Models stub packages such as flash_attn: each case was measured, and failed when its code was noted."""
+    monkeypatch.setitem(sys.modules, "stand_in", type("StandIn", (), {"__getattr__": answer})())
+    assert "stand_in" not in code.module_digests()
+    assert "stand_in" not in Server().modules()["files"]
+    assert "convbench.core.code" in Server().modules()["files"]
 
 
 def test_a_package_that_hides_another_of_its_name_is_reported_with_both_places(tmp_path, monkeypatch):

@@ -99,8 +99,12 @@ class Server:
 
     def modules(self) -> Answer:
         """Return the file of each imported module, without the programs that head lends to this side."""
-        files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
-        return {"files": {name: file for name, file in files.items() if file and file not in PROGRAMS}}
+        files = {}
+        for name, module in list(sys.modules.items()):
+            with contextlib.suppress(Exception):  # what stands in for a missing package may answer with anything
+                if isinstance(file := module.__file__, str) and file not in PROGRAMS:
+                    files[name] = file
+        return {"files": files}
 
     def pin(self, cores: list[int]) -> Answer:
         os.sched_setaffinity(0, cores)

@@ -12,7 +12,7 @@ import os
 import sys
 import sysconfig
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder
@@ -32,8 +32,15 @@ def module_digests() -> dict[str, str]:
 
 def files() -> dict[str, str]:
     """Return the user's modules that this process has imported by now, and the file of each."""
-    paths = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
-    return {name: file for name, file in paths.items() if file and name not in MAIN and is_users(file)}
+    return {name: file for name, file in module_files() if name not in MAIN and is_users(file)}
+
+
+def module_files() -> Iterator[tuple[str, str]]:
+    """Yield all modules that this process has imported by now, with their files; a stand-in for a module has none."""
+    for name, module in list(sys.modules.items()):
+        with suppress(Exception):  # what stands in for a missing package may raise, or answer with anything
+            if isinstance(file := module.__file__, str):
+                yield name, file
 
 
 def changed_files(digests: Mapping[str, str]) -> list[str]:
