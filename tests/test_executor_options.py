@@ -22,6 +22,12 @@ def test_the_command_line_overrides_options_from_a_file(tmp_path: Path) -> None:
     assert executor_options(None, []) == {}
 
 
+@pytest.mark.parametrize("text", ["007", "1e3", "0x10", "1.50", "null", "true", "module load cuda: 12", "[a]"])
+def test_an_option_that_takes_text_gets_it_as_it_is_written(text: str) -> None:
+    """An account 007 used to become 7, and a partition 1e3 1000."""
+    assert executor_options("slurm", [f"account={text}", "workers=0x10"]) == {"account": text, "workers": 16}
+
+
 @pytest.mark.parametrize(
     ("name", "option", "words"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +24,22 @@ def executor_options(name: str | None, entries: Iterable[str | Mapping[str, Any]
 
     Raises ConvbenchError for a file that cannot be read, an option that the executor does not have, or a wrong value.
     """
-    options: dict[str, Any] = {}
+    options: dict[str, tuple[Any, str]] = {}
     for entry in entries:
-        options |= entry if isinstance(entry, Mapping) else _read(entry)
+        options |= {key: (entry[key], "") for key in entry} if isinstance(entry, Mapping) else _read(entry)
     if not options:
         return {}
     if name is None:
         raise ConvbenchError(f"{OPTION} needs --executor NAME: name the executor that they are for")
     option_signature = signature(executors, name)
-    return {key: _check(name, key, value, option_signature) for key, value in options.items()}
+    return {key: _check(name, key, *value, option_signature) for key, value in options.items()}
 
 
-def _read(text: str) -> dict[str, Any]:
+def _read(text: str) -> dict[str, tuple[Any, str]]:
+    """Return each option's value, and its text if it is written on the command line."""
     key, equals, value = text.partition("=")
     if equals and "/" not in key:
-        return {key.strip(): _parse(value, text)}
+        return {key.strip(): (_parse(value, text), value.strip())}
     path = Path(text)
     try:
         content = path.read_text()
@@ -47,7 +49,7 @@ def _read(text: str) -> dict[str, Any]:
     data = _parse(content, text)
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
         raise ConvbenchError(f"{OPTION} {text}: the file is not a mapping of options, such as 'workers: 8'")
-    return data
+    return {key: (value, "") for key, value in data.items()}
 
 
 def _parse(text: str, source: str) -> Any:
@@ -57,7 +59,8 @@ def _parse(text: str, source: str) -> Any:
         raise ConvbenchError(f"{OPTION} {source}: not YAML ({error})") from error
 
 
-def _check(name: str, key: str, value: Any, signature: Signature) -> Scalar:
+def _check(name: str, key: str, value: Any, text: str, signature: Signature) -> Scalar:
+    """Return an option's value; an option that takes text gets it as it is written: ``account=007``, ``qos=null``."""
     try:
         (option,) = signature.option(key).validate_python([value])
     except KeyError:
@@ -65,5 +68,7 @@ def _check(name: str, key: str, value: Any, signature: Signature) -> Scalar:
             f"the executor {name} has no option {key!r}{did_you_mean(key, signature.options)}"
         ) from None
     except ValidationError as error:
-        raise ConvbenchError(f"{OPTION} {key}={value}: {message_of(error.errors()[0])}") from error
-    return option
+        with suppress(ValidationError):
+            return signature.option(key).validate_python([text or value])[0]
+        raise ConvbenchError(f"{OPTION} {key}={text or value}: {message_of(error.errors()[0])}") from error
+    return text if text and isinstance(option, str) and not isinstance(value, str) else option
