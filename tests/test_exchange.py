@@ -289,6 +289,24 @@ def test_a_partial_confirmation_is_pulled_only_after_completion(tmp_path):
     assert exchange.pull(str(shared), tmp_path / "theirs") == (1, 1, 0, ())
 
 
+def test_a_confirmation_that_cannot_be_read_does_not_block_the_others(tmp_path, monkeypatch):
+    """One of another user, or a folder of such a name, ended the push."""
+    mine, shared = invented.many(tmp_path / "mine", count=1), tmp_path / "shared"
+    (mine / "confirmed" / "a.json").mkdir(parents=True)
+    for name in ("b", "c"):
+        (mine / "confirmed" / f"{name}.json").write_text("{}")
+    error, read = PermissionError(13, "Permission denied"), shared_place.Folder.read
+
+    def refused(place, name):
+        if name == "confirmed/b.json":
+            raise error
+        return read(place, name)
+
+    monkeypatch.setattr(shared_place.Folder, "read", refused)
+    omissions = (f"{mine}/confirmed/a.json: it is gone", f"{mine}/confirmed/b.json: it cannot be read ({error})")
+    assert exchange.push(mine, str(shared)) == (1, 1, 0, omissions)
+
+
 def test_push_does_not_overwrite_a_continued_shared_run(tmp_path):
     mine, shared = invented.many(tmp_path / "mine", count=1), tmp_path / "shared"
     exchange.push(mine, str(shared))

@@ -307,6 +307,12 @@ def test_a_trace_is_found_by_its_case(run):
     assert profiles.find_trace(f"{path.parent}/", []) == path
 
 
+def test_a_trace_is_found_by_an_id_that_is_too_long_for_a_path(monkeypatch):
+    profile = profiles.Profile(Path(), f"net:build({'k' * 300}=1)/eager", Path("trace"))
+    monkeypatch.setattr(profiles, "profiles_of", lambda run: [profile] if run == Path("run") else [])
+    assert profiles.find_trace(profile.case, [Path("run")]) == profile.trace
+
+
 def test_a_run_may_be_named_in_place_of_a_case(run):
     """This used to end in the message that no profile has that name."""
     with pytest.raises(ConvbenchError, match="names 2 profiles"):

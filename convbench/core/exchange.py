@@ -147,11 +147,11 @@ def _runs(source: Path) -> Iterator[tuple[str, Content | str]]:
 
 
 def _confirmations(source: Path) -> Iterator[tuple[str, Content | str]]:
-    """Yield a folder's confirmations by their names; one that is not whole by its path, with the reason."""
+    """Yield a folder's confirmations by their names; one that cannot be shared by its path, with the reason."""
     folder = Folder(source)
     for name in sorted(filter(_is_confirmation, folder.names())):
-        content = folder.read(name)
-        yield (name, content) if _is_json(content) else (str(source / name), NOT_WHOLE)
+        content = _read(folder, name)
+        yield str(source / name) if isinstance(content, str) else name, content
 
 
 def _content(directory: Path) -> Content | str:
@@ -171,6 +171,6 @@ def _content(directory: Path) -> Content | str:
 def _name(content: Content) -> str:
     """Return a run's name wherever it is shared: the time when it began, and a hash of its content."""
     digest = hashlib.sha256(b"\0".join(content.get(name, b"") for name in FILES)).hexdigest()[:16]
-    match = re.search(rb'"started": ?"([^"]*)"', content[store.RUN])
+    match = re.search(rb'"started": ?"([^"]*)"', content.get(store.RUN, b""))
     date = re.sub(r"[^0-9]", "", match[1].decode(errors="replace"))[:14] if match else ""
     return f"{date or 'undated'}-{digest}"

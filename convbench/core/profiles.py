@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -101,16 +102,18 @@ def find_trace(pattern: str, runs: list[Path]) -> Path:
     A path may also be that of a case's folder, or of a run with a single profile. Raises ConvbenchError if there is
     none, or if there are several, with their names.
     """
-    place = Path(pattern)
-    if place.is_file():
-        return place
+    place, place_profiles = Path(pattern), list[Profile]()
+    with suppress(OSError):  # a case's id may be too long for a path
+        if place.is_file():
+            return place
+        place_profiles += _profile_in(place) if (place / SUMMARY).is_file() else profiles_of(place)
     profiles = [profile for run in runs for profile in profiles_of(run)]
-    place_profiles = _profile_in(place) if (place / SUMMARY).is_file() else profiles_of(place)
-    exact_matches = [*place_profiles] or [profile for profile in profiles if profile.case == pattern]
+    exact_matches = place_profiles or [profile for profile in profiles if profile.case == pattern]
     matches = exact_matches or [
         profile for profile in profiles if fnmatchcase(profile.case, pattern) or pattern in profile.case
     ]
     if not matches:
+        place.exists()  # raises OSError for a path that no file can have
         listing = "".join(f"\n  {profile.case}" for profile in profiles) or " none: run `convbench profile SUITE` first"
         raise ConvbenchError(f"no profile of {pattern!r} in {', '.join(map(str, runs))}; profiled cases:{listing}")
     if len(matches) > 1:
