@@ -794,12 +794,15 @@ def test_a_lock_file_of_another_user_is_taken_without_being_written(tmp_path, mo
             raise PermissionError(13, "Permission denied")
         return really_open(path, flags, *mode)
 
+    def refuse(pid):
+        raise RuntimeError(pid)
+
     monkeypatch.setattr(lock.os, "open", refuse_writing)
     with lock.hold(tmp_path / "lock"):
         assert lock.is_held(tmp_path / "lock")
         for text, name in ((f"{ended.pid}", ""), ("9" * 20, ""), ("odd", ""), (f"{os.getpid()}", f"{os.getpid()}")):
             (tmp_path / "lock").write_text(text)
-            with pytest.raises(lock.AlreadyLocked, match=f"^{name}$"), lock.hold_or_raise(tmp_path / "lock"):
+            with pytest.raises(RuntimeError, match=f"^{name}$"), lock.hold(tmp_path / "lock", refuse):
                 pass
 
 

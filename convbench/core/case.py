@@ -261,41 +261,21 @@ class Case:
     @property
     def axes(self) -> dict[str, str | int | float | None]:
         """The case as flat, plainly named columns; a column that does not apply is None."""
+        columns: dict[str, str | int | float | None] = dict.fromkeys(
+            ("case", "model", "backbone", "reducer", "lstm_input", "rnn", "layer_norm", "head")
+        )
         match self.architecture:
             case Parts() as parts:
-                columns: dict[str, str | int | None] = {
-                    "model": None,
-                    "backbone": str(parts.backbone),
-                    "reducer": str(parts.reducer),
-                    "lstm_input": parts.lstm_input,
-                    "rnn": str(parts.rnn),
-                    "layer_norm": int(parts.layer_norm),
-                    "head": parts.head,
-                }
+                columns |= {"backbone": str(parts.backbone), "reducer": str(parts.reducer), "rnn": str(parts.rnn)}
+                columns |= {"lstm_input": parts.lstm_input, "layer_norm": int(parts.layer_norm), "head": parts.head}
             case Whole() as whole:
-                empty_columns = dict.fromkeys(("backbone", "reducer", "lstm_input", "rnn", "layer_norm", "head"))
-                columns = {"model": str(whole), **empty_columns}
-        return {
-            "case": self.id,
-            **columns,
-            "clip": str(self.clip),
-            "variant": self.variant_name,
-            "scenario": self.scenario,
-            "device": self.device,
-            **self._trial_columns,
-        }
-
-    @property
-    def _trial_columns(self) -> dict[str, str | int | float | None]:
-        trial = self.trial
-        if trial is None:
-            return {}
-        return {
-            "task": str(trial.task),
-            "seed": trial.seed,
-            "learning_rate": trial.learning_rate,
-            "control": trial.control,
-        }
+                columns |= {"model": str(whole)}
+        columns |= {"case": self.id, "clip": str(self.clip), "variant": self.variant_name}
+        columns |= {"scenario": self.scenario, "device": self.device}
+        if trial := self.trial:
+            columns |= {"task": str(trial.task), "seed": trial.seed}
+            columns |= {"learning_rate": trial.learning_rate, "control": trial.control}
+        return columns
 
 
 def is_training(case_id: str) -> bool:

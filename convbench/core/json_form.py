@@ -28,22 +28,24 @@ LONGEST = 1e9
 
 def record_line(record: Record) -> bytes:
     """Return a record as a line of JSON."""
-    return as_json(_records(), record, exclude=_record_omissions(record))
+    return as_json(adapter(RECORD), record, exclude=_record_omissions(record))
 
 
 def description_text(run: RunDescription) -> bytes:
     """Return the description of a run as JSON, indented for readers."""
-    return as_json(_descriptions(), run, indent=1, exclude=_description_omissions(run))
+    return as_json(adapter(RUN), run, indent=1, exclude=_description_omissions(run))
 
 
 def parse_record(line: bytes) -> Record:
     """Return the record of a line. Raises pydantic's ValidationError, which ``reason`` puts into words."""
-    return _records().validate_json(line)
+    record: Record = adapter(RECORD).validate_json(line)
+    return record
 
 
 def parse_description(text: bytes) -> RunDescription:
     """Return the run of a description. Raises pydantic's ValidationError."""
-    return _descriptions().validate_json(text)
+    run: RunDescription = adapter(RUN).validate_json(text)
+    return run
 
 
 def as_stored(value: Stored) -> Stored:
@@ -135,11 +137,4 @@ def adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-@cache
-def _descriptions() -> TypeAdapter[RunDescription]:
-    return TypeAdapter(Annotated[RunDescription, AfterValidator(_check_run)])
-
-
-@cache
-def _records() -> TypeAdapter[Record]:
-    return TypeAdapter(Annotated[Record, AfterValidator(_check_samples)])
+RECORD, RUN = Annotated[Record, AfterValidator(_check_samples)], Annotated[RunDescription, AfterValidator(_check_run)]

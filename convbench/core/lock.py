@@ -32,10 +32,6 @@ OTHER_FOLDER = f"set {VARIABLE} to a folder that everybody who measures here can
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
-class AlreadyLocked(Exception):
-    """Another process has the lock; the message is its process id, if known."""
-
-
 def temporary_folder() -> Path:
     """Return the folder for temporary files. Raises StoreError if none can be written, as in a read-only container."""
     try:
@@ -75,17 +71,6 @@ def hold(path: Path, waiting: Callable[[str], None] = lambda _: None, remedy: st
     finally:
         _unlock(descriptor)
         os.close(descriptor)
-
-
-@contextmanager
-def hold_or_raise(path: Path) -> Iterator[None]:
-    """Hold a lock. Raises AlreadyLocked if another process has it."""
-
-    def refuse(pid: str) -> None:
-        raise AlreadyLocked(pid)
-
-    with hold(path, refuse):
-        yield
 
 
 def is_held(path: Path) -> bool:

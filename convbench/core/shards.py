@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 
 from convbench.core.commands import Command
 from convbench.core.record import RunDescription
-from convbench.core.text import joined
+from convbench.core.text import first_names, joined
 
 SHARD = re.compile(r"(\d{1,6})/(\d{1,6})", re.ASCII)
 DESCRIBED = ("name", "protocol", "metrics")
@@ -39,8 +39,7 @@ def selection_of(run: RunDescription) -> tuple[frozenset[str], ...]:
 def missing_names(run: RunDescription) -> str:
     """Return the shards that a merged run lacks, as ``shards 2/4 and 3/4``; empty if none is missing."""
     names = _missing_shards(run.shards)
-    suffix = [f"{len(names) - NAMED:,} more"] if len(names) > NAMED else []
-    return f"shard{'s' if names[1:] else ''} {joined([*names[:NAMED], *suffix])}" if names else ""
+    return f"shard{'s' if names[1:] else ''} {joined(first_names(names, NAMED))}" if names else ""
 
 
 def _missing_shards(names: Collection[str]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from convbench.core import files, store
 from convbench.core.errors import ConvbenchError, StoreError
@@ -29,33 +29,6 @@ Content = Mapping[str, bytes]
 _NAME = r"[^./\\][^/\\]*"
 _KEY = re.compile(rf"(?P<confirmed>{CONFIRMED}/{_NAME}\.json)|(?P<run>{_NAME}(?:/{_NAME})*)/{re.escape(store.RUN)}")
 """Matches the files that make a confirmation or a run, as paths inside the place; other files there are not ours."""
-
-
-class SharedPlace(Protocol):
-    """A place with shared runs, each in a folder of its own, and beside them the files that confirm changes.
-
-    Runs that somebody put there by hand may lie deeper: their names have a slash.
-    """
-
-    def exists(self) -> bool: ...
-
-    def is_run(self) -> bool:
-        """Whether the place itself is a run, rather than a place of runs."""
-        ...
-
-    def names(self) -> set[str]:
-        """Return the names of the runs, and of the confirmations as ``confirmed/NAME.json``."""
-        ...
-
-    def read(self, name: str) -> Content: ...
-
-    def holds(self, name: str, content: Content) -> bool:
-        """Whether the place may have all of that content under a name, or more."""
-        ...
-
-    def write(self, name: str, content: Content) -> None:
-        """Write the files in their order, whole or not at all."""
-        ...
 
 
 def open_place(name: str) -> SharedPlace:
@@ -75,7 +48,10 @@ def open_place(name: str) -> SharedPlace:
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder that several processes may write into at once."""
+    """A folder with shared runs, each in a folder of its own, into which several processes may write at once.
+
+    Runs that somebody put there by hand may lie deeper: their names have a slash.
+    """
 
     root: Path
 
@@ -83,9 +59,11 @@ class Folder:
         return self.root.is_dir()
 
     def is_run(self) -> bool:
+        """Whether the place itself is a run, rather than a place of runs."""
         return store.exists(self.root)
 
     def names(self) -> set[str]:
+        """Return the names of the runs, and of the confirmations as ``confirmed/NAME.json``."""
         runs = (directory / store.RUN for directory in runs_below(self.root))
         paths = chain(runs, self.root.glob(f"{CONFIRMED}/*.json"))
         return names_in(path.relative_to(self.root).as_posix() for path in paths)
@@ -101,20 +79,24 @@ class Folder:
         return {file: (place / file).read_bytes() for file in FILES if (place / file).exists()}
 
     def holds(self, name: str, content: Content) -> bool:
-        """Compare sizes first, so that a store on a network drive is not read whole at every push."""
+        """Whether the place may have all of that content under a name, or more.
+
+        Sizes are compared first, so that a store on a network drive is not read whole at every push.
+        """
         with suppress(FileNotFoundError):
             is_as_large = all((self.root / name / file).stat().st_size == len(data) for file, data in content.items())
             return is_as_large or not is_part(self.read(name), content)
         return False
 
     def write(self, name: str, content: Content) -> None:
+        """Write the files in their order, whole or not at all."""
         for file, data in content.items():
             files.write(self.root / name / file, data, ELSEWHERE)
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A place that fsspec opens. ``sizes`` are those of its files by path, as last listed."""
+    """The same behind a URL that fsspec opens. ``sizes`` are those of its files by path, as last listed."""
 
     system: Any
     root: str
@@ -165,6 +147,9 @@ class Remote:
             self.system.makedirs(f"{self.root}/{folder}", exist_ok=True)
         for file, data in content.items():
             self.system.pipe_file(f"{self.root}/{name}/{file}".rstrip("/"), data)
+
+
+SharedPlace = Folder | Remote
 
 
 def is_part(part: Content, content: Content) -> bool:

@@ -11,7 +11,7 @@ import os
 import re
 import shlex
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from itertools import chain, count
 from pathlib import Path
 
@@ -167,11 +167,11 @@ def hold_directory(directory: Path) -> Iterator[None]:
         directory.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         raise files.unwritable(directory, error, REMEDY) from error
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(lock.hold_or_raise(directory / LOCK))
-        except lock.AlreadyLocked as error:
-            raise StoreError(f"{directory}: another convbench is measuring into it: wait, or choose --out") from error
+
+    def refuse(_: str) -> None:
+        raise StoreError(f"{directory}: another convbench is measuring into it: wait, or choose --out")
+
+    with lock.hold(directory / LOCK, refuse):
         yield
 
 

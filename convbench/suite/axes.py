@@ -16,9 +16,8 @@ from pydantic import (
 )
 
 from convbench.core.record import Clip, Recurrent
-from convbench.suite.many import OneOrMany
 from convbench.suite.mistakes import quoted
-from convbench.suite.values import Shape
+from convbench.suite.values import OneOrMany, Shape
 
 Size = Annotated[int, Field(ge=1, le=2**31 - 1)]
 CLIP_TEXT = r"\d+x\d+x\d+x\d+x\d+"

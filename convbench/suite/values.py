@@ -1,7 +1,8 @@
 """The values of an axis before they are multiplied out: counted for free, expanded on demand, matched by an exclude.
 
-Each kind is iterable (its values in order), knows its size without expanding, and tells whether it contains a value.
-Option lists multiply: ``{name: avg-k, k: [2, 4]}`` is one entry of two values.
+Each kind is iterable (its values in order), knows its ``size``, which may be too large ever to be expanded, and tells
+whether a value ``matches`` one of its own; options that are not given match any value. Every axis and option is one
+value or a list of values (``OneOrMany``), and lists multiply: ``{name: avg-k, k: [2, 4]}`` is one entry of two values.
 """
 
 from __future__ import annotations
@@ -10,25 +11,39 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, product
 from math import prod
-from typing import Any, Protocol
+from typing import Annotated, Any, TypeVar
+
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 from convbench.core.record import Choice, Clip, Recurrent, Scalar, Whole
 
+T = TypeVar("T")
 MODEL_SETTINGS = ("inputs", "stages", "loss", "step", "flops")
 """What a suite may set for a user's model beside its name and options."""
 
 
-class Values(Protocol):
-    """What every kind of values offers."""
+class Many:
+    """Reads a single value as a list of one; in the JSON Schema, one value or a list of them."""
 
-    def __iter__(self) -> Iterator[Any]: ...
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(as_list, handler(source))
 
-    @property
-    def size(self) -> int:
-        """The number of values, which may be too large ever to be expanded."""
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        array = handler(schema)
+        return {"anyOf": [array["items"], array]}
 
-    def matches(self, value: Any) -> bool:
-        """Whether ``value`` is one of these; options that are not given match any value."""
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return the value itself if it is a list, else a list of it."""
+    return value if isinstance(value, list) else [value]
+
+
+OneOrMany = Annotated[list[T], Field(min_length=1), Many()]
 
 
 @dataclass(frozen=True)
@@ -131,6 +146,7 @@ class Models:
         return self.model.matches(value.model) and all(getattr(value, key) == settings[key] for key in settings)
 
 
+Values = Plain | Shape | Choices | Chain | Models
 Axis = list[Values]
 
 

@@ -119,7 +119,7 @@ class Backlog:
                 self.pieces.remove(piece)
                 self.queue(stranded_tickets)
                 self.queue(ticket for ticket in open_tickets if ticket not in self._stranded_tickets)
-            elif len(open_tickets) > 1 and not stranded_tickets and not self.groups.can_take(piece.jobs):
+            elif len(open_tickets) > 1 and not stranded_tickets and not self.groups.can_take(*piece.jobs):
                 self.pieces.remove(piece)
                 for ticket in open_tickets:
                     self.queue([ticket])

@@ -58,11 +58,6 @@ class Driver:
         """
         return self.roll.hosts
 
-    @property
-    def has_begun(self) -> bool:
-        """Whether a worker has joined."""
-        return bool(self.groups.hosts)
-
     def run(self, jobs: Iterable[Job]) -> Iterator[JobRecord]:
         """Yield each job with its record as it ends. Raises ConvbenchError if hosts are lost for good."""
         _, self._intake = self.hosts, Intake(jobs)
@@ -88,7 +83,9 @@ class Driver:
     def _take(self) -> Iterator[JobRecord]:
         """Take rounds until enough pieces wait for the workers. Yield the jobs that no host can measure, as skipped."""
         while not self._intake.has_ended and self._wants_more():
-            jobs, feasible_jobs = self._next_round(), []
+            # cases that failed or were lost after the round was planned are not visited
+            jobs = [job for job in self._intake.round() if job.case.id not in self.backlog.withdrawn_cases]
+            feasible_jobs = []
             self.groups.place(jobs, self.ledger.expected_seconds)
             for job in jobs:
                 reason = self.groups.infeasibility(job)
@@ -99,10 +96,6 @@ class Driver:
                     feasible_jobs.append(job)
             self.backlog.add(feasible_jobs, len(self.roll.members))
             self._is_in_doubt = True
-
-    def _next_round(self) -> list[Job]:
-        """Return the jobs of the next round, without the cases that failed or were lost after it was planned."""
-        return [job for job in self._intake.round() if job.case.id not in self.backlog.withdrawn_cases]
 
     def _wants_more(self) -> bool:
         if self._intake.barrier and not self.ledger.ends(self._intake.barrier):
@@ -170,7 +163,7 @@ class Driver:
         if entry.job.host:  # a visit to an anchor is of no use elsewhere
             self.ledger.settle(event.ticket)
             return True
-        passes_on = entry.errors < MOST_ERRORS and self.groups.can_measure(entry.job)
+        passes_on = entry.errors < MOST_ERRORS and self.groups.can_take(entry.job)
         if passes_on and (host.name, failure.message) not in self._reported_lacks:
             self._reported_lacks.add((host.name, failure.message))
             log.warning(
@@ -248,7 +241,7 @@ class Driver:
         """
         if self.roll.members and not self._is_in_doubt:
             return
-        tickets = [ticket for ticket, entry in self.ledger.jobs.items() if not self.groups.can_measure(entry.job)]
+        tickets = [ticket for ticket, entry in self.ledger.jobs.items() if not self.groups.can_take(entry.job)]
         if self.roll.members:
             self.backlog.strand(tickets)
         if not tickets and self.roll.members:

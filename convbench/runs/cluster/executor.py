@@ -60,7 +60,7 @@ class Cluster(Executor):
         self.cases = cases
         self.needs.learn(cases, self.call)
         names = {*modules_of(cases), *self.needs.packages(cases)}
-        if self.driver.has_begun and names - self._names:
+        if self.driver.groups.hosts and names - self._names:
             raise ConvbenchError(
                 f"the hosts of this executor began without {joined(sorted(names - self._names))}, which these cases "
                 "need: make another executor for them"

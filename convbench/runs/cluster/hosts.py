@@ -90,11 +90,7 @@ class Groups:
         """Whether the host that a job names is still there and fits its case, which was chosen for the whole group."""
         return any(host.name == job.host and not self.lack(job.case, host) for host in self._living_hosts)
 
-    def can_measure(self, job: Job) -> bool:
-        """Whether any living host may measure a job."""
-        return any(self.may(job, host) for host in self._living_hosts)
-
-    def can_take(self, jobs: Sequence[Job]) -> bool:
+    def can_take(self, *jobs: Job) -> bool:
         """Whether any living host may measure all of these jobs."""
         return any(all(self.may(job, host) for job in jobs) for host in self._living_hosts)
 
