@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import math
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import records
 import torch
@@ -15,7 +17,7 @@ from convbench.core.errors import CaseFailed, ConvbenchError
 from convbench.core.imports import import_path
 from convbench.core.record import Case, Choice, Clip, Whole
 from convbench.measure import handover
-from convbench.measure.handover import HEAD, _eager_output, _program, _program_path, foreign_variants
+from convbench.measure.handover import HEAD, _array, _eager_output, _program, _program_path, foreign_variants
 from convbench.measure.parity import Parity
 from convbench.models.deployment import Example
 from convbench.models.subject import assemble
@@ -138,6 +140,12 @@ def test_the_program_quotes_any_file_name_correctly(file):
     example = Example(((torch.zeros(1, 2),), {}), torch.zeros(1), None, ("clip",), ("output",))
     tree = ast.parse(_program(file, RECORDS[0].case, example))
     assert file in [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+
+
+def test_the_program_starts_with_a_state_that_is_not_finite():
+    """The first state of a maximum over time, -inf, ended the program with a NameError."""
+    first = torch.tensor([-math.inf, math.nan, 1.0])
+    assert np.array_equal(eval(_array(first), {"np": np}), first.numpy(), equal_nan=True)
 
 
 def test_a_model_that_raises_fails_with_one_message():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import InitVar, dataclass, field, fields
 from types import SimpleNamespace
 from typing import Any
@@ -369,6 +369,22 @@ def test_tensors_of_a_transformers_output_change_by_item_and_attribute():
     assert type(changed) is ModelOutput and list(changed) == ["hidden"]
     assert changed.hidden is changed["hidden"]
     assert (changed.hidden.tolist(), output.hidden.tolist(), changed.pooled) == ([1, 1], [0, 0], None)
+
+
+class Beams(list):
+    """A list with an argument of its own."""
+
+    def __init__(self, items, width):
+        super().__init__(items)
+        self.width = width
+
+
+def test_a_changed_sequence_keeps_its_longest_length_and_its_attributes():
+    """The last frames in a ``deque(maxlen=2)`` grew in an exported model; a list of a user's class raised TypeError."""
+    frames = values.map_leaves(torch.clone, deque([torch.zeros(1)] * 2, maxlen=2))
+    assert (len(frames), frames.maxlen) == (2, 2)
+    beams = values.map_leaves(lambda tensor: tensor + 1, Beams([torch.zeros(1)], width=3))
+    assert (type(beams), beams, beams.width) == (Beams, [torch.ones(1)], 3)
 
 
 def _draw() -> tuple[float, float, float]:

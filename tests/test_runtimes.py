@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import math
+import pickle
 import re
 import subprocess
 import sys
@@ -31,11 +33,13 @@ from convbench.measure.first_call import open_case
 from convbench.measure.handover import _load, _write, hand_over
 from convbench.measure.machine import nvml
 from convbench.measure.machine.toolchain import missing_tool
+from convbench.measure.memory import alone
 from convbench.measure.parity import TOLERANCE, Parity, compare, parity_of
 from convbench.measure.preflight import resolve
 from convbench.measure.quality import in_variant
 from convbench.measure.quality.data import Labelled
 from convbench.measure.quality.in_variant import names_of, scores_of
+from convbench.models.deployment import ASIDE, LoadedModel
 from convbench.models.network import build
 from convbench.models.runtimes import export_error, onnx_file, ort, structure
 from convbench.models.runtimes.deploy import _Folder
@@ -173,6 +177,32 @@ def test_memory_is_the_growth_of_a_separate_process(exports: Path, monkeypatch: 
     record = harness.measure(runtime_case, QUICK, ("memory",))
     assert not record.samples(metrics.CPU_PEAK), "another runtime's buffers are no tensors"
     assert record.samples(metrics.RUNTIME_PEAK)[0] > 2**20
+
+
+def test_memory_that_the_system_does_not_report_is_not_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without VmHWM the peak was 0 B; where clear_refs cannot be written, a runtime's growth was negative."""
+    status = tmp_path / "status"
+    status.write_text("VmRSS:\t 100 kB\n")
+    monkeypatch.setattr(alone, "CLEAR_REFS", tmp_path / "clear_refs")
+    assert alone.peak_rss_of(lambda: None) > 0
+    monkeypatch.setattr(alone, "STATUS", status)
+    assert alone.peak_rss_of(lambda: None) is None
+    with pytest.raises(FileNotFoundError):  # an error of the call is none of the system's
+        alone.peak_rss_of((tmp_path / "weights").read_bytes)
+    monkeypatch.setattr(alone, "CLEAR_REFS", tmp_path)
+    job = tmp_path / "job"
+    job.write_bytes(pickle.dumps((_Loader(), tmp_path, SimpleNamespace(tensors=[]), torch.get_num_threads())))
+    alone.tell(str(job))
+    assert capsys.readouterr().out == f"{alone.UNKNOWN}\n"
+
+
+class _Loader:
+    """A runtime that can be pickled and does nothing."""
+
+    def load(self, _folder: Path, _example: object, _threads: int) -> LoadedModel:
+        return LoadedModel(list, list, list)
 
 
 def test_another_runtimes_memory_on_cuda_is_not_read_from_torch(monkeypatch) -> None:
@@ -677,6 +707,20 @@ def test_int8_is_judged_by_the_norm_not_by_one_value() -> None:
         compare({"": output}, {"": expected}, TOLERANCE[torch.bfloat16])
 
 
+def test_outputs_of_eight_bit_floats_are_compared() -> None:
+    """torch refuses a tolerance for them, so that every variant of such a model failed."""
+    output = torch.tensor([0.5, 1.0]).to(torch.float8_e4m3fn)
+    assert compare({"": output}, {"": output.clone()}, TOLERANCE[torch.float32]) == (0.0, 0.0)
+    with pytest.raises(CaseFailed, match="differs"):
+        compare({"": output}, {"": output.float().neg().to(output.dtype)}, TOLERANCE[torch.float32])
+
+
+def test_something_else_than_eagers_number_is_a_wrong_output() -> None:
+    """torch's "Could not infer dtype of NoneType" was all that a variant's author read."""
+    with pytest.raises(CaseFailed, match=r"differs from eager's output\[1\]: it is NoneType instead of Tensor"):
+        compare({"[0]": 1, "[1]": None}, {"[0]": 1, "[1]": torch.ones(1)}, TOLERANCE[torch.float32])
+
+
 # --- The profile of a runtime, by stage -------------------------------------------------------------------------------
 
 
@@ -692,6 +736,21 @@ def test_a_profile_node_without_a_stage_joins_the_previous_stage() -> None:
     ]
     split = onnx_file.by_stage(nodes, stages, case())
     assert split == {"other": 1.0, "backbone": 6.0, "reducer": 8.0, "lstm": 16.0, "head": 32.0}
+
+
+def test_profile_nodes_outside_of_a_users_stages_are_other(tmp_path: Path) -> None:
+    """An unnamed head counted to the LSTM before it, or to the backbone: ``node_relu`` begins ``node_relu_1``."""
+    stages = (("backbone", "net"), ("lstm", "rnn"))
+    whole = replace(case(), architecture=Whole(Choice("models:make"), stages=stages))
+    scopes = {"node_relu": ["net.1"], "node_lstm": ["rnn"], "node_relu_1": ["out.1"], "node_linear": ["out.0"]}
+    (tmp_path / ASIDE).write_text(json.dumps({name: (scope, False) for name, scope in scopes.items()}))
+    nodes = [("node_relu_nchwc", "Conv", 1.0), ("node_lstm", "LSTM", 2.0), ("node_linear", "Gemm", 4.0)]
+    nodes += [("node_relu_1", "Relu", 8.0), ("Reorder", "Reorder", 16.0), ("node_relu_12", "Relu", 32.0)]
+    split = onnx_file.by_stage(nodes, onnx_file.stage_of_nodes(tmp_path, whole), whole)
+    assert split == {"backbone": 1.0, "lstm": 2.0, "other": 60.0}
+    rest = replace(whole, architecture=replace(whole.architecture, stages=(("head", "."), *stages)))
+    split = onnx_file.by_stage(nodes, onnx_file.stage_of_nodes(tmp_path, rest), rest)
+    assert split == {"backbone": 1.0, "lstm": 2.0, "head": 60.0}, "the model itself holds what is in no other stage"
 
 
 def test_an_exporters_reason_is_one_line_with_the_operator() -> None:

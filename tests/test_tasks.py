@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random as random_numbers
 import re
+import resource
 import subprocess
 import sys
 from collections import Counter
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any, get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -699,13 +700,12 @@ def test_waiting_for_clips_of_another_process_is_reported(tmp_path: Path, monkey
 def test_clips_that_do_not_fit_the_disk_are_loaded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(scratch.CLIPS, str(tmp_path))
 
-    def full(content: object, file: IO[bytes]) -> None:
-        file.write(b"a part of it")
-        raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(torch, "save", full)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))  # a write beyond it fails, as on a full disk
+    try:
         assert not same(own("unseeded"), own("unseeded"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     with monkeypatch.context() as patch:
         patch.setattr(run_files, "SHARE_OF_DISK", 0.0)
         assert not same(own("unseeded"), own("unseeded"))

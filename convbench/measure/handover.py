@@ -197,7 +197,10 @@ def _program(file: str, case: Case, example: Example) -> str:
 def _array(tensor: torch.Tensor) -> str:
     """The Python expression that makes a tensor's array."""
     kind = str(tensor.dtype).removeprefix("torch.")
-    return f'np.array({tensor.tolist()}, "{kind}")' if tensor.any() else f'np.zeros({tuple(tensor.shape)}, "{kind}")'
+    if not tensor.any():
+        return f'np.zeros({tuple(tensor.shape)}, "{kind}")'
+    numbers = re.sub("nan|inf", r"np.\g<0>", str(tensor.tolist()))  # Python has no names for these
+    return f'np.array({numbers}, "{kind}")'
 
 
 def _load_subject(case: Case, seed: int, weights: Path | None) -> Subject:

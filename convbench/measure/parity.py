@@ -63,6 +63,10 @@ def compare(output: Output, expected: Output, limit: float, place: str = "") -> 
         for path, reference in expected.items()
         if isinstance(reference, NUMBERS)
     }
+    for path, (actual, reference) in pair_by_path.items():
+        if not isinstance(actual, NUMBERS):
+            kinds = f"{type(actual).__name__} instead of {type(reference).__name__}"
+            raise CaseFailed("wrong output", f"differs from eager's output{path}{place}: it is {kinds}")
     pairs = [*pair_by_path.values()]
     if _is_nan_alone(pairs):
         reason = "all its numbers are NaN"

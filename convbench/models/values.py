@@ -103,10 +103,13 @@ def held_bytes(views: Iterable[torch.Tensor]) -> int:
 def densify(value: Any) -> Any:
     """Return a tensor in dense form: sparse tensors and the rows of nested ones are filled up with zeros.
 
-    Quantised tensors are dequantised, because torch cannot compare quantised ones. Other values stay as they are.
+    Quantised tensors are dequantised and types of eight bits become float32, because torch compares neither within a
+    tolerance. Other values stay as they are.
     """
     if not isinstance(value, torch.Tensor):
         return value
+    if value.is_floating_point() and value.itemsize == 1:
+        return value.float()
     if value.is_quantized:
         return value.dequantize()
     if value.is_nested:
@@ -147,8 +150,14 @@ def map_leaves(
             return type(value)({key: recurse(item) for key, item in value.items()})  # type: ignore[call-arg]
         case tuple() if hasattr(value, "_fields"):
             return type(value)(*map(recurse, value))
-        case tuple() | list() | deque():
+        case tuple():
             return type(value)(map(recurse, value))
+        case list() | deque():
+            parts = [*map(recurse, value)]
+            sequence = copy.copy(value)  # a deque may have a longest length, and other classes take other arguments
+            sequence.clear()
+            sequence.extend(parts)
+            return sequence
     attributes = _attributes(value)
     if not any(isinstance(leaf, kinds) for _, leaf in leaves(list(attributes.values()))):
         return value

@@ -22,6 +22,7 @@ from convbench.core.errors import CaseFailed
 from convbench.models.deployment import Deployment, Example
 
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+UNKNOWN = "unknown"
 PROGRAM = "import sys; sys.path[:] = sys.argv[2:]; from convbench.measure.memory import alone; alone.tell(sys.argv[1])"
 
 
@@ -29,10 +30,10 @@ def peak_rss_of(call: Callable[[], Any]) -> int | None:
     """Peak resident memory (B) of this process over one call, libraries included; None if the system does not tell."""
     try:
         CLEAR_REFS.write_text("5")
-        call()
-        return _status_bytes("VmHWM")
     except OSError:
         return None
+    call()
+    return _status_bytes("VmHWM")
 
 
 def growth(deployment: Deployment) -> int | None:
@@ -56,11 +57,15 @@ def growth(deployment: Deployment) -> int | None:
     if process.returncode:
         reason = (process.stderr.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
         raise CaseFailed("crash", f"{engine.name} cannot run the exported model in a separate process: {reason}")
-    return int(process.stdout.split()[-1])
+    result = process.stdout.split()[-1]
+    return None if result == UNKNOWN else int(result)
 
 
 def tell(path: str) -> None:
-    """Print by how many bytes this process grows. ``path``: a pickle of engine, folder, example and thread count."""
+    """Print by how many bytes this process grows, or ``UNKNOWN``.
+
+    ``path`` is a pickle of engine, folder, example and number of threads.
+    """
     engine, folder, example, threads = pickle.loads(Path(path).read_bytes())
     torch.set_num_threads(threads)
     tensors = example.tensors
@@ -69,10 +74,11 @@ def tell(path: str) -> None:
     model = engine.load(folder, example, threads)
     arrays = model.arrays(tensors)
     model.run(arrays)
-    sys.stdout.write(f"{(peak_rss_of(lambda: model.run(arrays)) or 0) - baseline}\n")
+    peak = peak_rss_of(lambda: model.run(arrays))
+    sys.stdout.write(f"{UNKNOWN if peak is None or baseline is None else peak - baseline}\n")
 
 
-def _status_bytes(name: str) -> int:
-    """A value of the process's status, converted to bytes; 0 if it is missing."""
+def _status_bytes(name: str) -> int | None:
+    """A value of the process's status, converted to bytes; None if it is missing."""
     match = re.search(rf"{name}:\s+(\d+) kB", STATUS.read_text())
-    return int(match.group(1)) * 1024 if match else 0
+    return int(match.group(1)) * 1024 if match else None

@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import asdict
 from functools import wraps
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any, ParamSpec
 
 import torch
@@ -57,14 +56,12 @@ def _wait(_: str) -> None:
 
 
 def _write(path: Path, content: Content) -> None:
-    with NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        place = Path(file.name)
-        try:
-            torch.save(content, file)
-            file.flush()
-            place.replace(path)
-        except UNREADABLE:
-            place.unlink(missing_ok=True)
+    place = path.with_suffix(".part")  # of the only process that holds the lock
+    try:
+        torch.save(content, place)  # an open file would be written to once more when it is closed, and raise again
+        place.replace(path)
+    except UNREADABLE:
+        place.unlink(missing_ok=True)
 
 
 def _bytes(content: Any) -> int:

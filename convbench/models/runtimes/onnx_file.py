@@ -66,27 +66,28 @@ def write(flat_model: nn.Module, example: Example, folder: Path, exporter: Expor
     return path
 
 
-def stage_of_nodes(folder: Path, case: Case) -> dict[str, str]:
-    """Return the stage of every node and every value of the exported model, by name, if it is in one."""
+def stage_of_nodes(folder: Path, case: Case) -> dict[str, str | None]:
+    """Return the stage of every node and every value of the exported model, by name; None outside of all stages."""
     scopes = json.loads((folder / ASIDE).read_text())
-    stages = {
-        name: _stage(scope, case) or (_rnn_stage(case) if kind else None) for name, (scope, kind) in scopes.items()
-    }
-    return {name: stage for name, stage in stages.items() if stage}
+    return {name: _stage(scope, case) or (_rnn_stage(case) if kind else None) for name, (scope, kind) in scopes.items()}
 
 
-def by_stage(nodes: list[tuple[str, str, float]], stages: Mapping[str, str], case: Case) -> dict[str, float]:
+def by_stage(nodes: list[tuple[str, str, float]], stages: Mapping[str, str | None], case: Case) -> dict[str, float]:
     """Return the seconds by stage of the nodes in a runtime's profile: name, kind and seconds of each, in order.
 
-    Runtimes fuse nodes and name the fused node after them. A node that a runtime inserts counts to the stage before it.
+    Runtimes fuse nodes and name the fused node after them. A node that a runtime inserts counts to the stage before it,
+    and so does work between the stages of a model that we assemble. In a user's own model that is ``other``.
     """
-    name_pattern = re.compile("|".join(map(re.escape, sorted(stages, key=len, reverse=True))) or r"(?!)")
+    names = "|".join(map(re.escape, sorted(stages, key=len, reverse=True))) or r"(?!)"
+    name_pattern = re.compile(rf"(?:{names})(?!_?\d)")  # node_conv2d is not a part of node_conv2d_1
+    outside = None if isinstance(case.architecture, Parts) else OTHER
     stage_seconds: dict[str, float] = {}
     stage = OTHER
     for name, kind, seconds in nodes:
-        match = name_pattern.search(name)
-        if match:
-            stage = stages[match.group()]
+        if name in stages:
+            stage = stages[name] or outside or stage
+        elif match := name_pattern.search(name):
+            stage = stages[match.group()] or outside or stage
         elif any(cell in kind for cell in RECURRENT):
             stage = _rnn_stage(case) or stage
         stage_seconds[stage] = stage_seconds.get(stage, 0.0) + seconds
@@ -154,12 +155,17 @@ def _dotted_name(parts: list[str]) -> str:
 
 
 def _stage(scopes: list[str], case: Case) -> str | None:
-    """Return the stage with the longest submodule name that contains one of the scopes, or None."""
+    """Return the stage with the longest submodule name that contains one of the scopes, or None.
+
+    A stage that is the model itself contains all scopes.
+    """
     pairs = [(stage, stage) for stage in STAGES]
     if not isinstance(case.architecture, Parts):
-        pairs = [(stage, name) for stage, name in case.architecture.stages if name not in ("", ".")]
+        pairs = [(stage, name.strip(".")) for stage, name in case.architecture.stages]
     candidates = [
-        (len(name), stage) for stage, name in pairs if any(f"{scope}.".startswith(f"{name}.") for scope in scopes)
+        (len(name), stage)
+        for stage, name in pairs
+        if not name or any(f"{scope}.".startswith(f"{name}.") for scope in scopes)
     ]
     return max(candidates)[1] if candidates else None
 
