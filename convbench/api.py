@@ -15,7 +15,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 
 from convbench.core import files, git, imports, lock, store
-from convbench.core.arguments import names_arguments, text, texts, thread_count
+from convbench.core.arguments import flag, names_arguments, text, texts, thread_count
 from convbench.core.commands import Command
 from convbench.core.default_folders import BISECT, REPORTS
 from convbench.core.errors import ConvbenchError
@@ -134,8 +134,7 @@ def run(
     script.refuse_again()
     if resume not in (True, False, "stale"):
         raise ConvbenchError(f"resume={value_text(resume)}: write True, or 'stale'")
-    if until_sure not in (True, False):
-        raise ConvbenchError(f"until_sure={value_text(until_sure)}: give True or False")
+    flag("until_sure", until_sure)
     if not isinstance(progress, bool) and not all(callable(getattr(progress, part, None)) for part in WATCHES):
         raise ConvbenchError(
             f"progress={value_text(progress)}: give True for a bar, or a watcher with begins() and ended()"
@@ -222,7 +221,7 @@ def export_model(
     run = run if isinstance(run, Run) else open_run(run)
     stored_run = run.description, run.records
     return model_file.export_model(
-        text("case", case), to, run.directory, stored_run, weights, exporter, any_batch
+        text("case", case), to, run.directory, stored_run, weights, exporter, flag("any_batch", any_batch)
     ).paths[0]
 
 
@@ -302,8 +301,9 @@ def bisect(
     if not text("good", good):
         raise ConvbenchError("name what to search: give good, a commit that is fast")
     request, place = _request(suite, overrides, only, skip), files.path_of("out", out)
-    span = Span(good, bad, build=text("build", build))
-    question = search.BisectRequest(request, span, imports.require_working_directory(), place, resume, budget)
+    span = Span(good, text("bad", bad), build=text("build", build))
+    cwd = imports.require_working_directory()
+    question = search.BisectRequest(request, span, cwd, place, flag("resume", resume), budget)
     settings, rule = Settings(thread_count(threads), device=device), Rule.detecting(detect)
     with lock.hold(lock.machine_lock(), lambda _: search.refuse_mistakes(question, settings), lock.OTHER_FOLDER):
         return search.find(question, settings, rule, SilentAnnouncer())

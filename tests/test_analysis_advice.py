@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import records
 
+from convbench.analysis.choice.by_budget import answer_within
 from convbench.analysis.costs.headlines import count_noisy, headline_of
 from convbench.analysis.costs.ranking import rank
 from convbench.analysis.results import results
 from convbench.core.record import Case, Choice, Finding, Whole
+from convbench.report.words.budget import fitting
 
 
 def timed(reducer, milliseconds, size=None, **more):
@@ -61,6 +63,27 @@ def test_the_frozen_control_is_advised_only_if_it_is_alone():
     assert headline_of(results(run_records)).pick.series == "gap"
     assert headline_of(results(run_records)).position_pick.series == "avg-k"
     assert headline_of(results(run_records[1:2])).pick.series == "random-projection"
+
+
+def test_a_control_that_alone_is_fastest_is_no_pick():
+    """A control of one's own that does nothing is the fastest by far, and was advised and exported as the winner."""
+    run_records = [timed("random-projection", 1.0, 8), timed("gap", 3.0), timed("fc", 3.1, 32)]
+    headline = headline_of(results(run_records))
+    assert (headline.pick.series, headline.controls_aside) == ("gap", True)
+    assert [contender.result.series for contender in headline.ranking] == ["gap", "fc"]
+    assert not headline_of(results(run_records[1:])).controls_aside
+    answer = answer_within(results(run_records), {})
+    assert (answer.pick.series, answer.number, answer.controls_aside) == ("gap", 3, True)
+    assert "tied with the fastest (frozen controls aside): take gap" in fitting(answer)
+    only_control = answer_within(results(run_records), {"latency": 2e-3})
+    assert (only_control.pick.series, only_control.controls_aside) == ("random-projection", False)
+
+
+def test_an_untimed_control_is_no_pick_though_only_its_work_is_fully_counted():
+    uncounted = (Finding("uncounted_operators", data={"operators": ("aten::fft",), "share": 0.1}),)
+    control = records.record(records.case("random-projection", 8), samples=0)
+    learner = replace(records.record(records.case("gap"), samples=0), findings=uncounted)
+    assert headline_of(results([control, learner])).pick.series == "gap"
 
 
 def test_without_times_a_model_is_ranked_as_eager():

@@ -1,5 +1,7 @@
 """Test fronts against brute force, and that no front spans groups."""
 
+import math
+
 import records
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +27,12 @@ def test_a_front_descends_like_a_staircase(points):
     stair = [points[i] for i in front(points)]
     assert stair == sorted(stair)
     assert [y for _, y in stair] == sorted((y for _, y in stair), reverse=True)
+
+
+def test_a_point_that_is_no_number_is_on_no_front():
+    """It was never taken off the queue: the search did not end."""
+    assert front([(math.nan, 1.0), (2.0, 1.0), (1.0, math.nan), (1.0, 2.0)]) == [3, 1]
+    assert front([(math.nan, 1.0)]) == []
 
 
 def test_fronts_are_drawn_within_groups():

@@ -268,6 +268,8 @@ def test_mistakes_get_the_messages_of_the_command_line(tmp_path: Path) -> None:
         (lambda: convbench.check("smoke", "main", build=5), "build=5: give a text"),
         (lambda: convbench.compare("reports/a", "reports/b"), r"compare takes two callables; lay two stored runs side"),
         (lambda: convbench.check("smoke", "main", budget="3m"), "budget '3m': give seconds, more than 0"),
+        (lambda: convbench.bisect("smoke", "main", None), "bad=None: give a text"),
+        (lambda: convbench.bisect("smoke", "main", resume="stale"), "resume='stale': give True or False"),
         (lambda: convbench.bisect("smoke", ""), "name what to search: give good, a commit that is fast"),
         (lambda: convbench.bisect("smoke", "main", budget=-1), "budget -1: give seconds, more than 0"),
         (lambda: convbench.bisect("smoke", "main", out=""), "out is empty"),
@@ -630,6 +632,19 @@ def test_the_gates_rule_tells_two_callables_apart(timed, first, second, noise, w
     if noise < 0.01:
         assert comparison.ratio.estimate == pytest.approx(second / first, rel=0.01)
     assert "this process" in repr(comparison)
+
+
+def test_new_pairs_that_refute_at_once_leave_the_ratio_unbounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The inverse of an interval without a lower end ended in a ZeroDivisionError."""
+    again = iter((1.0, 1.2, 1.6))
+
+    def time(_calls, names):
+        return Timing(((1.2, 1.0) if len(names) == 2 else (1.0, next(again), 0.7),) * 6)
+
+    monkeypatch.setattr(pairs, "_time", time)
+    comparison = pairs.compare_calls(lambda: None, lambda: None, "cpu", Rule())
+    assert (comparison.verdict, comparison.ratio.high) == ("cannot tell", math.inf)
+    assert comparison.ratio.low > 1.2
 
 
 def test_a_callable_with_much_more_work_is_slower(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -506,6 +506,12 @@ def test_a_search_over_versions_does_not_resume_in_changed_code(here, in_process
     assert versions.code == git(here, "rev-parse", "main")
 
 
+def test_a_state_with_a_name_that_is_not_utf8_can_be_resumed(tmp_path):
+    """Its file was written and could not be read again, so that all pairs were lost."""
+    path = bisected.write(tmp_path / "x.json", replace(SURE, skipped={2: "no file caf\udce9.py"}))
+    assert bisected.read(path) == replace(SURE, skipped={2: "no file caf\\udce9.py"})
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -520,6 +526,8 @@ def test_a_stored_state_is_read_back_or_refused(tmp_path, changed):
     state = replace(SURE, skipped={2: "no nets"}, proven=False)
     assert math.isinf(state.ratio[2])
     bisected.write(path, state)
+    assert bisected.read(path) == state
+    path.write_text(path.read_text().replace('"Infinity"', "Infinity"))  # as earlier versions wrote it
     assert bisected.read(path) == state
     path.write_text(json.dumps(json.loads(path.read_text()) | changed) if changed else "")
     with pytest.raises(StoreError, match=r"x\.json: not the state of a bisection"):

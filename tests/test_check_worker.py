@@ -22,7 +22,7 @@ import pytest
 import torch
 
 from convbench.check import link, outputs, pairs, serving, sides, worker
-from convbench.check.link import SideWorker
+from convbench.check.link import Link, SideWorker
 from convbench.check.pairs import Arm, CheckedCase, FailedCase, PairRequest
 from convbench.check.settings import Settings
 from convbench.check.sides import Side
@@ -500,6 +500,23 @@ def test_a_base_runs_with_its_own_interpreter(here, tmp_path):
         assert other.ask("hello", threads=1)["python"] == sys.version.split()[0]
         file = other.ask("modules")["files"]["convbench"]
     assert Path(file).is_relative_to(tmp_path / "lent")
+
+
+def test_a_process_killed_while_it_answers_has_crashed(tmp_path):
+    """The beginning of its answer was read as JSON: the check ended in a traceback."""
+
+    class Killed(Link):
+        settings = Settings()
+
+        def _code(self):
+            return -9
+
+    killed = Killed()
+    with killed._open(tmp_path) as other_end:
+        killed.output.touch()
+        other_end.sendall(b'{"facts": {"a"')
+    with killed, pytest.raises(CaseFailed, match="SIGKILL"):
+        killed.receive()
 
 
 def test_a_full_disk_is_named_although_the_log_is_on_it_too(monkeypatch):

@@ -689,8 +689,8 @@ def test_json_and_page_report_the_same_change(tmp_path):
 def test_a_page_opens_with_the_change_and_the_next_command(tmp_path):
     """It used to open with the numbers of runs and series, and to explain a suspicion only by the word "suspected"."""
     folder = invented.many(Path("store"), count=16)
-    assert invoke("--store", folder, "--out", folder).exit_code == 3  # --out may be a folder
-    text = (folder / "history.html").read_text()
+    assert invoke("--store", folder, "--out", folder / "pages").exit_code == 3  # --out may be a folder, also a new one
+    text = (folder / "pages" / "history.html").read_text()
     head, _, rest = text.partition("<main>")
     assert "<h1>gap/32: slower by " in head
     assert re.search(r"Next, to prove it:\s*<code>convbench history --store store --confirm</code>", head)

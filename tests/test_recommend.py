@@ -555,6 +555,19 @@ def test_each_task_of_a_run_has_an_answer():
     assert [a.task for a in recommendations(records.quality_records(), Ask(), ["identity"])] == ["identity"]
 
 
+@pytest.mark.parametrize("ask", [Ask(), Ask(per_second=2.0), Ask(within=1e-4)])
+def test_a_control_is_compared_and_never_picked_beside_others(ask):
+    """The frozen control was advised if it was the cheapest within the margin, though the docs say it never is."""
+    control = sweep((0.955,), (8,), reducer="random-projection")
+    answer = answer_of([*control, *sweep((0.951, 0.955), (32, 64))], ask)
+    assert name(answer.pick)[0] == "fc"
+    assert "random-projection" in {name(runner.candidate)[0] for runner in answer.runners}
+    assert answer.passed_over == ()
+    assert "Of 2 configurations measured (frozen controls aside)" in " ".join(sentences(answer))
+    assert name(common_pick([answer]) or answer.pick)[0] == "fc"
+    assert name(answer_of(control).pick)[0] == "random-projection"
+
+
 def test_the_only_configuration_within_the_budget_is_the_pick():
     answer = answer_of(CURVE, Ask({"latency": 1.5e-3}))
     assert name(answer.pick) == ("fc", 8)

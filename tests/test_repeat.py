@@ -296,3 +296,6 @@ def test_a_selftest_of_run_is_printed_as_json(tmp_path, monkeypatch, in_process)
     assert figures["comparisons"] == figures["met"] > 0
     assert figures["share"] == 1.0
     assert figures["words"][0].startswith(f"{figures['met']} of {figures['comparisons']} intervals of two runs met")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")  # a cache that cannot be written lost the figures
+    done = in_process("selftest", "smoke", "--run", *words, cwd=tmp_path)
+    assert json.loads(done.stdout)["words"][1].startswith("not kept: /dev/null/convbench: cannot be written")

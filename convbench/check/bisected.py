@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import FiniteFloat, ValidationError
 
@@ -18,6 +17,7 @@ from convbench.check.search import Model, Range, Search
 from convbench.core import files, json_form
 from convbench.core.arguments import in_python
 from convbench.core.errors import StoreError
+from convbench.core.record import AS_JSON
 from convbench.core.text import counted
 from convbench.report.words import units
 
@@ -61,6 +61,7 @@ class State:
     proven: bool | None = None
     proofs: dict[int, CaseOutcome] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+    __pydantic_config__: ClassVar = AS_JSON
 
     @property
     def search(self) -> Search:
@@ -97,7 +98,8 @@ class Bisected:
 
 
 def write(path: Path, state: State) -> Path:
-    return files.write(path, json.dumps(asdict(state), indent=1) + "\n", "choose another place with --json")
+    text = json_form.as_json(json_form.adapter(State), state, indent=1)
+    return files.write(path, text, "choose another place with --json")
 
 
 def read(path: Path) -> State:

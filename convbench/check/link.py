@@ -64,7 +64,7 @@ class Link:
             raise CaseFailed("timeout", f"no answer after {limit:g} s{setting}") from None
         except OSError:
             line = b""
-        if not line:
+        if not line.endswith(b"\n"):  # empty, or cut off if the process was killed while it answered
             raise self._death()
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:

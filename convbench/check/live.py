@@ -6,6 +6,7 @@ this process affects the numbers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -160,7 +161,7 @@ def _swap(timing: Timing) -> Timing:
 
 
 def _inverse(ratio: Ratio) -> Ratio:
-    return Ratio(1 / ratio.estimate, 1 / ratio.high, 1 / ratio.low)
+    return Ratio(1 / ratio.estimate, 1 / ratio.high, 1 / ratio.low if ratio.low else math.inf)
 
 
 def _typical_seconds(timings: list[Timing]) -> tuple[float, float]:

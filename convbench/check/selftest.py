@@ -6,7 +6,6 @@ verdict is a line of a file to which later selftests append, so that the figures
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import time
@@ -178,7 +177,8 @@ def percent(slowdown: float) -> str:
 def append(attempts: Iterable[Attempt], path: Path) -> Iterator[Attempt]:
     """Yield the attempts, each after it has been appended to the file."""
     for attempt in attempts:
-        files.append(path, json.dumps(asdict(attempt)) + "\n", "choose another place with --out")
+        line = json_form.as_json(json_form.adapter(Attempt), attempt)
+        files.append(path, line, "choose another place with --out")
         yield attempt
 
 

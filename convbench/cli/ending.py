@@ -84,7 +84,7 @@ def code_of(command: Callable[[], Any]) -> int:
     try:
         with signals() as numbers:
             result = command()
-        code = result if isinstance(result, int) else 0
+        code = result if isinstance(result, int) and result is not True else 0  # True is no verdict, though it is 1
         return _report("interrupted", 128 + numbers[0]) if numbers and code == Interrupted.exit_code else code
     except ConvbenchError as error:
         return _report(str(error), 128 + numbers[0] if numbers else error.exit_code)

@@ -14,6 +14,7 @@ from convbench.cli.app import Only, app
 from convbench.cli.gate import Announcer, hold_machine, say_unused
 from convbench.core.commands import Command
 from convbench.core.errors import ConvbenchError
+from convbench.core.files import destination
 
 if TYPE_CHECKING:
     from convbench.analysis.history.overview import History, HistoryQuery
@@ -109,8 +110,8 @@ def _show(answer: History, store: Path | None, line: Sequence[str], as_json: boo
     if out:
         from convbench.report.page import history as page
 
-        place = out / "history.html" if out.is_dir() else out
-        print(page.write(answer, place, command), file=sys.stderr if as_json else sys.stdout)
+        place = page.write(answer, destination(out, "history.html"), command)
+        print(place, file=sys.stderr if as_json else sys.stdout)
     if as_json:
         from convbench.report.export.history_json import plain
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
@@ -87,10 +87,7 @@ def selftest(
     if not smallest and test.is_too_short(figures):
         lines.append("too few verdicts to say which slowdown is seen: run the same command again")
     if smallest:
-        try:
-            note = f"kept in {floor.keep(self_test.environment, settings, rule, smallest)}"
-        except StoreError as error:
-            note = f"not kept: {error}"
+        note = _note(partial(floor.keep, self_test.environment, settings, rule, smallest))
         lines.append(f"smallest slowdown seen nine times in ten: {test.percent(smallest)}, {note}")
     _show({"figures": list(map(asdict, figures)), "smallest_seen": smallest}, lines, as_json)
 
@@ -123,8 +120,16 @@ def _repeats(
         f"{repeats.met} of {repeats.comparisons} intervals of two runs met ({repeats.share:.1%}); "
         f"{repeats.contradicted} of {repeats.apart} pairs told apart by one run were contradicted by the next"
     )
-    note = f"kept in {test.keep(prepared.facts, repeats)}"
+    note = _note(partial(test.keep, prepared.facts, repeats))
     return {**asdict(repeats), "share": repeats.share}, [sentence, note]
+
+
+def _note(keep: Callable[[], Path]) -> str:
+    """Keep a figure and say where, or why not: a cache that cannot be written must not lose what was measured."""
+    try:
+        return f"kept in {keep()}"
+    except StoreError as error:
+        return f"not kept: {error}"
 
 
 def _percents(text: str) -> list[float]:

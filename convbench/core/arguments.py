@@ -77,6 +77,13 @@ def texts(name: str, value: object) -> tuple[str, ...]:
     return entries
 
 
+def flag(name: str, value: object) -> bool:
+    """Return the value of a parameter that must be True or False."""
+    if not isinstance(value, bool):
+        raise ConvbenchError(f"{name}={value_text(value)}: give True or False")
+    return value
+
+
 def is_number(value: object) -> TypeGuard[float]:
     """Whether a value is a number; True and False, which Python counts as 1 and 0, are none."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -23,7 +23,7 @@ from convbench.analysis.choice.doubts import nearest
 from convbench.analysis.choice.recommendation import Ask, Constraints, Recommendation, budgets
 from convbench.analysis.costs.headlines import Leader, headline_of, smallest
 from convbench.analysis.costs.likeness import one_variant
-from convbench.analysis.costs.ranking import answering_group, lightest, rank
+from convbench.analysis.costs.ranking import answering_group, contenders, is_control, lightest
 from convbench.analysis.results import Result
 from convbench.core.metric import Metric
 
@@ -55,7 +55,8 @@ class Affordable(NamedTuple):
     ``elsewhere`` models in other variants than ``variant``, each in its fastest variant that meets them. If none does
     there either, ``misses`` are the limits that the nearest of all misses. If latency was not measured, ``timed`` is
     False, none is tied, and the pick is the lightest of all that meet the limits. ``leaders`` are the fastest in the
-    run's other situations, such as another clip, whose models are not counted.
+    run's other situations, such as another clip, whose models are not counted. ``controls_aside`` says that only
+    controls are faster than the ``tied`` models.
     """
 
     models: int
@@ -67,6 +68,7 @@ class Affordable(NamedTuple):
     elsewhere: int = 0
     misses: tuple[Miss, ...] = ()
     leaders: tuple[Leader, ...] = ()
+    controls_aside: bool = False
 
 
 class Grid(NamedTuple, Generic[T]):
@@ -112,15 +114,17 @@ def _affordable(
     if not candidates:
         costs, metrics = nearest(situation, limits), budgets(situation)
         return blank._replace(misses=tuple(Miss(metrics[name], costs[name], limits[name]) for name in costs))
-    contenders, other_count = [result for result in candidates if result.case.variant_name == blank.variant], 0
-    if not contenders:
-        contenders = list(candidates)
+    members, other_count = [result for result in candidates if result.case.variant_name == blank.variant], 0
+    if not members:
+        members = list(candidates)
         other_count = _number(result for result in situation if result.case.variant_name != blank.variant)
-    answer = blank._replace(number=_number(contenders), elsewhere=other_count)
+    answer = blank._replace(number=_number(members), elsewhere=other_count)
     if not blank.timed:
-        return answer._replace(pick=smallest(contenders))
-    fastest = ties(tuple(sorted(contenders, key=lambda result: result.latency or (math.inf,))[:MOST_CONTENDERS]))
-    return answer._replace(tied=fastest, pick=lightest(fastest))
+        return answer._replace(pick=smallest(members))
+    by_speed = sorted(members, key=lambda result: result.latency or (math.inf,))[:MOST_CONTENDERS]
+    fastest = ties(tuple(by_speed))
+    is_aside = is_control(by_speed[0]) and by_speed[0] not in fastest
+    return answer._replace(tied=fastest, pick=lightest(fastest), controls_aside=is_aside)
 
 
 def _number(results: Iterable[Result]) -> int:
@@ -129,7 +133,7 @@ def _number(results: Iterable[Result]) -> int:
 
 
 def _ties(fastest: Results) -> Results:
-    return tuple(contender.result for contender in rank(fastest) if contender.tied)
+    return tuple(contender.result for contender in contenders(fastest) if contender.tied)
 
 
 def by_quality(results: Sequence[Result]) -> Grid[tuple[Recommendation, ...]]:

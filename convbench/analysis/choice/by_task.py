@@ -12,6 +12,7 @@ from convbench.analysis.choice.choose import recommend
 from convbench.analysis.choice.doubts import flag_fallible
 from convbench.analysis.choice.looks import at_look, look_of
 from convbench.analysis.choice.recommendation import Ask, Recommendation
+from convbench.analysis.costs.ranking import is_control
 from convbench.analysis.inference.noninferior import ERROR
 from convbench.analysis.quality.lessons import Budget, equal_limits
 from convbench.analysis.quality.qualities import by_task, qualities
@@ -53,7 +54,7 @@ def recommendations(
 def common_pick(answers: Sequence[Recommendation]) -> Candidate | None:
     """Return the cheapest candidate that all of these answers show to be within the margin; None without any.
 
-    A candidate that collapses more often than the others of an answer does not count.
+    A candidate that collapses more often than the others of an answer does not count, nor does a control.
     """
     tables = [{_configuration(candidate): candidate for candidate in _shown_candidates(answer)} for answer in answers]
     shared_keys = set.intersection(*(set(table) for table in tables)) if tables else set()
@@ -64,7 +65,8 @@ def common_pick(answers: Sequence[Recommendation]) -> Candidate | None:
 def _shown_candidates(answer: Recommendation) -> list[Candidate]:
     pick = [answer.pick] if answer.pick and "not-shown" not in answer.doubts else []
     ids = {id(candidate) for candidate in (*pick, *(r.candidate for r in answer.runners if r.is_shown))}
-    is_reliable = [not fails for fails in flag_fallible(answer.pool)]
+    fails = flag_fallible(answer.pool)
+    is_reliable = [not (bad or is_control(member.result)) for bad, member in zip(fails, answer.pool, strict=True)]
     return [candidate for candidate in compress(answer.pool, is_reliable) if id(candidate) in ids]
 
 

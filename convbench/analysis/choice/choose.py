@@ -26,6 +26,7 @@ from convbench.analysis.choice.settling import enough_seeds, settle
 from convbench.analysis.choice.stability import Draws
 from convbench.analysis.choice.trade import trades
 from convbench.analysis.costs.pareto import front
+from convbench.analysis.costs.ranking import is_control
 from convbench.analysis.inference import effect
 from convbench.analysis.inference.arrays import Flags, Floats
 from convbench.analysis.inference.noninferior import (
@@ -74,6 +75,12 @@ class PoolComparison:
         return self.p > ERROR and not self.is_shown.any() and not self.is_ruled_out.any()
 
     @property
+    def is_control(self) -> Flags:
+        """Flags (k,) of the candidates that serve only for comparison; none if all do."""
+        flags = np.array([is_control(candidate.result) for candidate in self.pool])
+        return np.asarray(flags & ~flags.all())
+
+    @property
     def means(self) -> Floats:
         """Means with the seeds' effects removed, so that a lost seed is no luck either way; up to a constant."""
         return np.asarray(self.pairs.gap[0])
@@ -109,7 +116,8 @@ def recommend(
     draws = stability.draws(pool, ask.cheapest, ask.seed, _price_of(pool, ask))
     place, passed_places = _pick(comparison)
     if comparison.undecided:
-        likely_places = np.flatnonzero(draws.shares_within(ask.within) >= LEAST_PROBABILITY)
+        is_likely = draws.shares_within(ask.within) >= LEAST_PROBABILITY
+        likely_places = np.flatnonzero(is_likely & ~comparison.is_control)
         if not len(likely_places):
             return _abstain(answer, comparison, draws)
         place = place if ask.per_second is not None else int(likely_places[0])
@@ -159,12 +167,12 @@ def _abstain(answer: Recommendation, comparison: PoolComparison, draws: Draws) -
 
     The answer says what the others may gain, and what would settle it.
     """
-    pool, ask = comparison.pool, comparison.ask
+    pool, ask, place = comparison.pool, comparison.ask, int(comparison.is_control.argmin())
     numbers = {"p": comparison.p, "detectable": effect.detectable(comparison.pairs)}
     return replace(
-        answer, reason="no-effect", numbers=numbers, leading=pool[0],
-        runners=_runners(comparison, _fronts(comparison, draws), 0),
-        settle=settle(pool, comparison.pairs, 0, ask.within, ask.error),
+        answer, reason="no-effect", numbers=numbers, leading=pool[place],
+        runners=_runners(comparison, _fronts(comparison, draws), place),
+        settle=settle(pool, comparison.pairs, place, ask.within, ask.error),
     )  # fmt: skip
 
 
@@ -200,7 +208,8 @@ def _stability(comparison: PoolComparison, draws: Draws, place: int) -> float:
     """Return how likely the pick is what its rule would choose if the truth were known."""
     if comparison.ask.per_second is not None:
         return float(draws.shares_best()[place])
-    return float(draws.shares_right(comparison.ask.within, ~_is_replaceable(comparison))[place])
+    is_eligible = ~(_is_replaceable(comparison) | comparison.is_control)
+    return float(draws.shares_right(comparison.ask.within, is_eligible)[place])
 
 
 def _fronts(comparison: PoolComparison, draws: Draws) -> list[float]:
@@ -217,23 +226,29 @@ def _pick(comparison: PoolComparison) -> tuple[int, list[int]]:
     noisiest is the most likely to lead by luck alone. Half of the margin may be given up for a lower cost.
     """
     is_replaceable = _is_replaceable(comparison)
-    places = np.flatnonzero(comparison.is_shown & ~is_replaceable)
+    is_passed = is_replaceable | comparison.is_control
+    places = np.flatnonzero(comparison.is_shown & ~is_passed)
     if len(places) and comparison.ask.per_second is None:
         place = int(places[0])
     else:
         df, own_error = np.maximum(comparison.pairs.own_df, LEAST_DF), comparison.pairs.own_error
-        lower_bounds = np.where(is_replaceable, -np.inf, comparison.means - stdtrit(df, 1 - ERROR / 2) * own_error)
+        lower_bounds = np.where(is_passed, -np.inf, comparison.means - stdtrit(df, 1 - ERROR / 2) * own_error)
         allowance = comparison.ask.within / 2 if comparison.ask.per_second is None else 0.0
         place = int(np.flatnonzero(lower_bounds >= lower_bounds.max() - allowance)[0])
     return place, [int(i) for i in np.flatnonzero(comparison.is_shown & is_replaceable) if i < place]
 
 
 def _is_replaceable(comparison: PoolComparison) -> NDArray[np.bool_]:
-    """Flag candidates that collapse more often than others, if one that does not is better with collapses counted."""
+    """Flag candidates that collapse more often than others, if one that does not is better with collapses counted.
+
+    Controls are not flagged, and replace none.
+    """
     pool, means = comparison.pool, comparison.means
-    is_fallible = np.array(flag_fallible(pool))
+    is_fallible = np.array(flag_fallible(pool)) & ~comparison.is_control
+    is_reliable = ~(is_fallible | comparison.is_control)
     losses = [c.quality.collapsed / c.quality.ended * (c.mean - (c.quality.chance or 0.0)) for c in pool]
-    return np.asarray(is_fallible & (means - np.array(losses) < means[~is_fallible].max()))
+    best_mean = means[is_reliable].max(initial=-np.inf)
+    return np.asarray(is_fallible & (means - np.array(losses) < best_mean))
 
 
 def _binding(candidates: Sequence[Candidate], ask: Ask) -> tuple[CostName, ...]:
@@ -278,7 +293,8 @@ def _runners(comparison: PoolComparison, fronts: Sequence[float], place: int) ->
 def _price(comparison: PoolComparison, place: int) -> NextBetter | None:
     pool, name, gains = comparison.pool, comparison.ask.cheapest, comparison.pairs.gap[place]
     points = [(candidate.cost(name), -gain) for candidate, gain in zip(pool, gains, strict=True)]
-    rivals = [i for i in front(points) if pool[i].cost(name) > pool[place].cost(name) and gains[i] >= LEAST_GAIN]
+    is_rival = (gains >= LEAST_GAIN) & ~comparison.is_control
+    rivals = [i for i in front(points) if pool[i].cost(name) > pool[place].cost(name) and is_rival[i]]
     if not rivals:
         return None
     return NextBetter(pool[rivals[0]], float(gains[rivals[0]]), p_of_gain(comparison.pairs, place, rivals[0]))

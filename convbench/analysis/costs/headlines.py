@@ -23,6 +23,8 @@ from convbench.analysis.costs.ranking import (
     Contender,
     Quicker,
     answering_group,
+    contenders,
+    exclude_controls,
     factors_over,
     largest_group,
     lightest,
@@ -83,7 +85,8 @@ class Headline:
     the backbone's. ``leaders`` are the fastest of every other situation, the one with most cases first. ``quickest`` is
     a model that is faster than the pick in another variant, preferably the pick's own. ``confidence`` is that of the
     ranking, None if nothing was timed. ``mixed`` ranks own models and ours together, as whole networks: all that share
-    the pick's group and variant; empty unless there are both.
+    the pick's group and variant; empty unless there are both. ``controls_aside`` says that ``ranking`` leaves out the
+    controls, because nothing else is as fast.
     """
 
     ranking: tuple[Contender, ...] = ()
@@ -97,6 +100,7 @@ class Headline:
     confidence: Confidence | None = None
     quickest: Quicker | None = None
     mixed: tuple[Contender, ...] = ()
+    controls_aside: bool = False
 
     @property
     def tied(self) -> list[Result]:
@@ -159,7 +163,7 @@ def _headline(results: tuple[Result, ...]) -> Headline:
     group = one_variant(members)
     if not group:
         return Headline()
-    ranking = rank(group)
+    ranking = contenders(group)
     tied_results = [contender.result for contender in ranking if contender.tied or not timed_results]
     pick = lightest(tied_results) if timed_results else smallest(tied_results)
     return Headline(
@@ -176,12 +180,14 @@ def _headline(results: tuple[Result, ...]) -> Headline:
         confidence=_confidence(ranking, pick, withheld_results(results)) if timed_results else None,
         quickest=quickest(pick, members),
         mixed=tuple(_mixed(timed_results, pick)),
+        controls_aside=len(ranking) < len({result.case.architecture for result in group}),
     )
 
 
 def smallest(results: Sequence[Result]) -> Result:
     """Return the lightest of results that are not timed; one with partly counted FLOPs only if there is no other."""
-    return lightest([result for result in results if not uncounted_operators(result)] or results)
+    candidates = exclude_controls(results)
+    return lightest([result for result in candidates if not uncounted_operators(result)] or candidates)
 
 
 def withheld_results(results: Sequence[Result]) -> list[Result]:
@@ -204,7 +210,7 @@ def undecided_results(results: Sequence[Result]) -> list[Result]:
     interval, or its ratio is known to 3 %.
     """
     timed_results = [result for result in measured_results(results) if result.timing and result.timing.logs]
-    ranking = rank(one_variant(largest_group(timed_results)))
+    ranking = contenders(one_variant(largest_group(timed_results)))
     open_contenders = [contender.result for contender in ranking[1:] if contender.open]
     if not ranking or not (open_contenders or _is_vague(ranking[0].result)):
         return []

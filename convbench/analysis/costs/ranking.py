@@ -67,6 +67,14 @@ def rank(group: Iterable[Result]) -> list[Contender]:
     return [Contender(result, factor) for result, factor in zip(models, factors_over(models, models[0]), strict=True)]
 
 
+def contenders(group: Iterable[Result]) -> list[Contender]:
+    """Rank the models of cases that are alike, without controls if only controls tie with the fastest."""
+    members = list(group)
+    ranking = rank(members)
+    is_advisable = any(contender.tied and not is_control(contender.result) for contender in ranking)
+    return ranking if is_advisable else rank(exclude_controls(members))
+
+
 def largest_group(results: Sequence[Result]) -> list[Result]:
     """Return the comparable group to rank: one that infers, then the one with most reducers, then with most cases.
 
@@ -130,7 +138,7 @@ def quickest(pick: Result, members: Sequence[Result]) -> Quicker | None:
     rivals = [result for result in members if result.timing and result.case.variant_name != pick.case.variant_name]
     own_results = [result for result in rivals if result.case.architecture == pick.case.architecture]
     for group in (own_results, rivals):
-        tied_results = [contender.result for contender in rank(group) if contender.tied]
+        tied_results = [contender.result for contender in contenders(group) if contender.tied]
         if tied_results and (speedup := factors_over([pick], winner := lightest(tied_results))[0]).low > MARGIN:
             return Quicker(winner, speedup, is_own=group is own_results)
     return None
@@ -148,15 +156,18 @@ def as_light(pick: Result, results: Sequence[Result]) -> list[Result]:
 
 def exclude_controls(results: Sequence[Result]) -> list[Result]:
     """Return the results that may be advised: all but controls, or all if there are only controls."""
-    return [result for result in results if position(result) != "control"] or list(results)
+    return [result for result in results if not is_control(result)] or list(results)
+
+
+def is_control(result: Result) -> bool:
+    """Whether the reducer serves only for comparison, such as a frozen one that separates size from learning.
+
+    It is ranked, but advised only if there is nothing else.
+    """
+    return bool(result.record.conditions.get("control"))
 
 
 def position(result: Result) -> str | None:
-    """Return what the reducer does to position, ``kept`` or ``lost``, or ``control``, as the record says; else None.
-
-    A control is frozen, to separate size from learning. It is ranked, but advised only if there is nothing else.
-    """
-    conditions = result.record.conditions
-    if conditions.get("control"):
-        return "control"
-    return str(conditions["position"]) if conditions.get("position") else None
+    """Return what the reducer does to position, ``kept`` or ``lost``, as the record says; None for a control."""
+    value = result.record.conditions.get("position")
+    return str(value) if value and not is_control(result) else None

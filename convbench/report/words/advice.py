@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from convbench.analysis.choice.by_task import common_pick
 from convbench.analysis.choice.candidates import Candidate, Excluded, Why
 from convbench.analysis.choice.recommendation import Doubt, NextBetter, Recommendation
-from convbench.analysis.costs.ranking import factors_over
+from convbench.analysis.costs.ranking import exclude_controls, factors_over
 from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import Result, is_triable
 from convbench.core import metrics, planned
@@ -20,7 +20,7 @@ from convbench.core.record import EAGER, Record, RunDescription
 from convbench.core.text import counted, joined, some_long
 from convbench.report.words import trade, units
 from convbench.report.words.abstention import abstention, extend
-from convbench.report.words.decision import Step, command
+from convbench.report.words.decision import ASIDE, Step, command
 from convbench.report.words.findings import failure
 from convbench.report.words.names import advisable, after_norm, around, configuration, model
 from convbench.report.words.numbers import (
@@ -141,7 +141,9 @@ def _why(answer: Recommendation) -> str:
     place = "within the budget" if ask.constraints else "measured"
     if len(answer.pool) == 1:
         return f"It is the only configuration {place}, so it is compared with none."
-    head = f"Of {len(answer.pool)} configurations {place} {_rule(answer)}."
+    count = len(exclude_controls([candidate.result for candidate in answer.pool]))
+    aside = ASIDE if count < len(answer.pool) else ""
+    head = f"Of {counted(count, 'configuration')} {place}{aside} {_rule(answer)}."
     if best is pick:
         is_equalled = any(other is not pick and other.mean == pick.mean for other in answer.pool)
         place = "No other has a higher mean accuracy" if is_equalled else "It has the highest mean accuracy"

@@ -29,7 +29,7 @@ from convbench.core.record import Parts, Record, RunDescription
 from convbench.core.text import counted, first_names, joined, some_long
 from convbench.report.words import elsewhere, quality, runtimes, units
 from convbench.report.words.advice import NO_HEAD
-from convbench.report.words.decision import UNORDERED, merit
+from convbench.report.words.decision import ASIDE, UNORDERED, merit
 from convbench.report.words.names import cell, model, setup, with_article
 from convbench.report.words.numbers import gained, untimed
 
@@ -154,14 +154,14 @@ def _pick(headline: Headline) -> str:
     ties = headline.tied
     # with several machines, the place names the environment
     is_alone = all(leader.result.group.environment == pick.group.environment for leader in headline.leaders)
-    machine = " on this machine" if is_alone else ""
+    machine, aside = " on this machine" if is_alone else "", ASIDE if headline.controls_aside else ""
     if len(headline.ranking) < 2:
         return f"{'On this machine, ' if is_alone else ''}{setup(pick)}{place} needs {seconds}."
     if len(ties) < 2:
-        return f"Fastest{place}{machine}: {setup(pick)}, with {seconds}."
+        return f"Fastest{place}{machine}{aside}: {setup(pick)}, with {seconds}."
     return (
         f"Take {setup(pick)}{place}: {seconds}, {merit(pick, ties)} among {len(ties)} whose latency{machine} is "
-        "statistically tied with the fastest."
+        f"statistically tied with the fastest{aside}."
     )
 
 

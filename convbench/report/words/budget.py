@@ -11,7 +11,7 @@ from convbench.core import scales
 from convbench.core.text import counted
 from convbench.report.words import advice
 from convbench.report.words.abstention import nearest
-from convbench.report.words.decision import UNORDERED, reason
+from convbench.report.words.decision import ASIDE, UNORDERED, reason
 from convbench.report.words.elsewhere import whereabouts
 from convbench.report.words.names import model, setup
 from convbench.report.words.numbers import costs, untimed
@@ -32,10 +32,11 @@ def fitting(answer: Affordable) -> str:
         lead, name = f"{answer.number:,} of {counted(answer.models, 'model')}{place} {fit}", model(pick)
     if timing_note and pick.params is None:
         return f"{lead}. {UNORDERED}"
+    aside = ASIDE if answer.controls_aside else ""
     if len(ties) < 2:
-        return f"{lead}. {'Smallest' if timing_note else 'Fastest'}: {name} ({costs(pick)}){timing_note}."
+        return f"{lead}. {'Smallest' if timing_note else 'Fastest'}{aside}: {name} ({costs(pick)}){timing_note}."
     return (
-        f"{lead}, {len(ties):,} of them statistically tied with the fastest: take {name}{reason(pick, ties)} "
+        f"{lead}, {len(ties):,} of them statistically tied with the fastest{aside}: take {name}{reason(pick, ties)} "
         f"({costs(pick)})."
     )
 

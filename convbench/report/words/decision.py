@@ -28,6 +28,7 @@ TASKS = 3
 """Number of tasks that the sentence names; it only counts the others."""
 LONG = 64
 UNORDERED = "Neither latency nor parameters were measured, so nothing is ranked."
+ASIDE = " (frozen controls aside)"
 WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 
@@ -71,7 +72,8 @@ def decision(headline: Headline, answers: Sequence[Recommendation]) -> str:
     ties = headline.tied
     if len(ties) < 2:
         latency, name = units.median(pick.latency), _name(pick, headline)
-        head = f"{name}{place}: " if is_alone else f"Fastest{place}: {name}, "
+        aside = ASIDE if headline.controls_aside else ""
+        head = f"{name}{place}: " if is_alone else f"Fastest{place}{aside}: {name}, "
         text = f"{head}{latency} a call{_position(headline, '; take ')}."
     else:
         text = f"{_tie(ties, place)}; take {_name(pick, headline)}{reason(pick, ties)}{_position(headline, ', or ')}."
@@ -100,7 +102,7 @@ def merit(pick: Result, ties: Sequence[Result]) -> str:
         text = "the fastest of equal size"
     else:
         text = f"the fastest of the {_number(len(lightest))} with the fewest parameters"
-    return f"{text} (frozen controls aside)" if len(learners) < len(ties) else text
+    return f"{text}{ASIDE}" if len(learners) < len(ties) else text
 
 
 def _quickest(headline: Headline) -> str:
