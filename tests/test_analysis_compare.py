@@ -333,6 +333,7 @@ def test_runs_of_counts_alone_are_compared_by_counts():
     assert sentence(match([one, one]), 1, "B") == f"{said} are the same in all 2 shared cases."
     assert sentence(match([one, other]), 1, "B") == f"{said} differ in 2 of 2 shared cases."
     assert sentence(match([measured(1), untimed()]), 1, "B") == "B shares no timed case with A."
+    assert sentence(match([one, other, one]), 2, "C") == "C" + said[1:] + " are the same in all 2 shared cases."
     small = untimed(params=10.0)
     assert "A. Parameters are the same in all 2 shared cases." in sentence(match([small, small]), 1, "B")
 

@@ -1014,6 +1014,38 @@ def test_a_link_without_the_pinned_case_unpins_it(show):
     page.locator("#pin").wait_for(state="hidden")
 
 
+def test_a_link_shows_what_it_says_whatever_was_chosen_before(show):
+    """A pasted link used to leave what it does not name: filters, hidden reducers, axes, limits, search, order."""
+    page = show()
+    names = page.locator("#table tbody button.name").all_inner_texts()
+    page.locator("select[data-filter=variant]").select_option("compile")
+    page.locator(".chip").first.click()
+    size_chart(page).get_by_label("Vertical").select_option("params")
+    page.get_by_label("Search").fill("compile")
+    page.locator("th[data-key=params]").get_by_role("button").click()
+    limit(page, "latency", 2)
+    settle(page)
+    page.evaluate("location.hash = '#device=cpu'")
+    page.locator("select[data-filter=variant]").locator("option:checked", has_text="eager").wait_for(state="attached")
+    settle(page)
+    assert page.locator("#table tbody button.name").all_inner_texts() == names
+    assert page.locator(".chip[aria-pressed=false]").count() == 0
+    assert "Latency" in size_chart(page).locator("figcaption").inner_text()
+    assert page.locator("output[for=limit-latency]").inner_text() == "no limit"
+    assert page.locator("th[data-key=latency]").get_attribute("aria-sort") == "ascending"
+    assert page.url.partition("#")[2] in ("", "device=cpu")
+
+
+def test_a_search_covers_cases_of_hidden_reducers(show):
+    page = show()
+    page.locator(".legend .all").click()
+    settle(page)
+    assert page.locator("#table tbody tr").count() == 0
+    page.get_by_label("Search").fill("gap compile")
+    settle(page)
+    assert set(page.locator("#table tbody button.name").all_inner_texts()) == {"gap"}
+
+
 def test_a_copied_table_has_no_hidden_words(show):
     page = show()
     copied = page.evaluate(

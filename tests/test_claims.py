@@ -317,6 +317,16 @@ def test_parameters_that_reverse_the_order_refute_the_claim():
     assert "fewer parameters than" in claim.numbers[-1].label
 
 
+def test_configurations_of_equal_parameters_order_nothing():
+    """The verdict named a τ of nan."""
+    same = (records.reading("params", 7.0), records.reading("macs", 9.0))
+    costs = [replace(record, readings=(*(r for r in record.readings if r.metric.name not in ("params", "macs")), *same))
+             for record in synthetic.by_size(lambda size: 1 / size, "inference")]  # fmt: skip
+    claim = of(16, costs)
+    assert claim.verdict == "not tested"
+    assert claim.why.startswith("Parameters were not counted, or are the same in every configuration: ")
+
+
 # --- Trainings --------------------------------------------------------------------------------------------------------
 
 

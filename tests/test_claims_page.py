@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import re
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import records
 from rich.console import Console
 from typer.testing import CliRunner
 
-from convbench.analysis.claims.claim import Claim, Number, all_claims
+from convbench.analysis.claims.claim import Claim, Curve, Number, Plot, Point, all_claims
 from convbench.cli import claims
 from convbench.cli.app import app
 from convbench.core import store
@@ -189,3 +190,13 @@ def test_each_verdict_has_its_own_look(browser, written):
     assert len({style.partition(")")[0] for style in looks[:3]}) == 3
     assert len(set(looks)) == 4
     browser_page.close()
+
+
+def test_a_log_axis_leaves_out_what_it_cannot_show():
+    """A user's claim with a value of 0 stopped the whole page: math domain error."""
+    points = (Point(0, 0.0), Point(32, 2e-3, -1e-3, 3e-3), Point(64, math.nan))
+    axes = page.draw(Plot("t", "c", ("Size", "size"), ("Latency", "s"), (Curve("a", points),)), "a").figure.axes[0]
+    assert 0 < axes.get_xlim()[0] < 32 < 64 < axes.get_xlim()[1]
+    assert 0 < axes.get_ylim()[0] < 2e-3
+    with pytest.raises(ValueError, match="each curve points"):
+        Plot("t", "c", ("Size", "size"), ("Latency", "s"), (Curve("a", ()),))

@@ -140,6 +140,15 @@ def test_trials_are_not_drawn_in_cost_figures(default):
         assert before == [(drawing.name, drawing.marks) for drawing in default[1][name]]
 
 
+def test_read_outs_are_told_apart_by_options_and_clip():
+    """Both were named ``fc 64``, and the drawings of two clips had one title."""
+    cases = [records.case(name, 64) for name in ("fc", "fc(activation=true)")]
+    small = replace(cases[0], clip=Clip(1, 8, 1, 32, 32))
+    drawn = list(figures.get("quality-probe").build(results(records.probed(0.5, 0.5, of=of) for of in (*cases, small))))
+    assert re.findall(r">(fc[^<]* 64)<", svg(drawn[0])) == ["fc 64", "fc(activation=true) 64"]
+    assert [drawing.title.rpartition(", ")[2] for drawing in drawn] == ["clip 1x16x3x64x64", "clip 1x8x1x32x32"]
+
+
 def test_each_task_has_a_panel_and_its_own_chart(default):
     (by_size,) = default[1]["quality-by-size"]
     text = svg(by_size)

@@ -345,8 +345,8 @@ def test_figure_text_is_at_least_8_pixels_on_a_phone(tmp_path):
     assert min(float(size) for size in re.findall(r'font-size="([\d.]+)px"', text)) >= 9
 
 
-def test_a_name_that_resembles_a_style_is_unchanged_in_figures(tmp_path):
-    name = 'a style="fill:#1c2128" b'
+@pytest.mark.parametrize("name", ['a style="fill:#1c2128" b', 'a id="b" x="1.234567"'])
+def test_a_name_that_resembles_an_attribute_is_unchanged_in_figures(tmp_path, name):
     assert f">{name} 32<" in written([records.record(records.case(name))], tmp_path)
 
 
@@ -618,6 +618,17 @@ def test_ratios_beyond_a_tie_are_bold_in_comparison_tables(tmp_path):
     (rows,) = re.findall(r'id="by-reducer".*?<tbody>(.*?)</tbody>', text, re.S)
     bold = {row.partition('<th scope="row">')[2].partition("<")[0]: "beyond" in row for row in rows.split("<tr>")[1:]}
     assert bold == {"fc": False, "gap": True, "gmp": True}
+
+
+def test_rows_of_a_comparison_name_the_head_and_the_device_that_tell_cases_apart(tmp_path):
+    case = records.case("gap")
+    cases = [case, replace(case, architecture=replace(case.architecture, head=10)), replace(case, device="cuda:0")]
+    run_records = [records.record(case) for case in cases]
+    text = compared(tmp_path, (run_records, {}), (run_records, {}))
+    assert set(re.findall(r"<td>(conv lstm128 [^<]+)</td>", text)) == {
+        "conv lstm128 1x16x3x64x64 inference cpu", "conv lstm128 head of 10 1x16x3x64x64 inference cpu",
+        "conv lstm128 1x16x3x64x64 inference cuda:0",
+    }  # fmt: skip
 
 
 def test_a_comparison_holds_every_shared_case_in_base_units(tmp_path):

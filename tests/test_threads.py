@@ -89,6 +89,9 @@ def test_a_single_omitted_case_is_worded_in_the_singular():
     shown = [timed(threads, 1e-3 / threads, 1e-3 / threads, 1e-3 / threads) for threads in (1, 2)]
     (drawing,) = figures.get("threads").build(results(join_visits([*shown, *odd])))
     assert drawing.caption.endswith(" 1 case was never measured undisturbed and left out.")
+    elsewhere = [replace(record, case=replace(record.case, scenario="streaming")) for record in odd]
+    (drawing,) = figures.get("threads").build(results(join_visits([*shown, *elsewhere])))
+    assert "left out" not in drawing.caption
 
 
 def test_reference_times_are_compared_at_equal_threads():

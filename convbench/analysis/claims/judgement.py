@@ -55,7 +55,7 @@ class Plot:
     """A small chart.
 
     The axes have the units of ``Number``, or ``size`` for LSTM inputs; ``marks`` are named places on x. Axes of sizes,
-    counts and base units are logarithmic, those of shares and points are linear.
+    counts and base units are logarithmic and show no value of 0 or less; those of shares and points are linear.
     """
 
     title: str
@@ -64,6 +64,11 @@ class Plot:
     y: tuple[str, str]
     curves: tuple[Curve, ...]
     marks: tuple[tuple[str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raises ValueError without curves, or for a curve without points."""
+        if not self.curves or not all(curve.points for curve in self.curves):
+            raise ValueError("a plot needs curves, and each curve points")
 
 
 @dataclass(frozen=True, slots=True)

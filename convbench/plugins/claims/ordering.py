@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from itertools import permutations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convbench.analysis.claims.claim import Judgement, Lacking, Number, Verdict, claim
 from convbench.analysis.claims.evidence import COSTS, LEAST_RATIO, Evidence, group_of_largest_input, ratio_of
@@ -42,9 +41,13 @@ def stand_in(evidence: Evidence) -> Judgement:
     latency = [result.cost("latency") or 0.0 for result in results]
     pairs = [(word, [result.cost(key) for result in results]) for word, key in
              (("parameters", "params"), ("FLOPs", "flops"), ("peak memory", "memory"))]  # fmt: skip
-    taus = {word: tau([v or 0.0 for v in values], latency) for word, values in pairs if None not in values}
+    taus = {
+        word: tau([v or 0.0 for v in values], latency)
+        for word, values in pairs
+        if None not in values and len(set(values)) > 1
+    }
     if "parameters" not in taus:
-        raise Lacking(f"Parameters were not counted: {COSTS}.")
+        raise Lacking(f"Parameters were not counted, or are the same in every configuration: {COSTS}.")
     return judge(taus, len(results), _upset(results))
 
 
@@ -73,19 +76,16 @@ def judge(taus: dict[str, Interval], n: int, upset: Number | None = None) -> Jud
 
 def tau(values: Sequence[float], latency: Sequence[float]) -> Interval:
     """Return Kendall's τ-b with a percentile bootstrap interval over configurations."""
-    signs = [np.sign(np.subtract.outer(column, column)) for column in (values, latency)]
+    x, y = (np.sign(np.subtract.outer(column, column)) for column in (values, latency))
     n = len(values)
     draws = np.random.default_rng(SEED).integers(n, size=(DRAWS, n))
-    low, high = np.nanquantile(_tau_b(signs, draws), (TAIL, 1 - TAIL))
-    return Interval(float(_tau_b(signs, np.arange(n)[None])[0]), float(low), float(high))
-
-
-def _tau_b(signs: Sequence[NDArray[np.float64]], draws: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return τ-b for each draw (D, n) of configurations, from the signs of their differences; NaN if all tie."""
-    x, y = (sign[draws[:, :, None], draws[:, None, :]] for sign in signs)
+    # a pair counts as often as both of its configurations are drawn: the first row draws each once
+    counts = np.array([np.ones(n), *(np.bincount(draw, minlength=n) for draw in draws)])
+    concordance, x_pairs, y_pairs = (((counts @ pairs) * counts).sum(1) for pairs in (x * y, x * x, y * y))
     with np.errstate(invalid="ignore"):
-        taus: NDArray[np.float64] = (x * y).sum((1, 2)) / np.sqrt((x * x).sum((1, 2)) * (y * y).sum((1, 2)))
-    return taus
+        taus = concordance / np.sqrt(x_pairs * y_pairs)  # NaN if all that were drawn tie
+    low, high = np.nanquantile(taus[1:], (TAIL, 1 - TAIL))
+    return Interval(float(taus[0]), float(low), float(high))
 
 
 def _upset(results: Sequence[Result]) -> Number | None:

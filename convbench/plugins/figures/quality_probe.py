@@ -13,6 +13,7 @@ from convbench.report.drawing import MOST_DRAWINGS, Drawing
 from convbench.report.drawing.labels import label
 from convbench.report.drawing.shares import share_axis
 from convbench.report.drawing.style import AREA, GRID, WEIGHT, canvas, look, short_name
+from convbench.report.words.names import labels
 
 LEAST = -0.2
 """Lower values of R² are drawn at this one."""
@@ -41,8 +42,8 @@ def _draw(probes: Sequence[LinearProbe], number: int, has_siblings: bool) -> Dra
     for probe, x, y in places:
         colour, marker = look(probe.architecture.reducer.name)
         axes.scatter([x], [y], s=1.4 * AREA * WEIGHT.get(marker, 1.0), marker=marker, color=colour, zorder=3)
-    label(axes, [(x, y) for _, x, y in places], [_words(probe) for probe in probes])
-    place = f", {short_name(str(probes[0].architecture.backbone))}" if has_siblings else ""
+    label(axes, [(x, y) for _, x, y in places], labels([probe.architecture for probe in probes]))
+    place = f", {short_name(str(probes[0].architecture.backbone))}, clip {probes[0].clip}" if has_siblings else ""
     note = f" R² below {LEAST} is drawn at {LEAST}." if min(_mean(probe.where) for probe in probes) < LEAST else ""
     return Drawing(
         name=f"quality-probe-{number}",
@@ -55,11 +56,6 @@ def _draw(probes: Sequence[LinearProbe], number: int, has_siblings: bool) -> Dra
         figure=axes.figure,
         series=tuple(sorted({probe.architecture.reducer.name for probe in probes})),
     )
-
-
-def _words(probe: LinearProbe) -> str:
-    parts = probe.architecture
-    return short_name(parts.reducer.name, 18) + (f" {parts.lstm_input:,}" if parts.lstm_input else "")
 
 
 def _mean(value_by_seed: Mapping[int, float]) -> float:

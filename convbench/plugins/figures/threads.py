@@ -36,7 +36,8 @@ def _draw(
     speedups = {name: [gain.speedup for gain in members] for name, members in rows.items()}
     median = statistics.median(gain.speedup.median for gain in gains)
     axes = ratios.draw(speedups, ends, median, f"Speed-up over {fewest} · higher is better")
-    missing_count = len(withheld_results(results))
+    withheld_cases = [result for result in withheld_results(results) if result.case.scenario == scenario]
+    missing_count = sum(result.group.threads in (count, fewest) for result in withheld_cases)
     cases = counted(missing_count, "case was", "cases were")
     note = f" {cases} never measured undisturbed and left out." if missing_count else ""
     return Drawing(

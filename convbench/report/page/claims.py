@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -48,9 +49,8 @@ def draw(plot: Plot, name: str) -> Drawing:
     axes = canvas(height=300)
     points = [point for curve in plot.curves for point in curve.points]
     _scale(axes, "x", [point.x for point in points] + [place for _, place in plot.marks], plot.x[1])
-    _scale(
-        axes, "y", [end for point in points for end in (point.y, point.low, point.high) if end is not None], plot.y[1]
-    )
+    ends = [end for point in points for end in point[1:] if end is not None]
+    _scale(axes, "y", ends, plot.y[1])
     for number, curve in enumerate(plot.curves):
         _curve(axes, curve, number)
     for label, place in plot.marks:
@@ -75,6 +75,7 @@ def _curve(axes: Axes, curve: Curve, number: int) -> None:
 
 
 def _scale(axes: Axes, axis_name: str, values: Sequence[float], unit: str) -> None:
+    values = [value for value in values if math.isfinite(value) and (value > 0 or unit in LINEAR)] or [1.0]
     if unit not in LINEAR:
         scales.log_axis(axes, axis_name, scales.limits(values), unit)
         if unit == COUNTED and axis_name == "x":

@@ -61,7 +61,7 @@ def view(
     other_runs = list(zip(range(1, len(runs)), LETTERS[1:], strict=False))
     figures = [_figure(matches, run, letter) for run, letter in other_runs]
     ratio_runs = [run for run, _ in other_runs if overall(matches, run)]
-    letters = LETTERS[: len(runs)]
+    letters, has_devices = LETTERS[: len(runs)], len({match.case.device for match in matches}) > 1
     return {
         "letters": letters,
         "over": [LETTERS[run] for run in ratio_runs],
@@ -74,7 +74,7 @@ def view(
         "differing": [(facts.title(difference.key), _values(difference), difference.grave) for difference in diffs],
         "summaries": _summaries([match for match in matches if any(match.ratios)], ratio_runs),
         "figures": [drawing for drawing in figures if drawing],
-        "rows": [_row(match, ratio_runs) for match in sorted(matches, key=_rank, reverse=True)[:ROWS]],
+        "rows": [_row(match, ratio_runs, has_devices) for match in sorted(matches, key=_rank, reverse=True)[:ROWS]],
         "total": len(matches),
         "tie": TIE,
         "paired": sum(_took_turns(match) for match in matches),
@@ -149,8 +149,11 @@ def _ratio(ratio: Interval | None) -> str:
     return units.speedup(ratio) if ratio else units.MISSING
 
 
-def _row(match: Match, runs: Sequence[int]) -> dict[str, Any]:
-    """Return a row: the latency in every run, and for those in ``runs`` the ratio and its direction beyond noise."""
+def _row(match: Match, runs: Sequence[int], has_devices: bool) -> dict[str, Any]:
+    """Return a row: the latency in every run, and for those in ``runs`` the ratio and its direction beyond noise.
+
+    ``has_devices`` says that the cases are on several, which the row then names.
+    """
     first_result = next(result for result in match.results if result)
     cells: list[tuple[str, float | None, str]] = []
     for run, (result, ratio) in enumerate(zip(match.results, match.ratios, strict=True)):
@@ -161,15 +164,17 @@ def _row(match: Match, runs: Sequence[int]) -> dict[str, Any]:
     return {
         "series": first_result.series,
         "model": setup(first_result),
-        "detail": _place(match.case),
+        "detail": _place(match.case, has_devices),
         "cells": cells,
         "differ": match.counts_differ,
     }
 
 
-def _place(case: Case) -> str:
+def _place(case: Case, has_devices: bool) -> str:
     """Return ``conv lstm128 1x16x3x64x64 inference``: all in which cases of one model and variant can differ."""
-    words = (case.axes["backbone"], case.axes["rnn"], case.clip, case.scenario)
+    axes, device = case.axes, case.device if has_devices else ""
+    head = f"head of {axes['head']}" if axes["head"] else ""
+    words = (axes["backbone"], axes["rnn"], head, case.clip, case.scenario, device)
     threads = f", threads: {case.threads}" if case.threads else ""
     return f"{' '.join(str(word) for word in words if word)}{threads}"
 

@@ -29,7 +29,7 @@ NAMES = {
 
 _GIDS = r"(?:[xy]axis|[xy]label|crossover(?:-label)?|front|rings|[a-z]+-\d+)"
 _TAG = re.compile(r"<[^>]+>")
-"""Tags, as opposed to text: a name may read like a style or a colour."""
+"""Tags, as opposed to text: a name may read like a colour."""
 _SCATTER = re.compile(
     r'<g data-part="(?P<part>[\w-]+)">\s*(?:<defs>\s*<path id="\w+" d="[^"]+"[^>]*/>\s*</defs>\s*)?'
     r'<g clip-path="(?P<clip>[^"]+)">\s*(?P<uses>(?:<use [^>]*/>\s*)+)</g>\s*</g>'
@@ -47,9 +47,10 @@ def inline(drawing: Drawing, prefix: str) -> str:
     text = buffer.getvalue().decode("utf-8")
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", text, flags=re.DOTALL)
+    text = re.sub(r">[^<>]+<", lambda words: words[0].replace('"', "\0"), text)  # a name may read like an attribute
     for step in (_attributes, _colours, _names, _points, _tighten, _unwrap, _join_paths, _group_texts, _unstyle):
         text = step(text)
-    return _prefix_ids(text, prefix)
+    return _prefix_ids(text, prefix).replace("\0", '"')
 
 
 def _attributes(text: str) -> str:
@@ -160,7 +161,7 @@ def _one_group(match: re.Match[str]) -> str:
 
 def _unstyle(text: str) -> str:
     """Replace styles by attributes: viewers of CI artefacts, such as Jenkins', forbid styles: all would be black."""
-    return _TAG.sub(lambda tag: re.sub(r' style="([^"]*)"', _attributes_of, tag[0]), text)
+    return re.sub(r' style="([^"]*)"', _attributes_of, text)
 
 
 def _attributes_of(style: re.Match[str]) -> str:

@@ -85,20 +85,22 @@ def _outliers(matches: Sequence[Match], letters: Mapping[int, str]) -> str:
 
 def _counts(matches: Sequence[Match], run: int) -> str:
     """Return whether exact counts are the same in the cases counted in both runs; empty without such cases."""
-    pairs = [match for match in matches if any(_has_both(match, run, name) for name in COUNTS.values())]
-    unequal_count = sum(match.counts_differ for match in pairs)
+    pairs = [{word: _values(match, run, name) for word, name in COUNTS.items()} for match in matches]
+    pairs = [values for values in pairs if any(values.values())]
+    unequal_count = sum(any(len(pair) > 1 for pair in values.values()) for values in pairs)
     if not pairs:
         return ""
-    words = joined([word for word, name in COUNTS.items() if any(_has_both(match, run, name) for match in pairs)])
+    words = joined([word for word in COUNTS if any(values[word] for values in pairs)])
     cases = counted(len(pairs), "shared case")
     if unequal_count:
         return f" {words} differ in {unequal_count:,} of {cases}."
     return f" {words} are the same in {'all ' if pairs[1:] else ''}{cases}."
 
 
-def _has_both(match: Match, run: int, name: str) -> bool:
-    pair = (match.results[0], match.results[run])
-    return all(result is not None and getattr(result, name) is not None for result in pair)
+def _values(match: Match, run: int, name: str) -> set[float]:
+    """Return an exact count in a run and the first one, once if they agree; empty unless both have it."""
+    pair = [result and getattr(result, name) for result in (match.results[0], match.results[run])]
+    return set() if None in pair else set(pair)
 
 
 def missing_ratios(matches: Sequence[Match], run: int) -> str:

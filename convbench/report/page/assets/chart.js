@@ -42,7 +42,7 @@ class Chart {
   }
 
   widen([low, high]) {
-    const opened = ["backbone", "rnn", "clip", "scenario"].every((name) => (chosen[name] ?? data.opening[name]) === data.opening[name]);
+    const opened = ["backbone", "rnn", "clip", "scenario"].every((name) => (chosen[name] ?? "") === (data.opening[name] ?? ""));
     const size = this.axes.x === "lstm_input" && opened ? data.crossover : null;
     this.crossover = size && low < size && size < 4 * high ? size : null;
     return [low, this.crossover ? Math.max(high, 1.5 * size) : high];

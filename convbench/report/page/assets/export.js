@@ -4,7 +4,7 @@ const types = { csv: "text/csv", md: "text/markdown", tex: "application/x-tex", 
 
 function setUpExports() {
   for (const button of document.querySelectorAll("[data-export]")) button.addEventListener("click", () => {
-    const kind = button.dataset.export, heads = headsOf(), cells = ordered().filter(isShown).map((row) => heads.map(({ key }) => texts(key)[row]));
+    const kind = button.dataset.export, heads = headsOf(), cells = listed().map((row) => heads.map(({ key }) => texts(key)[row]));
     download(kind, makers[kind]([heads.map(({ words }) => words), ...cells], heads.map(({ numeric }) => numeric)), "-shown");
   });
   document.getElementById("csv").addEventListener("click", () => download("csv", asCsv([names(), ...records().map(Object.values)])));
@@ -40,8 +40,8 @@ function asLatex([heads, ...lines], numeric) {
     ...lines.map(row), "\\bottomrule", "\\end{tabular}", ""].join("\n");
 }
 
-const special = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "×": "$\\times$", "µ": "$\\mu$", "≥": "$\\geq$", "–": "--", "\n": " " };
-const escaped = (text) => String(text).replace(/[\\~^×µ≥–\n]|[&%$#_{}]/g, (letter) => special[letter] ?? `\\${letter}`);
+const special = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "×": "$\\times$", "µ": "$\\mu$", "≥": "$\\geq$", "·": "$\\cdot$", "<": "$<$", ">": "$>$", "–": "--", "\n": " " };
+const escaped = (text) => String(text).replace(/[\\~^×µ≥·<>–\n]|[&%$#_{}]/g, (letter) => special[letter] ?? `\\${letter}`);
 
 function download(extension, text, more = "") {
   const stem = data.name.replace(/[^\w-]+/g, "-").slice(0, 60) || "run";

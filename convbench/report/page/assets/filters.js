@@ -22,7 +22,7 @@ function setUpFilters() {
   const status = column("status");
   for (let row = 0; row < data.size; row++) if (status[row] === "ok") measuredRows.push(row);
   for (const name of data.filters) addSelect(name);
-  for (const chip of document.querySelectorAll(".chip")) chip.addEventListener("click", () => toggle(chip));
+  for (const chip of chips()) chip.addEventListener("click", () => toggle(chip));
   rove([...document.querySelectorAll(".chip, .legend .all")]);
   document.querySelector(".legend .all").addEventListener("click", toggleAll);
   scope = inScope();
@@ -61,18 +61,20 @@ function short(value) {
   return text.length <= 48 ? text : text.includes(":") ? `…${text.slice(-47)}` : `${text.slice(0, 47)}…`;
 }
 
+const chips = () => document.querySelectorAll(".chip");
+
+function hide(chip, off) {
+  chip.setAttribute("aria-pressed", String(!off));
+  hiddenSeries[off ? "add" : "delete"](Number(chip.dataset.series));
+}
+
 function toggle(chip) {
-  const series = Number(chip.dataset.series), pressed = chip.getAttribute("aria-pressed") === "true";
-  chip.setAttribute("aria-pressed", String(!pressed));
-  if (pressed) hiddenSeries.add(series); else hiddenSeries.delete(series);
+  hide(chip, chip.getAttribute("aria-pressed") === "true");
   changed();
 }
 
 function toggleAll() {
   const off = hiddenSeries.size === 0;
-  for (const chip of document.querySelectorAll(".chip")) {
-    chip.setAttribute("aria-pressed", String(!off));
-    if (off) hiddenSeries.add(Number(chip.dataset.series)); else hiddenSeries.delete(Number(chip.dataset.series));
-  }
+  for (const chip of chips()) hide(chip, off);
   changed();
 }

@@ -24,16 +24,17 @@ const keepLink = later(() => {
   history.replaceState(null, "", wanted ? `#${wanted}` : `${location.pathname}${location.search}`);
 });
 
+// Show what the address says; what it does not name is as on a page just opened.
 function readLink() {
   if (!location.hash.includes("=")) return;
-  const kept = new URLSearchParams(location.hash.slice(1));
+  const kept = new URLSearchParams(location.hash.slice(1)), search = document.getElementById("search");
   reading = true;
-  for (const name of data.filters) if (kept.has(name)) choose(name, kept.get(name) === "all" ? "" : kept.get(name));
-  if (kept.has("hide")) hideOnly(kept.getAll("hide"));
-  for (const [id, chart] of charts)
-    for (const axis of ["y", "x"]) if (kept.has(`${id}.${axis}`)) chooseAxis(id, chart, axis, kept.get(`${id}.${axis}`));
-  if (kept.has("search") && document.getElementById("search")) document.getElementById("search").value = kept.get("search");
+  for (const name of data.filters) choose(name, (kept.get(name) ?? data.opening[name] ?? "").replace(/^all$/, ""));
+  for (const chip of chips()) hide(chip, kept.getAll("hide").includes(data.series[chip.dataset.series].name));
+  for (const [id, chart] of charts) for (const axis of ["y", "x"]) chooseAxis(id, axis, kept.get(`${id}.${axis}`) ?? chart.first[axis]);
+  if (search) search.value = kept.get("search") ?? "";
   if (kept.has("sort")) sortBy(kept.get("sort").replace(/^-/, ""), kept.get("sort").startsWith("-"));
+  else if (order !== firstOrder) sortBy(firstOrder.key, firstOrder.down);
   for (const name of limited) setLimit(name, kept.get(`max-${name}`));
   changed();
   const row = kept.has("case") ? rowOf(kept.get("case")) : -1;
@@ -45,30 +46,22 @@ function readLink() {
 
 function choose(name, value) {
   const select = document.querySelector(`[data-filter="${CSS.escape(name)}"]`);
-  if (!select || ![...select.options].some((option) => option.value === value)) return;
+  if (!select || select.value === value || ![...select.options].some((option) => option.value === value)) return;
   select.value = chosen[name] = value;
   scope = inScope();
 }
 
-function hideOnly(names) {
-  for (const chip of document.querySelectorAll(".chip")) {
-    const series = Number(chip.dataset.series), hide = names.includes(data.series[series].name);
-    chip.setAttribute("aria-pressed", String(!hide));
-    if (hide) hiddenSeries.add(series); else hiddenSeries.delete(series);
-  }
-}
-
-function chooseAxis(id, chart, axis, value) {
+function chooseAxis(id, axis, value) {
   const select = document.querySelector(`#${CSS.escape(id)} [data-axis="${axis}"]`);
-  if (!select || ![...select.options].some((option) => option.value === value)) return;
+  if (!select || select.value === value || ![...select.options].some((option) => option.value === value)) return;
   select.value = value;
   select.dispatchEvent(new Event("change"));
 }
 
 function setLimit(name, text) {
-  const slider = sliderOf(name), at = data.budget ? data.budget.limits[name].findIndex(([, written]) => written === text) : -1;
-  if (!slider || at < 0) return;
-  slider.value = at;
+  const slider = sliderOf(name), at = slider ? data.budget.limits[name].findIndex(([, written]) => written === text) : -1;
+  if (!slider) return;
+  slider.value = at < 0 ? slider.max : at;
   showBudget();
 }
 
