@@ -430,13 +430,14 @@ def test_a_pair_is_pinned_to_one_core_per_thread():
 
 
 def test_a_worker_killed_while_idle_is_still_closed(side, here):
-    with SideWorker(side, QUICK, here) as worker:
+    with SideWorker(side, QUICK, here, {"OMP_WAIT_POLICY": "ACTIVE", "TMPDIR": "/"}) as worker:
         variables = Path(f"/proc/{worker.process.pid}/environ").read_bytes().split(b"\0")
         worker.process.kill()
         worker.process.wait()
         worker.send("modules")
     assert worker.socket.fileno() == -1
     assert os.fsencode(f"TMPDIR={worker.folder}") in variables, "models that it exported stayed in the user's folder"
+    assert b"OMP_WAIT_POLICY=ACTIVE" in variables, "the case asked for it"
     assert not worker.folder.exists()
 
 
@@ -479,17 +480,22 @@ def test_workers_differ_only_in_deliberately_random_variables(side, here):
     assert Path(base["TORCH_EXTENSIONS_DIR"]).parent == here  # or base would load the extension that head has built
     assert base["TORCH_EXTENSIONS_DIR"] != first["TORCH_EXTENSIONS_DIR"]
     assert "PYTHONHASHSEED" in differ
-    assert (first["OMP_NUM_THREADS"], first["OMP_WAIT_POLICY"], first["MALLOC_MMAP_MAX_"]) == ("2", "PASSIVE", "0")
+    threads = {first[f"{library}_NUM_THREADS"] for library in ("OMP", "MKL", "OPENBLAS")}
+    assert (threads, first["OMP_WAIT_POLICY"], first["MALLOC_MMAP_MAX_"]) == ({"2"}, "PASSIVE", "0")
 
 
-def test_workers_do_not_inherit_the_users_allocator(side, here, monkeypatch):
+def test_workers_inherit_neither_the_users_allocator_nor_path(side, here, monkeypatch):
+    """A side's paths hold what PYTHONPATH names: as it is, it would lead base into head's tree."""
     from convbench.check.link import _environment
 
+    monkeypatch.setenv("PYTHONPATH", str(here))
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
     monkeypatch.setenv("MALLOC_TOP_PAD_", "1")
     monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "1")
     monkeypatch.setenv("LD_PRELOAD", "/usr/lib/libjemalloc.so")
     environment = _environment(side, Settings(), here)
-    assert not {"MALLOC_TOP_PAD_", "LD_PRELOAD"} & set(environment)
+    assert not {"MALLOC_TOP_PAD_", "MALLOC_ARENA_MAX", "LD_PRELOAD", "PYTHONPATH"} & set(environment)
+    assert environment["CONVBENCH_PATH"] == os.pathsep.join(map(str, side.paths))
     assert environment["MALLOC_MMAP_THRESHOLD_"] == str(malloc.GLIBC["MALLOC_MMAP_THRESHOLD_"])
     assert "MALLOC_MMAP_THRESHOLD_" not in _environment(side, Settings(allocator="glibc-arena"), here)
 
