@@ -268,7 +268,8 @@ NOISE = [1.3, 0.8] * 16
 @pytest.mark.parametrize(
     ("ratios", "new", "stage"),
     [
-        ([], [], "pair"), (NOISE[:31], [], "pair"), (NOISE, [], None), ([1.0] * 4, [], None), ([1.25] * 2, [], "confirm"),
+        ([], [], "pair"), (NOISE[:31], [], "pair"), (NOISE, [], None), ([1.0] * 4, [], None),
+        ([1.25] * 2, [], "confirm"),
         ([1.25] * 2, NOISE[:23], "confirm"), ([1.25] * 2, NOISE[:24], None), ([1.25] * 2, [1.25] * 2, "confirm"),
         ([1.25] * 2, [1.25] * 3, None), ([1.25] * 2, [1.0] * 5, None),
     ],
