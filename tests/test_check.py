@@ -262,6 +262,25 @@ def test_confirmation_continues_until_its_last_triple():
     assert timed.next_stage("gap", "confirm", Rule(), 1) is None
 
 
+NOISE = [1.3, 0.8] * 16
+
+
+@pytest.mark.parametrize(
+    ("ratios", "new", "stage"),
+    [
+        ([], [], "pair"), (NOISE[:31], [], "pair"), (NOISE, [], None), ([1.0] * 4, [], None),
+        ([1.25] * 2, [], "confirm"),
+        ([1.25] * 2, NOISE[:23], "confirm"), ([1.25] * 2, NOISE[:24], None), ([1.25] * 2, [1.25] * 2, "confirm"),
+        ([1.25] * 2, [1.25] * 3, None), ([1.25] * 2, [1.0] * 5, None),
+    ],
+)  # fmt: skip
+def test_a_case_is_measured_until_it_is_decided_or_has_all_pairs(ratios, new, stage):
+    timed = Timings({"gap": [outcome.Timing(((1.0, ratio),)) for ratio in ratios]})
+    timed.confirmation["gap"] = [outcome.Timing(((1.0, 1.0, ratio),)) for ratio in new]
+    assert timed.stage("gap", Rule(), 1) == stage
+    assert bool(timed.open_cases([pairs.CheckedCase("gap", {}, 0)], Rule(), 1)) == bool(stage)
+
+
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="no core is free beside a pair")
 def test_the_next_pairs_workers_start_during_the_current_pair(run, monkeypatch):
     """They start on a core that the pair leaves free and are then used: two for each pair, and none is left over."""

@@ -165,6 +165,36 @@ def test_no_red_if_base_differs_from_itself_as_much():
     assert decision.confirmation(triples(0.0, 0.005, 24, rng), RULE, 10) == "ok"
 
 
+@pytest.mark.parametrize(("first", "later", "outcome"), [([0.0] * 4, 0.3, "ok"), ([0.3] * 2, 0.0, "suspect")])
+def test_the_first_call_of_a_case_counts_whatever_later_pairs_say(first, later, outcome):
+    logs = [*first, *[later] * 28]
+    assert decision.decide(logs, RULE) == outcome != decision.call(logs, RULE)
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "outcome"), [([0.0] * 11, 0.3, "ok"), ([0.3] * 3, 0.0, "regression"), ([], 0.3, "regression")]
+)
+def test_the_first_call_of_a_suspect_counts_whatever_later_triples_say(first, later, outcome):
+    new = [Triple(0.0, log) for log in (*first, *[later] * 13)]
+    assert decision.confirmation(new, RULE, 10) == outcome
+
+
+def test_head_has_to_be_slower_than_the_slower_base_and_to_pass_beside_the_faster():
+    again_slower, again_faster = Triple(0.02, 0.05), Triple(-0.02, 0.05)
+    assert (again_slower.low, again_slower.middle, again_slower.high) == pytest.approx((0.03, 0.04, 0.05))
+    assert (again_faster.low, again_faster.middle, again_faster.high) == pytest.approx((0.05, 0.06, 0.07))
+
+
+@pytest.mark.parametrize(("cases", "level", "least"), [(1, 0.0065, 5), (17, 0.0065, 5), (100, 0.2 / 180, 7)])
+def test_a_suspects_level_shrinks_with_the_number_of_cases(cases, level, least):
+    """If all of a triple are equally fast, head is the slowest by chance one time in three."""
+    test = decision.suspect_test(cases)
+    assert (test.chance, test.level, test.min_pairs) == (pytest.approx(1 / 3), pytest.approx(level), least)
+    assert 3.0**-least <= level
+    assert test.strays(least - 1) is None
+    assert test.strays(least) == 0
+
+
 def test_a_machine_whose_base_varies_is_called_busy():
     pairs_of_suspect = tuple(outcome.Timing(((1.0, 1.06 + 0.001 * i),)) for i in range(6))
     off = (outcome.Timing(((1.0, 2.0, 1.06),)), outcome.Timing(((1.0, 1.0, 1.06),)))

@@ -319,6 +319,8 @@ def test_a_ref_that_no_case_imports_from_is_refused(both_sides, tmp_path):
     ):
         origin.refuse_same_code(base, head, naming("gap"), {"base": shared, "head": shared})
     origin.refuse_same_code(base, head, naming("gap"), own)
+    below = replace(base, paths=(base.root / "speed", *base.paths))  # called in a folder of the tree
+    origin.refuse_same_code(below, head, naming("gap"), own)
 
 
 @pytest.mark.parametrize("changed", ["ops/csrc/fast.cu", "ops/csrc/fast.h", "ops/lib.rs"])

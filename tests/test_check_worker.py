@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 import torch
 
-from convbench.check import link, outputs, pairs, serving, sides, worker
+from convbench.check import link, outcome, outputs, pairs, serving, sides, worker
 from convbench.check.link import Link, SideWorker
 from convbench.check.pairs import Arm, CheckedCase, FailedCase, PairRequest
 from convbench.check.settings import Settings
@@ -369,6 +369,67 @@ def test_a_pair_keeps_to_its_time_however_noisy(device, call):
     assert sum(made) <= Settings().case_s
 
 
+class Clocked:
+    """A worker whose calls take known seconds on host and device; its clocks change in the slices of ``throttled``."""
+
+    def __init__(self, seconds: float, device: float | None = None, throttled: tuple[int, ...] = ()) -> None:
+        self.seconds, self.device, self.throttled, self.asked = seconds, device, throttled, []
+
+    def ask(self, do, **words):
+        self.asked.append((do, words))
+        number = len([name for name, _ in self.asked if name == "slice"])
+        return {
+            "device": "cpu" if self.device is None else "cuda", "seconds": self.seconds, "best": self.seconds,
+            "state": f"slow {number}" if number in self.throttled else "none",
+        } | ({"device": self.device} if do == "slice" else {})  # fmt: skip
+
+    def words(self, do: str) -> list[dict]:
+        return [words for name, words in self.asked if name == do]
+
+
+def test_a_pairs_rounds_hold_each_arms_times_in_order():
+    base, head = Clocked(0.001), Clocked(0.002)
+    arms = (Arm("base", None), Arm("head", None, {"gap": (3, 64)}))
+    timing = pairs.time_case(arms, {"base": base, "head": head}, CheckedCase("gap", {"x": 1}, 5), Settings())
+    assert timing == outcome.Timing(((0.001, 0.002),) * pairs.MIN_ROUNDS)
+    prepared = [worker.words("prepare") for worker in (base, head)]
+    assert prepared == [[{"case": {"x": 1}, "seed": 5, "injected": injected}] for injected in (None, (3, 64))]
+    assert [worker.words("warm") for worker in (base, head)] == [[{"calls": 25}]] * 2, "alike, by the slower arm"
+    assert [worker.asked[-1] for worker in (base, head)] == [("release", {})] * 2
+
+
+@pytest.mark.parametrize(("seconds", "calls"), [(1e-5, 100), (0.0249, 3), (0.005, 10)])
+def test_a_case_is_warmed_up_for_a_twentieth_of_a_second(seconds, calls):
+    worker = Clocked(seconds)
+    pairs.time_case((Arm("base", None),) * 2, {"base": worker}, CheckedCase("gap", {}, 0), Settings())
+    assert {words["calls"] for words in worker.words("warm")} == {calls}
+
+
+def test_rounds_in_which_a_gpus_clocks_changed_do_not_count():
+    arms, settings = (Arm("base", None), Arm("head", None)), Settings()
+    workers = {"base": Clocked(0.001, 0.0005), "head": Clocked(0.002, 0.0015, throttled=(2, 5))}
+    timing = pairs.time_case(arms, workers, CheckedCase("gap", {}, 0), settings)
+    assert timing == outcome.Timing(((0.001, 0.002),) * 6, ((0.0005, 0.0015),) * 6)
+    assert len(workers["head"].words("slice")) == 8
+    workers["head"] = Clocked(0.002, 0.0015, throttled=tuple(range(6, 100)))
+    with pytest.raises(CaseFailed, match="the device's clocks changed in all but 5 rounds"):
+        pairs.time_case(arms, workers, CheckedCase("gap", {}, 0), settings)
+
+
+@pytest.mark.parametrize(("seconds", "rounds"), [(0.001, 24), (0.0999, 12), (0.15, 6), (9.0, 6)])
+def test_the_rounds_fill_a_cases_time_in_sixes(seconds, rounds):
+    assert pairs._rounds(seconds, Settings(case_s=1.2)) == rounds
+
+
+def test_the_least_busy_cores_time_a_pair(monkeypatch):
+    """A core whose load is not known is taken last. Differences below a tenth of a core are chance."""
+    monkeypatch.setattr(pairs.os, "sched_getaffinity", lambda _: {0, 2, 3, 5})
+    monkeypatch.setattr(pairs.psutil, "cpu_percent", lambda *_, **__: [50.0, 0.0, 3.0, 90.0])
+    assert [pairs.quietest_cores(threads) for threads in (1, 2, 3, 9)] == [[2], [2, 0], [2, 0, 3], [2, 0, 3, 5]]
+    monkeypatch.setattr(pairs.psutil, "cpu_percent", lambda *_, **__: [1.0, 0.0, 4.0, 2.0])
+    assert {pairs.quietest_cores(1)[0] for _ in range(100)} == {0, 2, 3}
+
+
 @pytest.mark.parametrize("arms", [["a", "b"], ["a", "b", "c"]])
 def test_orders_are_balanced_wherever_a_case_may_stop(arms):
     orders = list(pairs._orders(arms, 24))
@@ -430,13 +491,14 @@ def test_a_pair_is_pinned_to_one_core_per_thread():
 
 
 def test_a_worker_killed_while_idle_is_still_closed(side, here):
-    with SideWorker(side, QUICK, here) as worker:
+    with SideWorker(side, QUICK, here, {"OMP_WAIT_POLICY": "ACTIVE", "TMPDIR": "/"}) as worker:
         variables = Path(f"/proc/{worker.process.pid}/environ").read_bytes().split(b"\0")
         worker.process.kill()
         worker.process.wait()
         worker.send("modules")
     assert worker.socket.fileno() == -1
     assert os.fsencode(f"TMPDIR={worker.folder}") in variables, "models that it exported stayed in the user's folder"
+    assert b"OMP_WAIT_POLICY=ACTIVE" in variables, "the case asked for it"
     assert not worker.folder.exists()
 
 
@@ -479,17 +541,22 @@ def test_workers_differ_only_in_deliberately_random_variables(side, here):
     assert Path(base["TORCH_EXTENSIONS_DIR"]).parent == here  # or base would load the extension that head has built
     assert base["TORCH_EXTENSIONS_DIR"] != first["TORCH_EXTENSIONS_DIR"]
     assert "PYTHONHASHSEED" in differ
-    assert (first["OMP_NUM_THREADS"], first["OMP_WAIT_POLICY"], first["MALLOC_MMAP_MAX_"]) == ("2", "PASSIVE", "0")
+    threads = {first[f"{library}_NUM_THREADS"] for library in ("OMP", "MKL", "OPENBLAS")}
+    assert (threads, first["OMP_WAIT_POLICY"], first["MALLOC_MMAP_MAX_"]) == ({"2"}, "PASSIVE", "0")
 
 
-def test_workers_do_not_inherit_the_users_allocator(side, here, monkeypatch):
+def test_workers_inherit_neither_the_users_allocator_nor_path(side, here, monkeypatch):
+    """A side's paths hold what PYTHONPATH names: as it is, it would lead base into head's tree."""
     from convbench.check.link import _environment
 
+    monkeypatch.setenv("PYTHONPATH", str(here))
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
     monkeypatch.setenv("MALLOC_TOP_PAD_", "1")
     monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "1")
     monkeypatch.setenv("LD_PRELOAD", "/usr/lib/libjemalloc.so")
     environment = _environment(side, Settings(), here)
-    assert not {"MALLOC_TOP_PAD_", "LD_PRELOAD"} & set(environment)
+    assert not {"MALLOC_TOP_PAD_", "MALLOC_ARENA_MAX", "LD_PRELOAD", "PYTHONPATH"} & set(environment)
+    assert environment["CONVBENCH_PATH"] == os.pathsep.join(map(str, side.paths))
     assert environment["MALLOC_MMAP_THRESHOLD_"] == str(malloc.GLIBC["MALLOC_MMAP_THRESHOLD_"])
     assert "MALLOC_MMAP_THRESHOLD_" not in _environment(side, Settings(allocator="glibc-arena"), here)
 

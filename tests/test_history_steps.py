@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
+from convbench.analysis.history import steps
 from convbench.analysis.history.steps import LEAST_NOISE, LEAST_POINTS, LEAST_RUNS, shape
 
 STEP = math.log(1.1)
@@ -156,6 +157,20 @@ def test_values_that_wander_around_one_level_are_seldom_steps(correlation):
             values[place] = correlation * values[place - 1] + 0.01 * rng.standard_normal()
         count += bool(shape(values).steps)
     assert count <= 12
+
+
+@pytest.mark.parametrize(
+    ("sizes", "wanders"),
+    [([0.0111], True), ([0.0128], False), ([0.0256, -0.0256], True), ([0.0276, -0.0276], False), ([], False)],
+)
+def test_a_step_costs_three_log_n_and_a_correlation_one(sizes, wanders):
+    """The sizes lie a tenth to a fifth of log n beside the place at which both explanations cost the same."""
+    flat = 0.01 * np.tile([1.0, -1.0, -1.0, 1.0], 6)
+    starts = [24 * number // (len(sizes) + 1) for number in range(1, len(sizes) + 1)]
+    for start, size in zip(starts, sizes, strict=True):
+        flat[start:] += size
+    level, fit = (steps._Fit(flat, places, slope=0.0, noise=0.01, penalty=0.0) for places in ([], starts))
+    assert steps._wanders(level, fit) is wanders
 
 
 @pytest.mark.parametrize(("share", "factor"), [(0.3, 2.0), (0.3, 1.15), (0.5, 2.0)])

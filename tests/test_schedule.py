@@ -363,10 +363,11 @@ def test_a_failed_visit_after_good_visits_is_a_finding():
         ("visit_failed", {"reason": "crash: killed by SIGSEGV"})
     ]
     assert visits.join_visits([record]) == [record]
-    [record] = visits.join_visits(
-        [replace(second, status="failed", readings=(), visits=(Visit(0, failure="x"),)), first]
-    )
+    failed = replace(second, status="failed", readings=(), visits=(Visit(0, failure="x"),))
+    [record] = visits.join_visits([failed, first])
     assert (record.status, len(record.visits)) == ("ok", 2)
+    [record] = visits.join_visits([failed])
+    assert (record.status, record.findings) == ("failed", ())
 
 
 def line(number, latency=1e-3, reference=1e-3, delay=0.0, steal=0.0, codes=(), threads=1):
@@ -377,6 +378,25 @@ def line(number, latency=1e-3, reference=1e-3, delay=0.0, steal=0.0, codes=(), t
         CASES[0], "ok", readings, tuple(Finding(code) for code in codes), visits=(Visit(number),), seconds=2.0,
         conditions={"threads": threads}, environment="here",
     )  # fmt: skip
+
+
+def test_a_joined_case_has_the_first_start_a_timed_visits_state_and_each_visits_times():
+    params = Reading(metrics.PARAMS, (7,))
+    facts = replace(line(FACTS, None, None, threads=9), readings=(params,), started="2026-11-29T12:00:00Z")
+    crashed = replace(line(1), status="failed", readings=())
+    last = line(2, 3e-3)
+    lines = [facts, replace(line(0, 2e-3), started="later"), crashed, replace(last, readings=(params, *last.readings))]
+    [record] = visits.join_visits([*lines, replace(line(3), visits=())])
+    assert (record.started, record.conditions, record.seconds) == (facts.started, {"threads": 1}, 8.0)
+    assert record.reading(metrics.LATENCY).by_visit() == [(), (2e-3,), (), (3e-3,)]
+    assert record.reading(metrics.PARAMS) == params
+
+
+def test_of_records_without_visits_the_first_that_is_ok_counts():
+    older = replace(line(0), visits=())
+    failed = replace(older, status="failed", readings=())
+    assert visits.join_visits([failed, older, replace(older, seconds=9.0)]) == [older]
+    assert visits.join_visits([failed, replace(failed, seconds=9.0)]) == [failed]
 
 
 @pytest.mark.parametrize(
@@ -427,17 +447,21 @@ def test_processes_at_two_speeds_are_noted_from_undisturbed_visits():
 
 
 def test_a_finding_of_timing_stays_if_half_of_the_timed_visits_have_it():
-    facts = replace(line(FACTS, None, codes=("folds_into_lstm", "page_faults")), readings=())
+    facts = replace(line(FACTS, None, codes=("folds_into_lstm",)), readings=())
     timed = [line(0, codes=("page_faults",)), line(1, codes=("page_faults", "not_steady")), line(2), line(3)]
     [record] = visits.join_visits([facts, *timed])
     assert sorted(finding.code for finding in record.findings) == ["folds_into_lstm", "page_faults"]
+    numbered = [replace(line(number), findings=(Finding("page_faults", data={"n": number}),)) for number in range(2)]
+    assert visits.join_visits(numbered)[0].findings == numbered[0].findings
 
 
 def test_the_machines_speed_is_that_of_the_best_quarter():
     assert visits.at_better_moments([5.0, 1.0, 4.0, 2.0, 3.0]) == 2.0
+    assert visits.at_better_moments([4.0, 1.0, 3.0, 2.0]) == 1.0
     assert visits.at_better_moments([]) == 0.0
     lines = [line(number, reference=(number + 1) * 1e-3) for number in range(5)]
     assert list(visits.reference_levels([*lines, replace(lines[0], visits=())]).values()) == [2e-3]
+    assert list(visits.reference_levels([line(0, reference=None)]).values()) == [0.0]
 
 
 def test_ten_runs_nearly_always_give_the_same_pick():

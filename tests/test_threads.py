@@ -15,7 +15,7 @@ from convbench.analysis.stored_runs import lay_side_by_side, machine_slowdown
 from convbench.core import metrics
 from convbench.core.record import Finding, Reading, Visit
 from convbench.core.registry import figures
-from convbench.core.visits import join_visits
+from convbench.core.visits import join_visits, scope, torch_threads
 from convbench.report.words.findings import sentence
 
 
@@ -36,6 +36,16 @@ def test_threads_are_part_of_a_cases_id_and_group():
     assert double.case.id == f"{single.case.id}/threads=2"
     groups = {result.group.threads for result in results([single, double])}
     assert groups == {1, 2}
+
+
+def test_threads_that_only_feed_a_gpu_do_not_part_its_records():
+    scopes = []
+    for threads in (1, 2):
+        record = timed(threads, 1e-3)
+        record = replace(record, case=replace(record.case, device="cuda", threads=None))
+        assert torch_threads(record) == threads
+        scopes.append(scope(record))
+    assert scopes[0] == scopes[1] != scope(timed(1, 1e-3))
 
 
 def test_a_speedup_comes_from_shared_rounds():

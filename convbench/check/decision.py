@@ -159,8 +159,8 @@ def bounds(lows: Sequence[float], highs: Sequence[float], lower: Test, upper: Te
 
 def smallest_visible(logs: Sequence[float], rule: Rule) -> float:
     """Return the smallest slowdown that as many pairs with this spread would have made suspect; inf if none."""
-    low = _end(sorted(logs), SLOWER)
-    return math.expm1(math.log1p(rule.tolerance) + float(np.median(logs)) - low) if math.isfinite(low) else math.inf
+    low = _end(sorted(logs), SLOWER)  # minus infinity if there are too few pairs
+    return math.expm1(math.log1p(rule.tolerance) + float(np.median(logs)) - low)
 
 
 def forecast(logs: Sequence[float], rule: Rule) -> tuple[Call, int] | None:

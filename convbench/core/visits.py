@@ -82,20 +82,21 @@ def join_visits(lines: Iterable[Record]) -> list[Record]:
     """
     records = [_join(visits) for visits in grouped(lines, lambda record: record.case.id).values()]
     levels = reference_levels(records)
-    return [_judge(record, levels.get(scope(record))) if record.visits else record for record in records]
+    return [_judge(record, levels[scope(record)]) if record.visits else record for record in records]
 
 
 def reference_levels(records: Iterable[Record]) -> dict[Scope, float]:
-    """Return each scope's seconds of the reference workload at the better moments, ignoring records without visits."""
-    readings = {
-        scope: [reading for record in members if record.visits and (reading := record.reading(metrics.REFERENCE))]
+    """Return each scope's seconds of the reference workload at the better moments; 0 if no visit has measured it."""
+    return {
+        scope: at_better_moments(
+            median(samples)
+            for record in members
+            if record.visits and (reading := record.reading(metrics.REFERENCE))
+            for samples in reading.by_visit()
+            if samples
+        )
         for scope, members in grouped(records, scope).items()
     }
-    seconds = {
-        scope: [median(samples) for reading in members for samples in reading.by_visit() if samples]
-        for scope, members in readings.items()
-    }
-    return {scope: at_better_moments(values) for scope, values in seconds.items() if values}
 
 
 def at_better_moments(values: Iterable[float]) -> float:
@@ -164,7 +165,7 @@ def _findings(records: Sequence[Record]) -> tuple[Finding, ...]:
     return tuple(finding for code, finding in by_code.items() if code not in AGREEING or share[code] >= 0.5)
 
 
-def _judge(record: Record, level: float | None) -> Record:
+def _judge(record: Record, level: float) -> Record:
     """Return the record with its disturbed visits marked, and withheld if none of its timed visits is sound."""
     split_by_name = {reading.metric.name: reading.by_visit() for reading in record.readings if varies(reading)}
     by_visit = [{name: _at(split, i) for name, split in split_by_name.items()} for i in range(len(record.visits))]
@@ -187,7 +188,7 @@ def _at(split: Sequence[tuple[float, ...]], index: int) -> tuple[float, ...]:
     return split[index] if index < len(split) else ()
 
 
-def _disturbance(samples: dict[str, tuple[float, ...]], record: Record, level: float | None) -> str:
+def _disturbance(samples: dict[str, tuple[float, ...]], record: Record, level: float) -> str:
     """Return what disturbed a visit's times, in words; empty if nothing did."""
     delay, steal = (max(samples.get(metric.name, ()), default=0.0) for metric in (metrics.RUN_DELAY, metrics.STEAL))
     reference = samples.get(metrics.REFERENCE.name, ())
