@@ -170,6 +170,15 @@ def test_einstein_sums_are_counted_like_torchs_counter():
         assert 2 * contraction_macs(equation, shapes) == counter.get_total_flops(), (equation, shapes)
 
 
+def test_einstein_sums_along_a_path_are_counted_like_torchs_counter():
+    chance = random.Random(0)
+    for equation, shapes in equations(chance, 40):
+        path = [place for count in range(len(shapes), 1, -1) for place in chance.sample(range(count), 2)] or [0]
+        with FlopCounterMode(display=False) as counter:
+            torch._VF.einsum(equation, [torch.empty(shape, device="meta") for shape in shapes], path=path)
+        assert 2 * contraction_macs(equation, shapes, path) == counter.get_total_flops(), (equation, shapes, path)
+
+
 def test_a_path_sets_the_order_of_contractions():
     shapes = [(2, 3), (3, 5), (5, 7)]
     assert contraction_macs("ab,bc,cd->ad", shapes) == 2 * 3 * 5 + 2 * 5 * 7

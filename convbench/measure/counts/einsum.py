@@ -37,7 +37,7 @@ def contraction_macs(equation: str, shapes: Sequence[Sequence[int]], path: Seque
         outer_letters = set(output).union(*operands)
         if (left & right) - outer_letters:
             macs += prod(sizes[letter] for letter in left | right if letter in outer_letters or letter in left & right)
-        operands.insert(len(operands) if path else 0, (left | right) & outer_letters)
+        operands.insert(len(operands) if path else 0, left | right)
     return macs
 
 
