@@ -13,6 +13,7 @@ import typer
 from convbench.cli.app import app
 from convbench.cli.terminal import console, print_table
 from convbench.core.errors import ConvbenchError
+from convbench.core.imports import near
 from convbench.core.registry import did_you_mean
 
 if TYPE_CHECKING:
@@ -69,17 +70,9 @@ def _print(entries: list[Entry]) -> None:
         row = _row(entry)
         commit = entry.commit[:12] + " (dirty)" * entry.dirty
         counts = [str(row[name]) if row[name] else "" for name in ("ok", "failed", "skipped", "missing")]
-        rows.append([_near(entry.path), minute(entry.started), entry.name, commit, *counts, entry.machines])
+        rows.append([near(entry.path), minute(entry.started), entry.name, commit, *counts, entry.machines])
     headings = ("folder", "started (UTC)", "suite", "commit", "ok", "failed", "skipped", "missing", "machine")
     print_table(console(), headings, rows, wrapping=("folder", "machine"))
     for entry in entries:
         if entry.problem:
             print(reason(entry), file=sys.stderr)
-
-
-def _near(path: str) -> str:
-    """Return a path relative to the working directory if it lies below."""
-    from convbench.core import imports
-
-    here = imports.working_directory()
-    return str(Path(path).relative_to(here)) if here and Path(path).is_relative_to(here) else path

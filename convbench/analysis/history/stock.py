@@ -36,10 +36,8 @@ def runs_of(roots: Sequence[Path], suite: str = "", machine: str = "", since: st
     ]
     if not matches:
         criteria = {"--suite": suite, "--machine": machine, "--since": since}
-        given = " ".join(f"{option} {text}" for option, text in criteria.items() if text)
-        example = max(entries, key=lambda entry: moment(entry.started))
-        raise ConvbenchError(
-            f"{given}: none of {counted(len(entries), 'run')} matches; the newest is of {example.name or 'no suite'}, "
-            f"{example.machines or 'no machine'}, {example.started or 'no date'}"
-        )
+        options = " ".join(f"{option} {text}" for option, text in criteria.items() if text)
+        newest = max(entries, key=lambda entry: moment(entry.started))
+        words = f"{newest.name or 'no suite'}, {newest.machines or 'no machine'}, {newest.started or 'no date'}"
+        raise ConvbenchError(f"{options}: none of {counted(len(entries), 'run')} matches; the newest is of {words}")
     return sorted(matches, key=lambda entry: (moment(entry.started), entry.path), reverse=True)
