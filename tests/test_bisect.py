@@ -18,7 +18,7 @@ import pytest
 from command import commit, git
 from test_check_cli import convbench
 
-from convbench.check import bisect, bisected, gate, pairs, places
+from convbench.check import bisect, bisected, gate, outputs, pairs, places
 from convbench.check.answers import Inspection
 from convbench.check.decision import Triple
 from convbench.check.inspection import Request
@@ -125,6 +125,7 @@ def history(tmp_path_factory):
             {"broken": "no nets"} if number == 2 else {}
         )
         (project / "fake.json").write_text(json.dumps(settings))
+        (project / "requirements.txt").write_text(f"torch==2.{number}\n")
         commit(project, f"number {number}")
     return project
 
@@ -153,6 +154,7 @@ def test_the_first_slower_commit_is_named_past_a_broken_one(whole_search):
     assert float(bad.removeprefix("fc: bad over good ").split()[0]) == pytest.approx(1.1, abs=0.03)
     assert state == "kept in reports/bisect/fake.json"
     assert "pair 1: " in done.stderr
+    assert "requirements differ between good and bad (requirements.txt), but all commits run with" in done.stderr
     assert git(here, "worktree", "list").count("\n") == 0
     again = convbench(here, *SEARCH, "--resume")
     assert (again.returncode, again.stdout) == (0, done.stdout)
@@ -388,7 +390,8 @@ def test_a_commit_with_different_outputs_is_passed_over(here):
     assert "first slower: " in done.stdout
     assert "number 4" in done.stdout
     (why,) = bisected.read(here / "reports" / "bisect" / "fake.json").skipped.values()
-    assert "differ" in why
+    assert why.startswith("outputs differ: ") or " in good at " in why
+    assert "base" not in why and "head" not in why
 
 
 def test_a_budget_that_ends_before_the_search_is_no_mistake(here):
@@ -473,6 +476,20 @@ class Shelf(places.Commits):
         self.is_open.add(place)
         yield Side(self.places[place], None, Path(), ())
         self.is_open.remove(place)
+
+
+def test_messages_call_places_as_the_user_does(tmp_path):
+    """Messages of a bisection used to say "base" and "head", which its user never named."""
+    line = Shelf(WorkingTree(tmp_path, tmp_path, None), "", ("a" * 40, "b" * 40, "c" * 40), ("",) * 3)
+    method = gate.Method(Settings(), Rule(), tmp_path, gate.SilentAnnouncer())
+    search = bisect.Bisection(line, Request("s"), method, lambda _: None, SURE)
+    with search.stack:
+        arms = (*search._arms(0, 2), *search._arms(0, 1))
+    assert [(arm.name, arm.side.alias) for arm in arms] == [(name, name) for name in ("good", "bad", "good", "b" * 12)]
+    np.savez(tmp_path / "a.npz", **{"0 y": np.zeros(2)})
+    np.savez(tmp_path / "b.npz", **{"0 y": np.array([0.0, np.nan])})
+    words = outputs.difference(tmp_path / "a.npz", tmp_path / "b.npz", 1e-4, False, ("good", "b" * 12))
+    assert words == "y of the output is NaN or infinite in bbbbbbbbbbbb at 1 place of 2, where the other side is not"
 
 
 def test_only_good_and_the_latest_places_are_kept_open(tmp_path):

@@ -589,6 +589,34 @@ def test_requirements_that_differ_are_noted(repository, folder):
         assert "pyproject.toml" in requirements.notes(base, head)[0]
 
 
+SETUP = "from setuptools import setup\nNEEDED_REQUIREMENTS = ['torch==2.12']\nsetup(version='1', install_requires={})\n"
+CONFIG = "[metadata]\nversion = 1\n[options]\ninstall_requires =\n  torch==2.12\n[options.extras_require]\ndev = ruff\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "same", "other"),
+    [
+        ("setup.py", SETUP.format("['torch==2.12']"), ("'1'", "'2'"), ("s=['torch==2.12'])", "s=['torch==2.13'])")),
+        ("setup.py", SETUP.format("NEEDED_REQUIREMENTS"), ("'1'", "'2'"), ("2.12", "2.13")),
+        ("setup.cfg", CONFIG, ("version = 1", "version = 2"), ("2.12", "2.13")),
+        ("setup.cfg", CONFIG, ("version = 1", "version = 2"), ("ruff", "ruff==1")),
+    ],
+)
+def test_requirements_in_setup_files_are_compared(repository, folder, name, text, same, other):
+    (repository / name).write_text(text)
+    commit(repository, "pinned")
+    (repository / name).write_text(text.replace(*same))
+    here = sides.WorkingTree.at(repository, "smoke")
+    with sides.materialise("HEAD", here, folder) as base, sides.materialise(".", here, folder) as head:
+        assert requirements.notes(base, head) == []
+        (repository / name).write_text(text.replace(*other))
+        good, bad = replace(base, alias="good"), replace(head, alias="bad")
+        (note,) = requirements.notes(good, bad, "and so on")
+        assert note == f"requirements differ between good and bad ({name}), but and so on"
+        (repository / name).write_text("(")  # its requirements can no longer be read
+        assert name in requirements.notes(base, head)[0]
+
+
 def test_unrelated_histories_are_reported_as_having_no_common_commit(repository):
     run(repository, "checkout", "-q", "--orphan", "new")
     run(repository, "commit", "-qm", "new")

@@ -559,7 +559,7 @@ def test_doctor_reports_on_torch_and_the_gpu():
         ((*PARAMS, "reducer={name: avg-k, k: 9}"), "k=9 does not fit the 8x8 feature map"),
         ((*PARAMS, "--out", "tiny.yaml/run"), "cannot be written"),
         (("report", "nowhere"), "nowhere: there is no such run: name a run directory, or a file in it"),
-        (("report", "nowhere", "--format", "xls"), "--format 'xls'; known: html, md, pdf, png, svg, tex"),
+        (("report", "nowhere", "--format", "xls"), "unknown --format 'xls'; known: html, md, pdf, png, svg, tex"),
         (("list", "reducer"), "did you mean 'reducers'?"),
         (("run", "tiny.yaml", "--out", ""), "--out is empty: name a file or a directory"),
         (("merge", ".", "--out", " "), "--out is empty: name a file or a directory"),

@@ -7,6 +7,7 @@ import records
 
 from convbench.core.case import is_training
 from convbench.core.commands import Command
+from convbench.suite import load
 
 LINE = (
     "convbench --plugins shop.state run 'my suites/a.yaml' variant=eager 'reducer=[gap,gmp]' --only '*/gap/*' --only b "
@@ -73,3 +74,26 @@ def test_the_help_cuts_no_verbs_sentence(tmp_path, in_process):
     page = in_process("--help", cwd=tmp_path).stdout
     assert "..." not in page.partition("Commands:")[2]
     assert "exit 3 a range." in " ".join(page.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("./x/../suites/a.yaml", "suites/a.yaml"),
+        ("{here}/suites//a.yaml", "suites/a.yaml"),
+        ("../here/suites/a.yaml", "suites/a.yaml"),
+        ("link/../a.yaml", "link/../a.yaml"),
+        ("../a.yaml", "../a.yaml"),
+        ("smoke", "smoke"),
+    ],
+)
+def test_a_suites_file_is_named_from_the_working_directory(tmp_path, monkeypatch, text, source):
+    """The command that repeats a run used to name it as typed: ``./x/../suites/a.yaml``."""
+    here = tmp_path / "here"
+    for folder in (here / "x", here / "suites", tmp_path / "far" / "deep"):
+        folder.mkdir(parents=True)
+    (here / "link").symlink_to(tmp_path / "far" / "deep")
+    for place in (here / "suites", tmp_path, tmp_path / "far"):
+        (place / "a.yaml").write_text("matrix: {reducer: gap}")
+    monkeypatch.chdir(here)
+    assert load(text.format(here=here)).source == source

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import os
@@ -415,6 +416,63 @@ def test_the_complete_part_of_a_half_copied_store_is_read(tmp_path):
     assert all("{" not in sentence for sentence in words.notes(history.notes))
     empty = next(note for note in history.notes if note.code == "no results")
     assert empty.example == str(folder / "run001")
+
+
+def listing(*words: object):
+    return CliRunner().invoke(app, ["runs", *map(str, words)], env={"COLUMNS": "200"})
+
+
+def test_the_runs_of_a_store_are_listed_the_newest_first(tmp_path):
+    invented.many(tmp_path / "s", count=2)
+    shutil.copytree(tmp_path / "s" / "run000", tmp_path / "s" / "copy")
+    dirty = {"dirty": True, "cpu": "Intel Xeon"}
+    invented.write(
+        tmp_path / "s" / "deep" / "a", 9, {GAP: 1e-3}, environment=dirty, name="smoke", planned=("a", GAP.id)
+    )
+    failed, skipped = (replace(records.record(case, samples=0), status=status, readings=(), environment="e1")
+                       for case, status in ((FC, "failed"), (GMP, "skipped")))  # fmt: skip
+    for record in (failed, skipped):
+        store.append(tmp_path / "s" / "deep" / "a", record)
+    (tmp_path / "s" / "bad").mkdir()
+    (tmp_path / "s" / "bad" / "run.json").write_text("{")
+    answer = listing("s")
+    heading, *lines = answer.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["s/deep/a", "s/run001", "s/run000", "s/copy", "s/bad"]
+    assert heading.split()[-5:] == ["ok", "failed", "skipped", "missing", "machine"]
+    assert lines[0].split()[1:10] == ["2026-09-10", "12:00", "smoke", "09c0ffee0009", "(dirty)", "1", "1", "1", "1"]
+    assert answer.stderr.startswith(f"{tmp_path}/s/bad/run.json: not written by convbench")
+    rows = json.loads(listing("s", "--format", "json").stdout)
+    assert {name: rows[0][name] for name in ("ok", "failed", "skipped", "missing", "dirty", "folder")} == {
+        "ok": 1, "failed": 1, "skipped": 1, "missing": 1, "dirty": True, "folder": str(tmp_path / "s" / "deep" / "a"),
+    }  # fmt: skip
+    heading, *lines = csv.reader(listing("s", "--format", "csv").stdout.splitlines())
+    assert heading == list(rows[0]) and len(lines) == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "folders"),
+    [(("--suite", "sm*"), ["b"]), (("--machine", "xeon"), ["b"]), (("--machine", "epyc"), ["a"]),
+     (("--since", "2026-09-02"), ["b"]), (("--since", "2026-09-01"), ["b", "a"])],
+)  # fmt: skip
+def test_the_list_of_runs_is_filtered(tmp_path, words, folders):
+    invented.write(tmp_path / "s" / "a", 0, {GAP: 1e-3})
+    invented.write(tmp_path / "s" / "b", 1, {GAP: 1e-3}, environment={"cpu": "Intel Xeon"}, name="smoke")
+    rows = json.loads(listing("s", *words, "--format", "json").stdout)
+    assert [Path(row["folder"]).name for row in rows] == folders
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(("--suite", "x"), "--suite x: none of 1 run matches; the newest is of default, AMD EPYC 7B13, 2 cores"),
+     (("--since", "zzz"), "--since 'zzz' is not a date, such as 2026-11-01"),
+     (("--format", "zzz"), "unknown --format 'zzz'; known: csv, json, table")],
+)  # fmt: skip
+def test_a_list_of_runs_without_a_match_says_what_there_is(tmp_path, words, message):
+    invented.write(tmp_path / "s" / "a", 0, {GAP: 1e-3})
+    answer = listing("s", *words)
+    assert str(answer.exception).startswith(message) and isinstance(answer.exception, ConvbenchError)
+    (tmp_path / "empty").mkdir()
+    assert "there is no run" in str(listing("empty").exception)
 
 
 def test_a_run_dated_in_the_future_is_noted(tmp_path):

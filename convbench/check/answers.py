@@ -74,7 +74,7 @@ def _importing(name: str, side: Side) -> Iterator[None]:
         yield
     except CaseFailed as error:
         reason = f"cannot be imported: {error}"
-        raise BuildFailed(f"{name} ({side.label}) {reason}{side.hint(reason)}") from error
+        raise BuildFailed(f"{side.alias or name} ({side.label}) {reason}{side.hint(reason)}") from error
 
 
 def keep_worker(stack: ExitStack, worker: SideWorker, variables: Variables, stock: Stock) -> None:
@@ -116,7 +116,9 @@ class Answers:
                         _refuse_leak(link, name, self.sides, self.inspection)  # each time: the next may end the process
                     except CaseFailed as error:
                         hint = self.sides[name].hint(str(error))
-                        self.inspection.invalid.setdefault(case.id, f"{error.kind} in {name}: {error}{hint}")
+                        self.inspection.invalid.setdefault(
+                            case.id, f"{error.kind} in {self.sides[name].alias or name}: {error}{hint}"
+                        )
                         del links[name]
         return answers
 
@@ -149,8 +151,9 @@ def _refuse_leak(worker: Link, name: str, sides: Mapping[str, Side], inspection:
         path = Path(file)
         is_own = path.is_relative_to(base.root)
         if path.is_relative_to(head.root) and not is_own and not {"site-packages", ".venv"} & set(path.parts):
+            names = base.alias or "base", head.alias or "the head"
             raise Refused(
-                f"base imports {module} from the head's tree ({path.relative_to(head.root)}): it would be compared "
-                "with itself. Put its folder on PYTHONPATH, or `check` it against a wheel. A package that must be "
-                f"built, as by meson-python or scikit-build: --build {BUILD!r}"
+                f"{names[0]} imports {module} from {names[1]}'s tree ({path.relative_to(head.root)}): it would be "
+                "compared with itself. Put its folder on PYTHONPATH, or `check` it against a wheel. A package that "
+                f"must be built, as by meson-python or scikit-build: --build {BUILD!r}"
             )

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from convbench.check import against_base, bisected, gate, pairs
+from convbench.check import against_base, bisected, gate, pairs, requirements
 from convbench.check.answers import Inspection
 from convbench.check.bisected import Bisected, State
 from convbench.check.decision import Ratio
@@ -40,6 +40,8 @@ T = TypeVar("T")
 MOST_PAIRS = 80
 ATTEMPTS = 2
 """How often a place that fails is tried."""
+REQUIREMENTS = "all commits run with the packages of this environment; --package searches the versions of a package"
+"""What a search cannot do about requirements that differ, and what to call instead."""
 GOOD, MOST_OPEN = 0, 4
 """The place that every pair needs, and how many others stay open at a time. A closed place is built again if needed."""
 
@@ -120,13 +122,23 @@ class Bisection:
                 _, old_stack = self.open_sides.pop(other_places[0])
                 old_stack.close()
             stack = self.stack.enter_context(ExitStack())
-            self.open_sides[place] = stack.enter_context(self.line.side(place)), stack
+            side = replace(stack.enter_context(self.line.side(place)), alias=self._alias(place))
+            self.open_sides[place] = side, stack
         self.open_sides[place] = self.open_sides.pop(place)  # the latest place is the last to be closed
         return self.open_sides[place][0]
+
+    def _arms(self, base: int, head: int) -> tuple[Arm, Arm]:
+        return Arm(self._alias(base), self._side(base)), Arm(self._alias(head), self._side(head))
+
+    def _alias(self, place: int) -> str:
+        """Return what messages call a place: good, bad, or its commit or version."""
+        return {GOOD: "good", self.state.search.last: "bad"}.get(place, self.line.places[place][:12])
 
     def _inspect(self) -> Inspection:
         good, bad = self._side(GOOD), self._side(self.state.search.last)
         self.method.watcher.says(f"good is {self.line.name(0)}, bad is {self.line.name(self.state.search.last)}")
+        for note in requirements.notes(good, bad, REQUIREMENTS):
+            self.method.watcher.says(note)
         with Stock() as stock:
             inspection = inspect(good, bad, self.request, self.method.settings, self.method.folder, stock)
         if not inspection.valid:
@@ -158,8 +170,7 @@ class Bisection:
 
     def _check(self, base: int, head: int, cases: list[CheckedCase], ids: list[str], timings: Timings) -> Timings:
         """Check two places and return ``timings``, to which the pairs that it lacked are added."""
-        arms = (Arm("base", self._side(base)), Arm("head", self._side(head)))
-        return gate.decide(arms, cases, ids, self.method, timings)
+        return gate.decide(self._arms(base, head), cases, ids, self.method, timings)
 
     def _verdict(self, case: str, timings: Timings, count: int) -> CaseVerdict:
         return verdict(timings.outcome(case), self.method.rule, count)
@@ -180,7 +191,7 @@ class Bisection:
 
     def _pair(self, case: CheckedCase, place: int) -> float:
         """Return the log ratio of a pair of good and a place. Raises ConvbenchError if it fails ``ATTEMPTS`` times."""
-        arms = (Arm("base", self._side(GOOD)), Arm("head", self._side(place)))
+        arms = self._arms(GOOD, place)
         with Stock() as stock:
             if place not in self.state.logs:
                 self._try(place, partial(self._look_at, case, place, stock))

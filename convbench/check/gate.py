@@ -123,7 +123,7 @@ def decide(
     """
     count, rule = len(ids), method.rule
     base, head = arms
-    stages = {"pair": arms, "confirm": (base, replace(base, name="base again"), head)}
+    stages = {"pair": arms, "confirm": (base, replace(base, name=f"{base.name} again"), head)}
     with method.stock:
         while not method.is_over() and (open_cases := timings.open_cases(cases, rule, count)):
             method.watcher.says(progress.line(timings, open_cases, rule, ids))

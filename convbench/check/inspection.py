@@ -47,7 +47,7 @@ def inspect(base: Side, head: Side, request: Request, settings: Settings, folder
     Workers that are still fresh afterwards are put into ``stock``. Raises SuiteError if head's suite cannot be used,
     BuildFailed if a side cannot be imported, Refused if both sides run the same code.
     """
-    sides = {"head": head, "base": base}
+    sides, names = {"head": head, "base": base}, (base.alias or "base", head.alias or "head")
     with ExitStack() as stack:
         workers = start_workers(sides, settings, folder)
         for worker in workers.values():
@@ -55,14 +55,14 @@ def inspect(base: Side, head: Side, request: Request, settings: Settings, folder
         links = {name: fresh_copy(stack, worker, folder) for name, worker in workers.items()}
         inspection = _inspection(links["head"], request, settings)
         inspection.environments = {name: _environment(link, settings) for name, link in links.items()}
-        _refuse_only_in_base(links["base"], request, settings, inspection)
+        _refuse_only_in_base(links["base"], request, settings, inspection, names[1])
         for name, link in links.items():
             _resolve(link, name, inspection)
     limited_settings = inspection.with_limit(settings)
     for group in groups(inspection.valid):
         answers = Answers(sides, limited_settings, folder, inspection, stock).of(group)
         for case in (case.id for case in group if case.id not in inspection.invalid):
-            _compare(case, answers[case], inspection, request.same_outputs)
+            _compare(case, answers[case], inspection, request.same_outputs, names)
     origin.refuse_same_code(base, head, [case.case for case in inspection.valid], inspection.files)
     return inspection
 
@@ -105,7 +105,9 @@ def _environment(worker: Link, settings: Settings) -> Mapping[str, Scalar]:
     return facts
 
 
-def _refuse_only_in_base(base: Link, request: Request, settings: Settings, inspection: Inspection) -> None:
+def _refuse_only_in_base(
+    base: Link, request: Request, settings: Settings, inspection: Inspection, head_name: str
+) -> None:
     """Mark a case that only base's own suite has as invalid: dropping it must not go unnoticed."""
     base_suite = base.side.suite
     if base_suite is None:
@@ -123,7 +125,7 @@ def _refuse_only_in_base(base: Link, request: Request, settings: Settings, inspe
             continue
         for case in plan["cases"]:
             if case["id"] not in head_ids:
-                inspection.invalid[case["id"]] = "missing in head: its suite no longer has this case"
+                inspection.invalid[case["id"]] = f"missing in {head_name}: its suite no longer has this case"
 
 
 def _resolve(worker: Link, name: str, inspection: Inspection) -> None:
@@ -134,18 +136,28 @@ def _resolve(worker: Link, name: str, inspection: Inspection) -> None:
             variables = worker.ask("resolve", case=case.case, name=case.id)["variables"]
             inspection.cases[index] = replace(case, variables=tuple(sorted(variables.items())))
         except CaseFailed as error:
-            inspection.invalid[case.id] = f"missing in {name}: {error}{worker.side.hint(str(error))}"
+            inspection.invalid[case.id] = (
+                f"missing in {worker.side.alias or name}: {error}{worker.side.hint(str(error))}"
+            )
 
 
-def _compare(case: str, answers: dict[str, dict[str, Any]], inspection: Inspection, same_outputs: bool) -> None:
+def _compare(
+    case: str,
+    answers: dict[str, dict[str, Any]],
+    inspection: Inspection,
+    same_outputs: bool,
+    names: tuple[str, str],
+) -> None:
     base, head = answers["base"], answers["head"]
     files = [Path(answer["path"]) for answer in (base, head)]
-    difference = outputs.difference(files[0], files[1], max(base["tolerance"], head["tolerance"]), head["by_norm"])
+    tolerance = max(base["tolerance"], head["tolerance"])
+    difference = outputs.difference(files[0], files[1], tolerance, head["by_norm"], names)
     if difference and same_outputs:
         inspection.invalid[case] = f"outputs differ: {difference}; {REMEDY}"
     base_facts, head_facts = base["facts"], head["facts"]
-    names = [name for name in head_facts if name in base_facts and base_facts[name] != head_facts[name]]
-    facts = [Fact(name, base_facts[name], head_facts[name]) for name in names]
+    facts = [
+        Fact(name, base_facts[name], fact) for name, fact in head_facts.items() if base_facts.get(name, fact) != fact
+    ]
     if difference:
         facts.append(Fact(OUTPUT, "as before", difference))
     elif outputs.are_empty(*files):

@@ -42,27 +42,26 @@ def refuse_same_code(base: Side, head: Side, cases: Sequence[Mapping[str, Any]],
     """
     if base.root == head.root or base.python != head.python:
         return
+    names = f"{base.alias or 'base'} and {head.alias or 'head'}"
     head_files, base_files = files.get("head", {}), files.get("base", {})
     shared_files = {name: file for name, file in head_files.items() if base_files.get(name) == file}
     if base.root and head.root:
         for module in module_names(cases):
             if module in shared_files and _may_differ(module, Path(shared_files[module]), head.root):
-                raise Refused(f"base and head both import {module} from {shared_files[module]}: {REMEDY}")
+                raise Refused(f"{names} both import {module} from {shared_files[module]}: {REMEDY}")
         changed_paths = [Path(name) for name in git.changed_files(head.root, base.commit)] if base.commit else []
         for file in (path for path in changed_paths if path.suffix in {".py", *NATIVE}):
             if copy := _find_copy(file, head.root, shared_files):
-                raise Refused(
-                    f"{file} differs between base and head, but both import {copy[0]} from {copy[1]}: {REMEDY}"
-                )
-    _refuse_unused(base, base_files, cases)
+                raise Refused(f"{file} differs between {names}, but both import {copy[0]} from {copy[1]}: {REMEDY}")
+    _refuse_unused(base, head.alias or "head", base_files, cases)
 
 
-def _refuse_unused(base: Side, files: Files, cases: Sequence[Mapping[str, Any]]) -> None:
+def _refuse_unused(base: Side, head: str, files: Files, cases: Sequence[Mapping[str, Any]]) -> None:
     """Raise Refused if no case imports anything from base: its tree, or its unpacked wheel, which is the first path."""
     folder = base.root or base.paths[0]
     if cases and not any(Path(file).is_relative_to(folder) for file in files.values()):
         raise Refused(
-            f"no case imports anything from {base.label}, so head would be compared with itself: check a suite that "
+            f"no case imports anything from {base.label}, so {head} would be compared with itself: check a suite that "
             "names one of its modules, such as model: package.module:function"
         )
 

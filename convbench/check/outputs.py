@@ -19,19 +19,21 @@ A copy of the constant of ``measure.parity``, which imports torch while this mod
 """
 
 
-def difference(base: Path, head: Path, tolerance: float, by_norm: bool) -> str:
-    """Return how the outputs in two files differ; empty if they agree.
+def difference(
+    base: Path, head: Path, tolerance: float, by_norm: bool, names: tuple[str, str] = ("base", "head")
+) -> str:
+    """Return how the outputs in two files differ, with the ``names`` of the sides; empty if they agree.
 
     ``by_norm`` compares gradients by the norm of their difference. Whole numbers, such as classes and tokens, have to
     be equal: one class is not close to the next.
     """
     base_parts, head_parts = _side_by_side(_parts(base), _parts(head))
     if [array.shape for _, array in base_parts] != [array.shape for _, array in head_parts]:
-        return f"base returns tensors of {_shapes(base_parts)}, head of {_shapes(head_parts)}"
+        return f"{names[0]} returns tensors of {_shapes(base_parts)}, {names[1]} of {_shapes(head_parts)}"
     floor = NEXT_TO_NOTHING * _norm(*(array for _, array in base_parts))
     for index, ((place, array), (_, head_array)) in enumerate(zip(base_parts, head_parts, strict=True)):
         name = f"{place or f'tensor {index}'} of the output"
-        if words := _not_finite_alike(array, head_array):
+        if words := _not_finite_alike(array, head_array, names):
             return f"{name} is NaN or infinite {words}"
         if _is_whole(array) and _is_whole(head_array):
             if count := int(np.not_equal(array, head_array).sum()):
@@ -68,10 +70,10 @@ def _norm(*arrays: np.ndarray) -> float:
     return math.sqrt(sum(float(np.square(np.abs(array[np.isfinite(array)]), dtype=float).sum()) for array in arrays))
 
 
-def _not_finite_alike(base: np.ndarray, head: np.ndarray) -> str:
+def _not_finite_alike(base: np.ndarray, head: np.ndarray, names: tuple[str, str]) -> str:
     """Return how the values that are not finite differ between the sides; empty if they are the same."""
     base_finite, head_finite = np.isfinite(base), np.isfinite(head)
-    for name, mask in (("head", base_finite & ~head_finite), ("base", head_finite & ~base_finite)):
+    for name, mask in zip(reversed(names), (base_finite & ~head_finite, head_finite & ~base_finite), strict=True):
         if count := int(mask.sum()):
             return f"in {name} at {counted(count, 'place')} of {base.size:,}, where the other side is not"
     is_alike = np.array_equal(base[~base_finite], head[~base_finite], equal_nan=True)

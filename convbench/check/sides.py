@@ -39,7 +39,8 @@ class Side:
     ``suite`` is the file in this tree at the place of head's suite in its own; ``empty`` are submodules that could not
     be filled; ``checkout_of`` is the working tree of the repository of which this is a commit; ``changes`` are the
     files of the tree that differ from its commit; ``build`` is the command that built the tree. ``is_elsewhere`` says
-    that the environment's editable installs are of another tree, the working tree.
+    that the environment's editable installs are of another tree, the working tree. ``alias`` is what messages call the
+    side in place of base or head.
     """
 
     label: str
@@ -54,6 +55,7 @@ class Side:
     checkout_of: Path | None = None
     build: str = ""
     is_elsewhere: bool = False
+    alias: str = ""
 
     @property
     def dirty(self) -> bool:

@@ -34,7 +34,7 @@ def settings_of(threads: int, allocator: str, device: str) -> Settings:
     from convbench.core.registry import did_you_mean
 
     if allocator not in ALLOCATORS:
-        raise ConvbenchError(f"--allocator {allocator!r}{did_you_mean(allocator, ALLOCATORS)}")
+        raise ConvbenchError(f"unknown --allocator {allocator!r}{did_you_mean(allocator, ALLOCATORS)}")
     return Settings(threads=threads, allocator=allocator, device=device)
 
 

@@ -41,7 +41,7 @@ def report(
 
     formats = ("html", "md", "tex", *figure_files.FORMATS)
     if file_format not in formats:
-        raise ConvbenchError(f"--format {file_format!r}{did_you_mean(file_format, formats)}")
+        raise ConvbenchError(f"unknown --format {file_format!r}{did_you_mean(file_format, formats)}")
     stored_runs = [store.load(path) for path in runs]
     if merging.repeats(stored_runs):
         print("convbench: a run is named twice, so it appears twice", file=sys.stderr)

@@ -122,7 +122,7 @@ def run(
     probes = preparation.profiler(loaded_suite, directory)
     options = options_of.executor_options(executor, executor_options or ())
     command = Command(
-        suite,
+        loaded_suite.source,
         loaded_suite.overrides,
         tuple(only or ()),
         tuple(skip or ()),

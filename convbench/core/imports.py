@@ -13,6 +13,7 @@ import shlex
 import sys
 import sysconfig
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib.machinery import PathFinder
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -55,6 +56,16 @@ def working_directory() -> Path | None:
         return Path.cwd()
     except OSError:
         return None
+
+
+def near(path: str) -> str:
+    """Return a file's path without detours, relative to the working directory if it lies below; other text as it is."""
+    with suppress(OSError, ValueError):
+        folder = Path.cwd()
+        place = Path(os.path.normpath(folder / path))
+        if place.samefile(path):  # else "x/.." is no detour, because x is a link
+            return str(place.relative_to(folder)) if place.is_relative_to(folder) else os.path.normpath(path)
+    return path
 
 
 def require_working_directory() -> Path:

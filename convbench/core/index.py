@@ -26,7 +26,7 @@ from convbench.core.text import digest
 
 T = TypeVar("T")
 log = logging.getLogger("convbench")
-VERSION = f"5 {__version__}"
+VERSION = f"6 {__version__}"
 """The version of the index; it includes convbench's, because another convbench may compute other numbers."""
 MEMORY = ":memory:"
 UNUSED = 7 * 86400.0
@@ -39,8 +39,8 @@ MANY = 100
 """Most runs that are read without a word."""
 TABLES = """
 CREATE TABLE run (id INTEGER PRIMARY KEY, path TEXT UNIQUE, stamp TEXT, identity TEXT, name TEXT, started TEXT,
-    commit_id TEXT, dirty INTEGER, results INTEGER, missing INTEGER, problem TEXT, kind TEXT, latest TEXT,
-    shown INTEGER DEFAULT 1);
+    commit_id TEXT, dirty INTEGER, results INTEGER, missing INTEGER, problem TEXT, kind TEXT,
+    failed INTEGER, skipped INTEGER, machines TEXT, latest TEXT, shown INTEGER DEFAULT 1);
 CREATE INDEX run_identity ON run (identity);
 CREATE TABLE part (run INTEGER, identity TEXT);
 CREATE TABLE word (id INTEGER PRIMARY KEY, text TEXT UNIQUE);
@@ -49,7 +49,8 @@ CREATE TABLE metric (short TEXT PRIMARY KEY, name TEXT, unit TEXT, better TEXT, 
 CREATE TABLE number (metric INTEGER, case_id INTEGER, run INTEGER, machine INTEGER, protocol INTEGER, value REAL,
     reference REAL, PRIMARY KEY (metric, case_id, run)) WITHOUT ROWID;
 """
-
+COLUMNS = "path, name, started, commit_id, dirty, results, missing, problem, kind, failed, skipped, machines"
+"""The columns of a run's ``Entry``, in the order of its fields."""
 
 Problem = Literal["newer", "unreadable", "no results"]
 """Why a run is left out: a newer format, a damaged file, or nothing measured yet."""
@@ -72,7 +73,9 @@ class IndexedValue(NamedTuple):
 class Entry(NamedTuple):
     """A run as the index lists it: where it is, the commit of its code, and the ``problem`` if it is left out.
 
-    ``missing`` is the number of planned cases that it does not have, ``kind`` the kind of the problem.
+    ``results`` is the number of cases that it has, ``failed`` and ``skipped`` are among them; ``missing`` is the number
+    of planned cases that it does not have. ``kind`` is the kind of the problem, ``machines`` are those of the run in
+    words.
     """
 
     path: str
@@ -84,6 +87,9 @@ class Entry(NamedTuple):
     missing: int = 0
     problem: str = ""
     kind: Problem | Literal[""] = ""
+    failed: int = 0
+    skipped: int = 0
+    machines: str = ""
 
 
 @dataclass(frozen=True)
@@ -176,10 +182,9 @@ class Index:
         finally:
             self._db.execute("ROLLBACK")
 
-    def entries(self) -> dict[int, Entry]:
-        """Return the runs that are shown, by number."""
-        columns = "id, path, name, started, commit_id, dirty, results, missing, problem, kind"
-        rows = self._db.execute(f"SELECT {columns} FROM run WHERE shown")
+    def entries(self, with_copies: bool = False) -> dict[int, Entry]:
+        """Return the runs that are shown, by number, or with their copies and the shards of merged runs, too."""
+        rows = self._db.execute(f"SELECT id, {COLUMNS} FROM run WHERE shown OR ?", (with_copies,))
         return {number: Entry._make((*row[:4], bool(row[4]), *row[5:])) for number, *row in rows}
 
     def cases(self) -> list[str]:
@@ -261,8 +266,8 @@ class Index:
         identity, problem = map(as_text, (contents.identity, entry.problem))
         values = (path, stamp, identity, *entry._replace(problem=problem)[1:], contents.latest)
         placeholders = ",".join("?" * len(values))
-        columns = "path, stamp, identity, name, started, commit_id, dirty, results, missing, problem, kind, latest"
-        run = self._db.execute(f"INSERT INTO run ({columns}) VALUES ({placeholders})", values).lastrowid
+        columns = COLUMNS.replace("path", "path, stamp, identity")
+        run = self._db.execute(f"INSERT INTO run ({columns}, latest) VALUES ({placeholders})", values).lastrowid
         self._db.executemany("INSERT INTO part VALUES (?, ?)", ((run, identity) for identity in contents.parts))
         self._db.executemany("INSERT OR REPLACE INTO machine VALUES (?, ?)", contents.machines.items())
         metric_rows = (

@@ -12,6 +12,7 @@ from pydantic import (
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
+    field_validator,
     model_validator,
 )
 
@@ -123,6 +124,15 @@ class AxesLayout(Strict):
         default=["eager"],
         description="how the model is run; with + or an inner list: several, applied one after another",
     )
+
+    @field_validator("clip", mode="before")
+    @classmethod
+    def _refuse_numbers(cls, value: Any) -> Any:
+        """Refuse a clip written as a list of its sizes once, not once for each size."""
+        if isinstance(value, list) and len(value) > 1 and all(isinstance(size, int) for size in value):
+            text = "x".join(map(str, value)) if len(value) == len(ClipLayout.model_fields) else "1x16x3x64x64"
+            raise ValueError(f"a list of numbers is not a clip: write {text} (batch, frames, channels, height, width)")
+        return value
 
 
 class RecurrentPattern(RecurrentLayout):

@@ -6,13 +6,14 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import StringIO
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from convbench.core.errors import SuiteError
+from convbench.core.imports import near
 from convbench.core.record import Case, Choice, Protocol, Whole
 from convbench.core.text import counted, value_text
 from convbench.suite import plugs
@@ -62,8 +63,11 @@ class Suite:
 
     @property
     def source(self) -> str | dict[str, Any]:
-        """What the suite was read from: its file or name, or the data itself."""
-        return loader().load(self.text) if self.path == OF_DATA else self.path
+        """What the suite was read from: its file, relative to the working directory, its name, or the data itself."""
+        if self.path == OF_DATA:
+            data: dict[str, Any] = loader().load(self.text)
+            return data
+        return near(self.path) if Path(self.path).suffix else self.path
 
 
 def load(source: str, overrides: Sequence[str] = ()) -> Suite:

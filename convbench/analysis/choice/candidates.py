@@ -49,10 +49,11 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Excluded:
-    """A configuration that cannot be chosen, and why."""
+    """A configuration that cannot be chosen, why, and its cost in its fastest variant; None if it has none."""
 
     quality: Quality
     why: Why
+    result: Result | None = None
 
 
 def gather(qualities: Sequence[Quality], results: Iterable[Result]) -> tuple[list[Candidate], list[Excluded]]:
@@ -72,8 +73,9 @@ def gather(qualities: Sequence[Quality], results: Iterable[Result]) -> tuple[lis
     for quality in qualities:
         group_costs = [cost for cost in costs[id(quality)] if without_dtype(cost.group) == group]
         why = _reason(quality, group_costs)
-        candidates += [Candidate(quality, cost) for cost in group_costs] if why is None else []
-        excluded += [Excluded(quality, why)] if why else []
+        members = sorted((Candidate(quality, cost) for cost in group_costs), key=lambda member: rank(member, "latency"))
+        candidates += members if why is None else []
+        excluded += [Excluded(quality, why, members[0].result if members else None)] if why else []
     return candidates, excluded
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
@@ -31,12 +32,16 @@ def read(directory: Path) -> Contents:
         return Contents(Entry(str(directory), problem=str(error), kind=kind), str(directory))
     measurements = measured_results(results(records))
     commit, dirty = run.environment.get("commit"), bool(run.environment.get("dirty"))
-    missing_count = len(planned.open_ids(run, records))
-    entry = Entry(str(directory), run.name, run.started, str(commit or ""), dirty, len(records), missing_count)
+    machines = _Machines({run.fingerprint: run.environment, **run.environments})
+    statuses = Counter(record.status for record in records)
+    entry = Entry(
+        str(directory), run.name, run.started, str(commit or ""), dirty, len(records),
+        len(planned.open_ids(run, records)), failed=statuses["failed"], skipped=statuses["skipped"],
+        machines="; ".join(dict.fromkeys(machines.names.values())),
+    )  # fmt: skip
     if run.planned and not records:
         entry = entry._replace(problem="it has no results yet", kind="no results")
     tracked_metrics = _tracked_metrics(measurements)
-    machines = _Machines({run.fingerprint: run.environment, **run.environments})
     protocol_digest = digest(*map(str, protocol_facts(run).items()))
     numbers = tuple(_numbers(measurements, tracked_metrics, protocol_digest, machines))
     starts = ((record.started, *(visit.started for visit in record.visits)) for record in records)

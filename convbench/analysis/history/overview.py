@@ -11,7 +11,7 @@ from typing import get_args
 
 from convbench.analysis.history import numbers
 from convbench.analysis.history.course import Change, Confirmation, Course, course, is_short
-from convbench.analysis.history.series import UNDATED, Series, moment, series
+from convbench.analysis.history.series import UNDATED, Series, moment, require_date, series
 from convbench.analysis.history.steps import LEAST_POINTS
 from convbench.analysis.stored_runs import CONSTANTS, COUNTS
 from convbench.core import index, metrics
@@ -53,8 +53,7 @@ class HistoryQuery:
     def __post_init__(self) -> None:
         if not self.roots:
             raise ConvbenchError("name the runs: run directories, folders that hold them, or a store")
-        if self.since and moment(self.since) == UNDATED:
-            raise ConvbenchError(f"since {self.since!r} is not a date, such as 2026-11-01")
+        require_date("--since", self.since)
 
 
 @dataclass(frozen=True, repr=False)
@@ -135,7 +134,7 @@ def _split(candidates: Sequence[Series], metric: Metric, entries: Sequence[Entry
         raise Refused(
             f"no two of these runs can be compared in {metric.option}: each case was measured only once"
             + ("" if metric in CONSTANTS else " per machine and protocol; measure again on one of the machines")
-            + (f" ({counted(len(entries), 'run')} left out, such as {_reason(entries[0])})" if entries else "")
+            + (f" ({counted(len(entries), 'run')} left out, such as {reason(entries[0])})" if entries else "")
         )
     return (usable, singles + zeros) if usable else (singles, zeros)
 
@@ -165,13 +164,17 @@ def _matching_cases(runs: Index, only: Sequence[str]) -> list[str] | None:
 
 
 def _no_run_message(question: HistoryQuery, entries: Sequence[Entry]) -> str:
-    places = ", ".join(map(str, question.roots))
     if entries:
-        return f"{places}: none of {counted(len(entries), 'run')} there can be read: {_reason(entries[0])}"
-    return f"{places}: there is no run: `convbench run` writes one, `convbench pull` fetches them"
+        places = ", ".join(map(str, question.roots))
+        return f"{places}: none of {counted(len(entries), 'run')} there can be read: {reason(entries[0])}"
+    return no_run(question.roots)
 
 
-def _reason(entry: Entry) -> str:
+def no_run(roots: Sequence[Path]) -> str:
+    return f"{', '.join(map(str, roots))}: there is no run: `convbench run` writes one, `convbench pull` fetches them"
+
+
+def reason(entry: Entry) -> str:
     """Return why a run is left out, with its path."""
     return entry.problem if entry.problem.startswith(entry.path) else f"{entry.path}: {entry.problem}"
 

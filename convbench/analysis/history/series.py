@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import NamedTuple
 
+from convbench.core.errors import ConvbenchError
 from convbench.core.index import Entry, Row
 
 UNDATED = datetime.min.replace(tzinfo=UTC)
@@ -54,6 +55,12 @@ def moment(start: str) -> datetime:
         return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         return UNDATED
+
+
+def require_date(option: str, text: str) -> None:
+    """Raise ConvbenchError, which names the option, if a text is given and is no date."""
+    if text and moment(text) == UNDATED:
+        raise ConvbenchError(f"{option} {text!r} is not a date, such as 2026-11-01")
 
 
 def minute(start: str) -> str:

@@ -46,7 +46,7 @@ def _quality(answer: Recommendation, where: str) -> str:
     """Return the table of a task: its sound configurations by accuracy, then the others, which have no mean."""
     pairs: list[tuple[Quality, Result | None]] = [(candidate.quality, candidate.result) for candidate in answer.pool]
     pairs.sort(key=lambda pair: -(pair[0].mean or 0.0))
-    pairs += [(exclusion.quality, None) for exclusion in answer.excluded]
+    pairs += [(exclusion.quality, exclusion.result) for exclusion in answer.excluded]
     has_places = any(quality.several_places for quality, _ in pairs)
     has_variants = any(quality.variant != EAGER for quality, _ in pairs)
     heads = [("Reducer", False), ("LSTM input", True), ("Test accuracy", True), ("Sound runs", True)]
