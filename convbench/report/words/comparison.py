@@ -99,8 +99,8 @@ def _counts(matches: Sequence[Match], run: int) -> str:
 
 def _values(match: Match, run: int, name: str) -> set[float]:
     """Return an exact count in a run and the first one, once if they agree; empty unless both have it."""
-    pair = [result and getattr(result, name) for result in (match.results[0], match.results[run])]
-    return set() if None in pair else set(pair)
+    first, later = (getattr(result, name, None) for result in (match.results[0], match.results[run]))
+    return set() if first is None or later is None else {first, later}
 
 
 def missing_ratios(matches: Sequence[Match], run: int) -> str:
