@@ -169,7 +169,7 @@ def test_data_that_is_nested_too_deeply_is_refused() -> None:
     data: list[Any] = []
     for _ in range(20_000):
         data = [data]
-    with pytest.raises(SuiteError, match="a suite is plain data .* maximum recursion depth exceeded"):
+    with pytest.raises(SuiteError, match=r"a suite is plain data .* maximum recursion depth exceeded"):
         suite.from_data({"matrix": {"reducer": "gap"}, "x-deep": data})
 
 
