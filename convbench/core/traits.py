@@ -224,8 +224,11 @@ def packages(cases: Iterable[Case]) -> tuple[str, ...]:
 def unused_packages(cases: Iterable[Case]) -> frozenset[str]:
     """Return what ``packages`` returns for all variants on the shelf, less what it returns for these cases.
 
-    Nothing is unused if a variant of a case cannot be found: it may use anything.
+    Nothing is unused if a variant is the user's own (it is not imported here) or cannot be found: it may use anything.
     """
+    cases = list(cases)
+    if any(choice.is_imported for case in cases for choice in case.variant):
+        return frozenset()
     declarations = (plugin.declaration for plugin in variants)
     with suppress(ConvbenchError):
         return frozenset(_packages(filter(None, declarations))).difference(packages(cases))
