@@ -385,6 +385,7 @@ def test_an_unknown_task_is_refused_without_trainings_too(tmp_path):
     directory = records.stored(tmp_path / "run", [records.record()])
     assert "unknown task 'direktion'; did you mean 'direction'?" in str(advise(directory, "--task", "direktion")[2])
     assert advise(directory, "--task", "direction")[0] == 3
+    assert advise(directory, "--task", "own_clips_elsewhere:make")[0] == 3, "the user's own is not imported here"
 
 
 def skipped(record):

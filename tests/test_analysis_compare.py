@@ -1,5 +1,6 @@
 """Comparisons of runs: matched cases, ratios, differences."""
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -137,6 +138,15 @@ def test_runtimes_that_no_shared_case_uses_make_nothing_incomparable():
     assert {row.key for row in differences([run, other], [eager, compiled]) if row.grave} == {"compiler"}
     unknown = replace(eager, variant=(Choice("not-installed"),))
     assert {row.key for row in differences([run, other], [unknown]) if row.grave} == {"onnxruntime", "compiler"}
+
+
+def test_a_comparison_imports_no_variant_of_the_users(tmp_path, monkeypatch):
+    """It ran in the process of ``compare`` and ``history``, and what was comparable depended on the path."""
+    (tmp_path / "own_variant_of_records.py").write_text("def twice(subject): return subject\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    run = records.run_of([])
+    differences([run, run], [replace(CASES[0], variant=(Choice("own_variant_of_records:twice"),))])
+    assert "own_variant_of_records" not in sys.modules
 
 
 def test_serious_differences_come_first():

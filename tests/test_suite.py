@@ -165,6 +165,14 @@ def test_a_mistake_in_data_is_named_by_its_keys(data, line):
         suite.from_data(data)
 
 
+def test_data_that_is_nested_too_deeply_is_refused() -> None:
+    data: list[Any] = []
+    for _ in range(20_000):
+        data = [data]
+    with pytest.raises(SuiteError, match=r"a suite is plain data .* maximum recursion depth exceeded"):
+        suite.from_data({"matrix": {"reducer": "gap"}, "x-deep": data})
+
+
 def test_a_mapping_in_place_of_a_word_is_refused(cases: Any) -> None:
     """The message used to be "quality: unknown a mapping; known: 'none', 'probe' or 'train'"."""
     with pytest.raises(SuiteError, match="quality: a mapping is none of 'none', 'probe' or 'train'"):

@@ -171,8 +171,9 @@ def _check_tasks(tasks: Sequence[str], records: Sequence[Record], run: Path) -> 
     run_tasks = {str(trial.task): None for trial in trials if trial}
     names = {name.partition("(")[0] for name in run_tasks} | set(run_tasks)
     if not run_tasks:
-        for name in tasks:
-            registry.tasks.get(name.partition("(")[0])
+        for name in (task.partition("(")[0] for task in tasks):
+            if ":" not in name:  # a task of the user's own is not imported here
+                registry.tasks.get(name)
         return tasks
     if unknown_tasks := [task for task in tasks if task not in names]:
         raise ConvbenchError(f"--task {unknown_tasks[0]}: not a task of {run}, which has {', '.join(run_tasks)}")

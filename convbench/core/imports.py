@@ -27,6 +27,14 @@ REQUIRED = (
     "sklearn", "torch", "typer",
 )  # fmt: skip
 """The packages that convbench itself imports. One called alike that a user has would be run in its own process."""
+OF_REQUIRED = (
+    "PIL", "cloudpickle", "contourpy", "cycler", "dateutil", "filelock", "fontTools", "fsspec", "iopath", "joblib",
+    "kiwisolver", "markdown_it", "markupsafe", "mdurl", "mpl_toolkits", "mpmath", "narwhals", "networkx", "packaging",
+    "portalocker", "pydantic_core", "pygments", "pynvml", "pyparsing", "ruamel", "setuptools", "shellingham", "six",
+    "sympy", "tabulate", "termcolor", "threadpoolctl", "torchgen", "tqdm", "typing_extensions", "typing_inspection",
+    "yacs", "yaml",
+)  # fmt: skip
+"""The packages that these import in turn, some of them long after the user's folder is on the path."""
 LEVELS = 3
 LONGEST_REASON = 300
 
@@ -172,7 +180,7 @@ def _shadow_hint(module: str) -> str:
 
 def _refuse_in_place_of_ours(folders: list[str]) -> None:
     packages = [entry for entry in sys.path if entry.endswith("-packages")]
-    for name in REQUIRED:
+    for name in (*REQUIRED, *OF_REQUIRED):
         spec = PathFinder.find_spec(name, folders)
         if spec and spec.origin and PathFinder.find_spec(name, packages):
             raise ConvbenchError(

@@ -8,7 +8,7 @@ also read where the plug-in, or torch, is not installed.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -156,15 +156,14 @@ def misplaced(case: Case) -> str:
     return ""
 
 
-def of_case(case: Case) -> Iterator[tuple[VariantTraits, dict[str, Any]]]:
-    """Yield the traits of each variant of a case with its options, in the order of application."""
-    for choice in case.variant:
-        yield of_variant(choice.name), _options(choice)
+def of_case(case: Case) -> list[VariantTraits]:
+    """Return the traits of each variant of a case, in the order of application."""
+    return [of_variant(choice.name) for choice in case.variant]
 
 
 def opaque(case: Case) -> bool:
     """Whether module hooks would see nothing of the case, or break it."""
-    return any(traits.opaque for traits, _ in of_case(case))
+    return any(traits.opaque for traits in of_case(case))
 
 
 def projects(case: Case) -> bool:
@@ -174,32 +173,32 @@ def projects(case: Case) -> bool:
 
 def compiles(case: Case) -> bool:
     """Whether the case's first call runs torch's compiler."""
-    return any(traits.compiles for traits, _ in of_case(case))
+    return any(traits.compiles for traits in of_case(case))
 
 
 def builds(case: Case) -> bool:
     """Whether torch's compiler builds code for the case, during its first call or before."""
-    return any(traits.compiles or traits.builds for traits, _ in of_case(case))
+    return any(traits.compiles or traits.builds for traits in of_case(case))
 
 
 def engine(case: Case) -> EngineName:
     """Return what runs the case: the engine of the last variant that replaces torch, else torch."""
-    return next((traits.engine for traits, _ in reversed([*of_case(case)]) if traits.engine != TORCH), TORCH)
+    return next((traits.engine for traits in reversed(of_case(case)) if traits.engine != TORCH), TORCH)
 
 
 def takes_quantisation(case: Case) -> bool:
     """Whether a runtime of the case quantises the model itself."""
-    return any(traits.takes_quantisation for traits, _ in of_case(case))
+    return any(traits.takes_quantisation for traits in of_case(case))
 
 
 def own_process(case: Case) -> bool:
     """Whether the case must not share its process with any other."""
-    return any(traits.own_process or traits.environment or traits.compiles for traits, _ in of_case(case))
+    return any(traits.own_process or traits.environment or traits.compiles for traits in of_case(case))
 
 
 def changes_process(case: Case) -> bool:
     """Whether the case changes its process for good, so that anything measured in it later is affected."""
-    return any(traits.own_process and traits.environment for traits, _ in of_case(case))
+    return any(traits.own_process and traits.environment for traits in of_case(case))
 
 
 def dtype(case: Case) -> str:
@@ -211,7 +210,7 @@ def dtype(case: Case) -> str:
 
 def own_numbers(case: Case) -> bool:
     """Whether the case's numbers differ from eager PyTorch's, by a different type or another runtime's arithmetic."""
-    return dtype(case) != FP32 or any(traits.last for traits, _ in of_case(case))
+    return dtype(case) != FP32 or any(traits.last for traits in of_case(case))
 
 
 def packages(cases: Iterable[Case]) -> tuple[str, ...]:
@@ -225,8 +224,11 @@ def packages(cases: Iterable[Case]) -> tuple[str, ...]:
 def unused_packages(cases: Iterable[Case]) -> frozenset[str]:
     """Return what ``packages`` returns for all variants on the shelf, less what it returns for these cases.
 
-    Nothing is unused if a variant of a case cannot be found: it may use anything.
+    Nothing is unused if a variant is the user's own (it is not imported here) or cannot be found: it may use anything.
     """
+    cases = list(cases)
+    if any(choice.is_imported for case in cases for choice in case.variant):
+        return frozenset()
     declarations = (plugin.declaration for plugin in variants)
     with suppress(ConvbenchError):
         return frozenset(_packages(filter(None, declarations))).difference(packages(cases))

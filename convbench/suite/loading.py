@@ -86,12 +86,12 @@ def from_data(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> Suite:
     Raises SuiteError with every mistake, a line each, as ``suite: include[2].reducer: what is wrong``, and for data
     that YAML cannot express.
     """
+    text = StringIO()
     try:
         document = json.loads(json.dumps(data, default=_plain_data))
-    except (TypeError, ValueError) as error:
+        YAML(typ="safe", pure=True).dump(document, text)
+    except (TypeError, ValueError, RecursionError) as error:
         raise SuiteError(f"a suite is plain data (text, numbers, lists, mappings): {error}") from error
-    text = StringIO()
-    YAML(typ="safe", pure=True).dump(document, text)
     return _build(text.getvalue(), Mistakes(OF_DATA, has_lines=False), OF_DATA, overrides)
 
 

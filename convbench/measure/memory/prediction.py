@@ -198,7 +198,7 @@ def _assemble(case: Case, model: nn.Module | None = None) -> Subject:
     """Assemble the subject with the variants that change its tensors, and those that store them with channels last."""
     variant = tuple(choice for choice in case.variant if not traits.of_variant(choice.name).same_tensors)
     result = subject.assemble(replace(case, variant=variant), seed=0, model=model)
-    if any(variant_traits.channels_last for variant_traits, _ in traits.of_case(case)):
+    if any(variant_traits.channels_last for variant_traits in traits.of_case(case)):
         with _convert_anew():
             model = channels_last(result.model)
         result = replace(result, model=model, inputs=result.inputs.channels_last(case.clip))
