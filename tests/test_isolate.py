@@ -24,8 +24,8 @@ from convbench.core import metrics
 from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
 from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Reading, Record, Trial, Whole
 from convbench.core.registry import executors
+from convbench.measure.attempts import explain_death
 from convbench.measure.machine.malloc import preload
-from convbench.measure.machine.process_end import explain_death
 from convbench.plugins.executors.isolated import Isolated, measure
 from convbench.runs.early_server import COMPILER
 from convbench.runs.executor import Job

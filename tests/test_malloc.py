@@ -6,13 +6,14 @@ import os
 import resource
 import sys
 from dataclasses import replace
+from mmap import mmap
 
 import pytest
 
 from convbench.check.worker import _trim_heap
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Trial
 from convbench.core.registry import executors
-from convbench.measure.machine import malloc
+from convbench.measure.machine import environment, malloc
 from convbench.runs.executor import Job
 from convbench.runs.running import Call
 
@@ -89,3 +90,14 @@ def test_another_process_reports_glibcs_moving_threshold(monkeypatch):
     for name in ("MALLOC_ARENA_MAX", *malloc.NUMBERS):
         monkeypatch.delenv(name, raising=False)
     assert malloc.name() == "glibc (its threshold moving)"
+
+
+def test_a_mapped_file_may_have_any_name(tmp_path):
+    """The name of a user's library in Latin-1 failed every case with a UnicodeDecodeError."""
+    path = os.fsencode(tmp_path) + b"/lib\xfc.so"
+    with open(path, "w+b") as file:  # noqa: PTH123 - its name is no text
+        file.write(b"code")
+        file.flush()
+        with mmap(file.fileno(), 0):
+            assert "lib\ufffd.so" in malloc.mapped_files()
+            assert environment.allocator()

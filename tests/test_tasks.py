@@ -25,7 +25,7 @@ from convbench.core.registry import Plugin, tasks
 from convbench.measure import progress
 from convbench.measure.quality import controls, digits, run_files, user_clips
 from convbench.measure.quality.data import Labelled, Splits
-from convbench.measure.quality.drift import DIRECTIONS, STEPS, speed
+from convbench.measure.quality.digits import DIRECTIONS, STEPS, speed
 from convbench.measure.quality.findings import large_values, repeated_clips
 from convbench.measure.quality.splitting import random, stratify
 from convbench.measure.quality.tasks import load

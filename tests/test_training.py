@@ -18,7 +18,7 @@ from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.parity import TOLERANCE
 from convbench.measure.preflight import preflight
 from convbench.measure.stages import stopwatch
-from convbench.measure.stages.passes import LEAST
+from convbench.measure.stages.stopwatch import LEAST
 from convbench.models import subject
 from convbench.plugins.variants.checkpoint import _checkpoint
 from convbench.plugins.variants.int8 import _dynamic, _torchao

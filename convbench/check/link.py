@@ -19,8 +19,8 @@ from convbench.check.settings import Settings
 from convbench.check.sides import Side
 from convbench.core import scratch
 from convbench.core.errors import CaseFailed, FailureKind, Refused
+from convbench.measure.attempts import explain_death
 from convbench.measure.machine import malloc
-from convbench.measure.machine.process_end import explain_death
 from convbench.runs.process_start import DISCIPLINE
 
 PROGRAM = Path(__file__).with_name("worker.py")

@@ -1,8 +1,12 @@
-"""The one place where an exception becomes a failed Record, so that a sweep goes on. Imports no torch."""
+"""The one place where an exception becomes a failed Record, so that a sweep goes on. Imports no torch.
+
+It also explains why a process died without sending a result.
+"""
 
 from __future__ import annotations
 
 import re
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -100,3 +104,16 @@ def explain(error: BaseException) -> Failure:
         case _ if _MEETS_DAMAGE.search(repr(error)) and (pointer := git.lfs_pointer(Path())):
             return Failure("error", f"{located(error)}; {pointer} is only a pointer: `git lfs pull` fetches the file")
     return Failure("error", located(error))
+
+
+def explain_death(exitcode: int | None, output: Path) -> CaseFailed:
+    """Name the signal or exit code that ended the process, and the last line that it printed to ``output``."""
+    lines = output.read_text(errors="replace").strip().splitlines() if output.exists() else []
+    last_output = f"; last output: {lines[-1][:300]}" if lines else ""
+    if exitcode is None or exitcode >= 0:
+        return CaseFailed("crash", f"the process ended with exit code {exitcode} and no result{last_output}")
+    signal_names = {number.value: number.name for number in signal.Signals}
+    name = signal_names.get(-exitcode, f"signal {-exitcode}")  # real-time signals have no names of their own
+    if -exitcode == signal.SIGKILL:
+        return CaseFailed("out of memory", f"killed by {name}, as the system's out-of-memory killer does{last_output}")
+    return CaseFailed("crash", f"killed by {name}{last_output}")

@@ -14,8 +14,7 @@ from convbench.core.record import Case, Finding, Reading
 from convbench.core.traits import compiles
 from convbench.measure.agreement import agreement
 from convbench.measure.counts.counted import reason_of
-from convbench.measure.earlier_calls import explanation
-from convbench.measure.leeway import by_chance, by_rounding
+from convbench.measure.leeway import by_chance, by_rounding, explanation
 from convbench.measure.outputs import numbers, time_call
 from convbench.models.deployment import Deployment
 from convbench.models.inputs import Inputs

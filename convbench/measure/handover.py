@@ -24,8 +24,7 @@ from convbench.core.record import Case, Choice, Reading, Scalar
 from convbench.core.traits import FP32, dtype, of_variant
 from convbench.measure.agreement import agreement
 from convbench.measure.attempts import explain
-from convbench.measure.earlier_calls import explanation
-from convbench.measure.leeway import by_chance
+from convbench.measure.leeway import by_chance, explanation
 from convbench.measure.outputs import time_call
 from convbench.measure.parity import Parity
 from convbench.models import network

@@ -1,9 +1,13 @@
-"""Accept an output beyond the tolerance if chance or rounding takes eager itself as far."""
+"""Judge an output beyond the tolerance: accept it if chance or rounding takes eager itself as far, or explain it.
+
+A runtime's output also differs if the model keeps something between calls, which an exported file does not.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -13,10 +17,13 @@ import torch
 from convbench.core.errors import CaseFailed
 from convbench.core.findings import ILL_CONDITIONED, RANDOM_OUTPUT
 from convbench.core.record import Finding
+from convbench.core.registry import scenarios
+from convbench.core.text import joined
 from convbench.measure.agreement import agreement, arithmetic, tolerance
-from convbench.measure.outputs import numbers, time_call
-from convbench.measure.parity import NEXT_TO_NOTHING, ROUNDING, Parity, norm_of, parity_of
+from convbench.measure.outputs import clone, numbers, time_call
+from convbench.measure.parity import NEXT_TO_NOTHING, ROUNDING, Parity, compare, norm_of, parity_of
 from convbench.models import network
+from convbench.models.inputs import inputs
 from convbench.models.subject import Subject, assemble
 
 DRAWS, MARGIN = 4, 2
@@ -66,6 +73,29 @@ def by_rounding(subject: Subject, eager: Subject, output: Any, expected: Any) ->
     return Finding(ILL_CONDITIONED, "note", {"relative": relative})
 
 
+def explanation(error: CaseFailed, eager: Subject) -> CaseFailed:
+    """Return the error of a wrong output, with the reason if eager's output depends on earlier calls.
+
+    ``eager`` must not have been called yet.
+    """
+    versions = {name: (buffer, buffer._version) for name, buffer in eager.model.named_buffers()}
+    first_output = _first_output(eager)
+    changed_names = [
+        name
+        for name, buffer in eager.model.named_buffers()
+        if name in versions and (buffer is not versions[name][0] or buffer._version != versions[name][1])
+    ]
+    try:
+        compare(_first_output(eager), first_output, tolerance(eager))
+    except CaseFailed:
+        place = f"its buffers {joined(changed_names)}" if changed_names else "attributes of its own"
+        reason = (
+            f"the model's output depends on what earlier calls left in {place}, which an export takes for a constant"
+        )
+        return CaseFailed(error.kind, f"{reason}: pass it in and out like a stream's state; {error}", error.results)
+    return error
+
+
 def _nudged_output(eager: Subject, step: float, draw: int) -> Any:
     """The output of a first call of eager with each weight off by a share of ``step``, up or down."""
     twin = assemble(eager.case, eager.seed)
@@ -91,6 +121,13 @@ def _redraw(eager: Subject, draw: int) -> Any:
     """The output of a first call of eager with other random numbers."""
     network.seed_all(eager.seed + draw)
     return time_call(eager)[0]
+
+
+def _first_output(eager: Subject) -> dict[str, Any]:
+    """The output of the scenario's first call, with the same inputs and random numbers each time."""
+    network.seed_all(eager.seed)
+    call_inputs = inputs(eager.case, eager.seed, eager.device, eager.model)
+    return clone(scenarios.get(eager.case.scenario).build(replace(eager, inputs=call_inputs))())
 
 
 def _differs(eager: Subject, output: Any, expected: Any) -> bool:

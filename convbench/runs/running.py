@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from convbench.core import scratch
 from convbench.core.errors import CaseFailed
 from convbench.core.record import Failure
-from convbench.measure.machine.process_end import explain_death
+from convbench.measure.attempts import explain_death
 from convbench.measure.progress import Progress
 from convbench.runs.script import UserImports
 

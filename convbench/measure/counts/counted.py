@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 from torch import nn
@@ -228,9 +229,11 @@ def _totals(counts: Mapping[str, int]) -> dict[str, int]:
 
     Names in ``counts`` begin with a dot, so that a module may be called ``other``.
     """
-    names = [name for name in counts if name != OTHER]
-    sums = {name[1:]: sum(counts[inner] for inner in names if f"{inner}.".startswith(f"{name}.")) for name in names}
-    return {"": sum(counts.values()), **sums}
+    sums = {"": sum(counts.values())} | {name[1:]: 0 for name in counts if name != OTHER}
+    for name, count in counts.items():
+        for around in accumulate(name[1:].split("."), "{}.{}".format) if name != OTHER else ():
+            sums[around] += count
+    return sums
 
 
 def params_by(model: nn.Module, roots: Roots) -> dict[str, int]:

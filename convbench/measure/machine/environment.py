@@ -98,12 +98,11 @@ def conditions(device: str) -> dict[str, Scalar]:
 
 def allocator() -> str:
     """The C allocator of this process: jemalloc, tcmalloc, or glibc with its settings (``malloc.name``)."""
-    try:
-        maps = Path("/proc/self/maps").read_text()
-    except OSError:
+    files = malloc.mapped_files()
+    if not files:
         return platform.libc_ver()[0] or sys.platform
     for library in ("jemalloc", "tcmalloc"):
-        if f"lib{library}" in maps:
+        if f"lib{library}" in files:
             return library
     return malloc.name()
 

@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from ctypes.util import find_library
+from pathlib import Path
 from typing import Literal
 
 from convbench.core.errors import Unavailable
@@ -42,6 +43,14 @@ def name() -> str:
     state = next((name for name, settings in states.items() if environment == variables(settings)), None)
     description = ", ".join(f"{name}={value}" for name, value in environment.items()) or "its threshold moving"
     return state or f"glibc ({description})"
+
+
+def mapped_files() -> str:
+    """The system's list of the files that this process has mapped, such as libraries; empty if it reports none."""
+    try:
+        return Path("/proc/self/maps").read_text(errors="replace")  # a file's name may have any bytes
+    except OSError:
+        return ""
 
 
 def hold() -> None:

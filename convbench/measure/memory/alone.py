@@ -80,5 +80,5 @@ def tell(path: str) -> None:
 
 def _status_bytes(name: str) -> int | None:
     """A value of the process's status, converted to bytes; None if it is missing."""
-    match = re.search(rf"{name}:\s+(\d+) kB", STATUS.read_text())
+    match = re.search(rf"{name}:\s+(\d+) kB", STATUS.read_text(errors="replace"))
     return int(match.group(1)) * 1024 if match else None

@@ -1,7 +1,7 @@
 """Real handwritten digits on a canvas: scikit-learn's, split before anything is drawn, scaled and stamped.
 
 A digit's box is a square of 0.45 of the canvas's shorter side. Positions are whole pixels, so a digit that moves over a
-torus keeps every pixel's value.
+torus keeps every pixel's value. ``drift`` moves it in one of eight directions, at the same speed in every clip.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ CLASSES = tuple("0123456789")
 BOX = 0.45
 HELD_OUT = 0.2
 LEAST_SIDE = 16
+DIRECTIONS = ("right", "down-right", "down", "down-left", "left", "up-left", "up", "up-right")
+STEPS: Indices = np.array([(0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1)])
 
 
 class Digits(NamedTuple):
@@ -128,6 +130,27 @@ def stamp(canvas: torch.Tensor, images: torch.Tensor, corners: Indices) -> None:
 def in_channels(canvas: torch.Tensor, clip: Clip) -> torch.Tensor:
     """Frames (N, T, H, W) as clips (N, T, C, H, W): a view of the one channel C times, without a copy."""
     return canvas[:, :, None].expand(-1, -1, clip.channels, -1, -1)
+
+
+def speed(clip: Clip) -> int:
+    """Pixels per frame along each axis: a sixteenth of the shorter side."""
+    return max(1, round(min(clip.height, clip.width) / 16))
+
+
+def start(clip: Clip, count: int, jitter: float, rng: np.random.Generator) -> Indices:
+    """Centres (N, 2) of the digits in the first frame, uniform over ``jitter`` of each side about the middle."""
+    sides = np.array((clip.height, clip.width))
+    starts: Indices = np.rint(sides / 2 + (rng.random((count, 2)) - 0.5) * jitter * sides).astype(np.int64)
+    return starts
+
+
+def drift(clip: Clip, digits: Digits, indices: Indices, starts: Indices, steps: Indices) -> torch.Tensor:
+    """Clips (N, T, C, H, W) of the digits at ``indices``, each from its start (N, 2) in its step's direction (N, 2)."""
+    size = box(clip)
+    corners = (starts - size // 2)[:, None] + speed(clip) * np.arange(clip.frames)[:, None] * steps[:, None]
+    canvas = torch.zeros(len(indices), clip.frames, clip.height, clip.width)
+    stamp(canvas, digits.resize(size)[indices], corners)
+    return in_channels(canvas, clip)
 
 
 @cache

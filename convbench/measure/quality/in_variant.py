@@ -19,11 +19,10 @@ from convbench.models.subject import Subject, assemble, transform
 
 SAMPLES = 64
 """The most batches of the task's clips with which int8 ranges may be found."""
-Scores = Callable[[torch.Tensor], torch.Tensor]
-Names = Callable[[torch.Tensor], torch.Tensor]
+OfClips = Callable[[torch.Tensor], torch.Tensor]
 
 
-def scores_of(case: Case, model: nn.Module, examples: Labelled) -> Scores:
+def scores_of(case: Case, model: nn.Module, examples: Labelled) -> OfClips:
     """Return a function from clips (N, T, C, H, W) to the head's output after the last frame, run in the variant.
 
     The model is exported for the case's batch; smaller batches are padded with zeros. ``examples`` are the clips that
@@ -49,13 +48,13 @@ def scores_of(case: Case, model: nn.Module, examples: Labelled) -> Scores:
     return scores
 
 
-def names_of(case: Case, model: nn.Module, examples: Labelled) -> Names:
+def names_of(case: Case, model: nn.Module, examples: Labelled) -> OfClips:
     """Return a function from clips to the classes that the model predicts in the case's variant."""
     scores = scores_of(case, model, examples)
     return lambda clips: scores(clips).argmax(-1).cpu()
 
 
-def features_of(case: Case, model: ConvReducerRNN, examples: Labelled) -> Scores:
+def features_of(case: Case, model: ConvReducerRNN, examples: Labelled) -> OfClips:
     """Return a function from pictures (N, C, H, W) to features (N, D) of backbone and reducer, run in the variant.
 
     ``examples`` are pictures with which int8 ranges may be found. Raises Unavailable if the variant cannot run a model

@@ -19,7 +19,7 @@ from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.quality import controls, digits, findings
 from convbench.measure.quality.data import Labelled, Splits
 from convbench.measure.quality.fit import Curve, Recipe, accuracy, fit, predictions, share_right
-from convbench.measure.quality.in_variant import Names, features_of, names_of
+from convbench.measure.quality.in_variant import OfClips, features_of, names_of
 from convbench.measure.quality.linear import Readout, features, r2
 from convbench.measure.quality.run_files import train_or_load
 from convbench.measure.quality.splitting import random
@@ -88,7 +88,7 @@ def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Fi
     yield from findings.of_training(answers, splits.val.labels.tolist(), eager_curve, train)
 
 
-def _in_variant(names: Names, splits: Splits, curve: Curve) -> Curve:
+def _in_variant(names: OfClips, splits: Splits, curve: Curve) -> Curve:
     """The last point of the training with the variant's accuracies: it is the trained model that is deployed."""
     accuracies = [[share_right(names(clips), labels)] for clips, labels in (splits.val, splits.test)]
     return Curve(curve.steps[-1:], curve.seconds[-1:], curve.loss[-1:], *accuracies)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from convbench.core.metrics import OTHER
-from convbench.core.record import STAGES, Parts
+from convbench.core.record import STAGES, Parts, Protocol
 from convbench.measure.running_clock import Moment, RunningClock
 from convbench.measure.stages.hooks import call, listen
 from convbench.measure.stages.spans import PHASES
@@ -21,8 +21,20 @@ from convbench.models.subject import Subject
 
 Split = dict[str, float]
 """Seconds by stage."""
+LEAST, MOST = 6, 40
+SHARE_OF_TIME = 0.3
+"""Share of the time that the protocol gives to samples of the latency."""
 SHORT = 5e-3
 """Calls of fewer seconds are short: cold hooks would be a notable share of them."""
+
+
+def passes(protocol: Protocol) -> Iterator[int]:
+    """Yield the numbers of the passes to make, one after another, as long as there is time."""
+    until = time.perf_counter() + SHARE_OF_TIME * protocol.max_time
+    for number in range(MOST):
+        if number >= LEAST and time.perf_counter() >= until:
+            return
+        yield number
 
 
 class Stopwatch:

@@ -11,9 +11,8 @@ from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import declares, probes
 from convbench.measure.probes import ProbeTraits
 from convbench.measure.stages.hooks import call
-from convbench.measure.stages.passes import passes
 from convbench.measure.stages.spans import PHASES
-from convbench.measure.stages.stopwatch import Split, Stopwatch
+from convbench.measure.stages.stopwatch import Split, Stopwatch, passes
 from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep
 

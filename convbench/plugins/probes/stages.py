@@ -15,8 +15,7 @@ from convbench.core.statistics import median_interval
 from convbench.core.traits import INDUCTOR, engine, opaque
 from convbench.measure.probes import ProbeTraits
 from convbench.measure.stages.compiled import compiled_split
-from convbench.measure.stages.passes import passes
-from convbench.measure.stages.stopwatch import Split, split_by_hooks
+from convbench.measure.stages.stopwatch import Split, passes, split_by_hooks
 from convbench.measure.timing import clock_for
 from convbench.models.deployment import Deployment
 from convbench.models.stages import compiles, stage_roots

@@ -15,8 +15,7 @@ from convbench.core.record import Clip, Training
 from convbench.core.registry import declares, tasks
 from convbench.measure.quality.controls import TaskTraits
 from convbench.measure.quality.data import Labelled, Splits
-from convbench.measure.quality.digits import Digits, at_least, draw_splits
-from convbench.measure.quality.drift import DIRECTIONS, STEPS, drift, start
+from convbench.measure.quality.digits import DIRECTIONS, STEPS, Digits, at_least, draw_splits, drift, start
 from convbench.measure.quality.splitting import balanced_labels
 
 

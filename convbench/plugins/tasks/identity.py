@@ -14,8 +14,7 @@ from convbench.core.option_types import Count
 from convbench.core.record import Clip, Training
 from convbench.core.registry import tasks
 from convbench.measure.quality.data import Labelled, Splits
-from convbench.measure.quality.digits import CLASSES, Digits, draw_splits
-from convbench.measure.quality.drift import STEPS, drift, start
+from convbench.measure.quality.digits import CLASSES, STEPS, Digits, draw_splits, drift, start
 from convbench.measure.quality.splitting import balanced_labels
 
 Share = Annotated[float, Field(ge=0, le=1)]

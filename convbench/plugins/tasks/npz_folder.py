@@ -22,17 +22,9 @@ from convbench.measure.quality.run_files import cache_clips
 from convbench.measure.quality.user_clips import Sample, entries, folder, sample_of, split
 
 UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    AttributeError,
-    TypeError,
-    KeyError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
+    OSError, EOFError, ValueError, AttributeError, TypeError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error,
     lzma.LZMAError,
-)
+)  # fmt: skip
 """Errors of numpy and zipfile for files that are damaged, encrypted or packed by a method they do not support."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convbench.core.errors import Unavailable
@@ -21,6 +20,6 @@ def allocator(subject: Subject, *, malloc: Name = "glibc-arena") -> Subject:
     """The C allocator: glibc, glibc-arena (does not return freed memory to the system), jemalloc or tcmalloc."""
     if malloc == "glibc-arena":
         glibc.apply(glibc.GLIBC_ARENA)
-    elif malloc in PACKAGES and PACKAGES[malloc][0] not in Path("/proc/self/maps").read_text():
+    elif malloc in PACKAGES and PACKAGES[malloc][0] not in glibc.mapped_files():
         raise Unavailable(f"{malloc} is not loaded in this process: run it isolated, so that it can be preloaded")
     return subject

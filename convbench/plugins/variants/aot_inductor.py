@@ -14,13 +14,7 @@ if TYPE_CHECKING:
 
 
 @variants.register("aot-inductor")
-@declares(
-    runtime_traits(
-        "aot-inductor",
-        builds=True,
-        combines=("half", "channels_last", "allocator"),
-    )
-)
+@declares(runtime_traits("aot-inductor", builds=True, combines=("half", "channels_last", "allocator")))
 def aot_inductor(subject: Subject, *, freeze: bool = True) -> Subject:
     """Compiled ahead of time by torch.export and aoti_compile_and_package; ``freeze`` packs the weights in advance."""
     import torch

@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 @variants.register("compile")
 @declares(VariantTraits(engine=INDUCTOR, opaque=True, own_process=True, compiles=True))
 def compile_forward(
-    subject: Subject,
-    *,
-    mode: Literal["default", "reduce-overhead", "max-autotune"] = "default",
-    rnn: bool = False,
+    subject: Subject, *, mode: Literal["default", "reduce-overhead", "max-autotune"] = "default", rnn: bool = False
 ) -> Subject:
     """torch.compile: dynamo leaves the LSTM out by default; ``rnn=true`` captures it, which takes longer to compile."""
     import torch
@@ -38,9 +35,7 @@ def compile_forward(
 
 
 def _copy_state(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """Return ``forward`` on a copy of the state: a CUDA graph overwrites its previous outputs, and torch raises if they
-    are read.
-    """
+    """Return ``forward`` on a copy of the state: torch raises if outputs that a CUDA graph overwrites are read."""
     import torch
 
     from convbench.models.values import map_leaves

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 @variants.register("half")
 @declares(
     VariantTraits(
-        dtype=dtype_option,
-        scenarios=("inference", "streaming"),
-        combines=("allocator", "channels_last", "compile"),
+        dtype=dtype_option, scenarios=("inference", "streaming"), combines=("allocator", "channels_last", "compile")
     )
 )
 def half(subject: Subject, *, dtype: Literal["fp16", "bf16"] = "fp16") -> Subject:

@@ -35,10 +35,7 @@ def _unsuited(case: Case, **_: object) -> str:
     )
 )
 def openvino(
-    subject: Subject,
-    *,
-    precision: Literal["f32", "bf16", "f16"] = "f32",
-    exporter: Exporter = "dynamo",
+    subject: Subject, *, precision: Literal["f32", "bf16", "f16"] = "f32", exporter: Exporter = "dynamo"
 ) -> Subject:
     """Exported to ONNX and run by OpenVINO on the CPU, in float32 or, if the CPU supports it, in bf16 or f16."""
     import torch
