@@ -249,8 +249,7 @@ def check(
     """
     from convbench.check import against_base
     from convbench.check.gate import SilentAnnouncer
-    from convbench.check.rule import Rule
-    from convbench.check.settings import Settings
+    from convbench.check.settings import Rule, Settings
     from convbench.check.sides import Base
     from convbench.runs import script
 
@@ -293,8 +292,7 @@ def bisect(
     from convbench.check import bisect as search
     from convbench.check.gate import SilentAnnouncer
     from convbench.check.places import Span
-    from convbench.check.rule import Rule
-    from convbench.check.settings import Settings
+    from convbench.check.settings import Rule, Settings
     from convbench.runs import script
 
     script.refuse_again()
@@ -390,7 +388,7 @@ def compare(
     device whose calls cannot be timed.
     """
     from convbench.check import live
-    from convbench.check.rule import Rule
+    from convbench.check.settings import Rule
     from convbench.models.inputs import Inputs
     from convbench.runs import script
 

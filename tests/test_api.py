@@ -28,8 +28,7 @@ import convbench
 from convbench import api
 from convbench.check import live as pairs
 from convbench.check.outcome import Timing
-from convbench.check.rule import Rule
-from convbench.check.settings import Settings
+from convbench.check.settings import Rule, Settings
 from convbench.core import arguments, installed, registry, store
 from convbench.core.commands import Command
 from convbench.core.registry import reducers

@@ -24,9 +24,8 @@ from convbench.check.decision import Triple
 from convbench.check.inspection import Request
 from convbench.check.outcome import CaseOutcome, Timing
 from convbench.check.pairs import CheckedCase
-from convbench.check.rule import Rule
 from convbench.check.search import Model, Range, Search
-from convbench.check.settings import Settings
+from convbench.check.settings import Rule, Settings
 from convbench.check.sides import Side, WorkingTree
 from convbench.check.timings import Timings
 from convbench.core import lock, scratch

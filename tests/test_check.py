@@ -33,8 +33,7 @@ from convbench.check import (
 )
 from convbench.check.inspection import Request
 from convbench.check.ledger import Ledger
-from convbench.check.rule import Rule
-from convbench.check.settings import Settings
+from convbench.check.settings import Rule, Settings
 from convbench.check.sides import Side, scratch_folder
 from convbench.check.timings import Timings
 from convbench.cli.check_files import CheckFiles

@@ -19,8 +19,7 @@ from command import commit, git
 from records import case, record
 
 from convbench.check import floor, link, outcome
-from convbench.check.rule import Rule
-from convbench.check.settings import Settings
+from convbench.check.settings import Rule, Settings
 from convbench.core import git as repository
 from convbench.core import lock, metrics, store
 

@@ -9,7 +9,7 @@ import pytest
 
 from convbench.check import decision, outcome, verdict
 from convbench.check.decision import Triple
-from convbench.check.rule import Rule
+from convbench.check.settings import Rule
 
 RULE = Rule()
 

@@ -13,7 +13,7 @@ import torch
 from convbench.check import instructions, progress
 from convbench.check.outcome import Timing
 from convbench.check.pairs import CheckedCase
-from convbench.check.rule import Rule
+from convbench.check.settings import Rule
 from convbench.check.timings import Timings
 from convbench.report.words import names
 

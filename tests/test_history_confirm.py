@@ -18,7 +18,7 @@ from test_check_cli import FAKE, convbench
 from convbench import api
 from convbench.analysis.history import overview
 from convbench.check import confirm, gate, link, outcome, sides
-from convbench.check.rule import Rule
+from convbench.check.settings import Rule
 from convbench.check.timings import Timings
 from convbench.cli import history
 from convbench.core import lock, store

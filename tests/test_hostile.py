@@ -31,8 +31,7 @@ from convbench.analysis.history import overview
 from convbench.analysis.table import write_csv
 from convbench.check import ci
 from convbench.check.outcome import CaseOutcome, Outcome, SideOutcome
-from convbench.check.rule import Rule
-from convbench.check.settings import Settings
+from convbench.check.settings import Rule, Settings
 from convbench.check.worker import Server
 from convbench.core import cache, code, errors, files, imports, installed, lock, scratch, store, text
 from convbench.core.errors import ConvbenchError, StoreError, SuiteError

@@ -16,7 +16,6 @@ from convbench.analysis.choice.candidates import Candidate, cheapest_each
 from convbench.analysis.choice.choose import recommend
 from convbench.analysis.choice.doubts import nearest, ruled_out
 from convbench.analysis.choice.further import further_trials, seeds_needed
-from convbench.analysis.choice.looks import at_look, error_at
 from convbench.analysis.choice.recommendation import Ask
 from convbench.analysis.choice.stability import Draws, cost_draws, quality_draws
 from convbench.analysis.inference.effect import p_value
@@ -786,8 +785,8 @@ def test_overdispersed_runs_count_as_fewer_clips():
 
 
 def test_repeated_looks_share_one_error_budget():
-    assert sum(error_at(look) for look in range(1, 10_000)) <= 0.05
-    assert at_look(Ask(), 2).error == pytest.approx(0.05 / 6)
+    assert sum(Ask().at_look(look).error for look in range(1, 10_000)) <= 0.05
+    assert Ask().at_look(2).error == pytest.approx(0.05 / 6)
     looks = [record.conditions | {"look": 2} if record.case.trial else record.conditions for record in CURVE]
     second = [replace(record, conditions=conditions) for record, conditions in zip(CURVE, looks, strict=True)]
     for run_records, ask, error in ((CURVE, Ask(), 0.05), (second, Ask(), 0.05 / 6), (second, Ask(error=0.01), 0.01)):
@@ -839,7 +838,8 @@ def test_until_sure_adds_seeds_at_the_best_rate():
         ]
         answers.append(answer_of(run_records))
     assert [answer.pick.result.lstm_input for answer in answers] == [16, 16, 16]
-    assert [answer.ask.error for answer in answers] == pytest.approx([ERROR, error_at(2), error_at(3)])
+    errors = [ERROR, Ask().at_look(2).error, Ask().at_look(3).error]
+    assert [answer.ask.error for answer in answers] == pytest.approx(errors)
     # More seeds settle all but the edge: the best rate is the lowest that was tried.
     assert [answer.doubts for answer in answers] == [("no-effect", "edge"), ("not-shown", "edge"), ("edge",)]
 

@@ -79,13 +79,14 @@ def test_unknown_formats_and_unwritable_places_are_reported(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["index.html", "results.csv"])
-def test_an_unwritable_page_or_table_error_says_results_are_stored(tmp_path, name):
-    """It said "choose another place", as if everything had to be measured again."""
+def test_an_unwritable_page_or_table_error_says_results_are_stored(tmp_path, name, capsys):
+    """It said "choose another place", as if everything had to be measured again, and the answer was not printed."""
     measured = records.default_records()
     store.start(tmp_path, records.run_of(measured), measured)
     (tmp_path / name).mkdir()
     with pytest.raises(StoreError, match=r"all results are stored: convbench report .* --out"):
-        write_csv(tmp_path, measured) if name == store.CSV else conclude(tmp_path, show=False)
+        write_csv(tmp_path, measured) if name == store.CSV else conclude(tmp_path, show=True)
+    assert ("Read with care" in capsys.readouterr().out) == (name == "index.html")
 
 
 @pytest.mark.parametrize("options", [(), ("--format", "md")])

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from convbench.check import floor, gate, sides, words
 from convbench.check.inspection import Request, read_suite
 from convbench.check.outcome import Outcome
-from convbench.check.rule import Rule
-from convbench.check.settings import Settings
+from convbench.check.settings import Rule, Settings
 from convbench.check.verdict import CaseVerdict, exit_code, verdicts
 from convbench.core import imports, showing
 from convbench.core.errors import Refused

@@ -24,9 +24,8 @@ from convbench.check.inspection import Request, inspect
 from convbench.check.ledger import no_resume
 from convbench.check.pairs import Arm, CheckedCase, FailedCase, PairRequest
 from convbench.check.places import Line, Span
-from convbench.check.rule import Rule
 from convbench.check.search import Model
-from convbench.check.settings import Settings
+from convbench.check.settings import Rule, Settings
 from convbench.check.sides import Side, WorkingTree, scratch_folder
 from convbench.check.stock import Stock
 from convbench.check.timings import Timings

@@ -18,8 +18,7 @@ from convbench.check import gate, outcome, sides
 from convbench.check.inspection import Request
 from convbench.check.ledger import Ledger
 from convbench.check.outcome import Outcome
-from convbench.check.rule import Rule
-from convbench.check.settings import Settings
+from convbench.check.settings import Rule, Settings
 from convbench.check.sides import Side, WorkingTree
 from convbench.check.verdict import CaseVerdict, verdicts
 from convbench.core import files, git, installed, store

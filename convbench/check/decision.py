@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from convbench.check.rule import Rule
+from convbench.check.settings import Rule
 
 Call = Literal["ok", "suspect", "undecided"]
 Confirmation = Literal["regression", "ok", "undecided"]

@@ -16,8 +16,7 @@ from convbench.check.counting import count_instructions
 from convbench.check.inspection import Request, inspect
 from convbench.check.outcome import CaseOutcome, Outcome, SideOutcome
 from convbench.check.pairs import Arm, CheckedCase, PairRequest
-from convbench.check.rule import Rule
-from convbench.check.settings import Settings
+from convbench.check.settings import Rule, Settings
 from convbench.check.sides import Side
 from convbench.check.stock import Stock
 from convbench.check.timings import Timings

@@ -17,8 +17,7 @@ from convbench.check import decision, pairs
 from convbench.check.decision import CONFIRM_AT_MOST, SLOWER, Ratio
 from convbench.check.outcome import CaseOutcome, Timing
 from convbench.check.pairs import Arm, CheckedCase
-from convbench.check.rule import Rule
-from convbench.check.settings import Settings
+from convbench.check.settings import Rule, Settings
 from convbench.check.sides import Side
 from convbench.check.verdict import CaseVerdict, verdict
 from convbench.check.worker import Server

@@ -14,8 +14,7 @@ from statistics import median
 from pydantic import ValidationError
 
 from convbench.check.decision import Triple
-from convbench.check.rule import Rule
-from convbench.check.settings import Settings
+from convbench.check.settings import Rule, Settings
 from convbench.core import files, json_form
 from convbench.core.errors import NewerFormat, StoreError
 from convbench.core.record import Scalar

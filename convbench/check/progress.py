@@ -7,7 +7,7 @@ from statistics import mean
 
 from convbench.check import decision
 from convbench.check.pairs import CheckedCase
-from convbench.check.rule import Rule
+from convbench.check.settings import Rule
 from convbench.check.timings import Stage, Timings
 from convbench.core.text import counted, first_names
 from convbench.report.words import names, units

@@ -20,8 +20,7 @@ from convbench.check import decision, gate
 from convbench.check.inspection import Request, inspect
 from convbench.check.link import SideWorker
 from convbench.check.pairs import Arm, CheckedCase
-from convbench.check.rule import Rule
-from convbench.check.settings import Settings
+from convbench.check.settings import Rule, Settings
 from convbench.check.sides import Side
 from convbench.check.stock import Stock
 from convbench.check.timings import Timings

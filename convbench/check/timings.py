@@ -10,7 +10,7 @@ from convbench.check import decision
 from convbench.check.decision import Triple
 from convbench.check.outcome import CaseOutcome, Fact, Timing
 from convbench.check.pairs import CheckedCase, FailedCase, PairRequest, PairResult
-from convbench.check.rule import Rule
+from convbench.check.settings import Rule
 
 Stage = Literal["pair", "confirm"]
 PAIR = 2

@@ -9,7 +9,7 @@ from typing import Literal
 from convbench.check import decision
 from convbench.check.decision import MOST_NULL, Ratio
 from convbench.check.outcome import CaseOutcome, Outcome
-from convbench.check.rule import Rule
+from convbench.check.settings import Rule
 from convbench.core.text import counted
 from convbench.report.words import units
 

@@ -16,8 +16,7 @@ from convbench.core.quantities import duration
 from convbench.report.terminal.progress import is_screen
 
 if TYPE_CHECKING:
-    from convbench.check.rule import Rule
-    from convbench.check.settings import Settings
+    from convbench.check.settings import Rule, Settings
 
 Threads = Annotated[int, typer.Option(min=1, help="Threads of both sides; more than one is noisier.")]
 Allocator = Annotated[str, typer.Option(help="C allocator of both sides: glibc or glibc-arena.")]
@@ -40,7 +39,7 @@ def settings_of(threads: int, allocator: str, device: str) -> Settings:
 
 def rule_of(detect: float) -> Rule:
     """Return the rule that detects a slowdown in percent. Raises ConvbenchError for a slowdown that no rule could."""
-    from convbench.check.rule import LARGEST, SMALLEST, Rule
+    from convbench.check.settings import LARGEST, SMALLEST, Rule
 
     if not 100 * SMALLEST <= detect <= 100 * LARGEST:
         raise ConvbenchError(f"--detect {detect:g}: give a percentage from {100 * SMALLEST:g} to {100 * LARGEST:g}")

@@ -97,18 +97,18 @@ def print_missing_plugins() -> None:
 
 
 def conclude(directory: Path, show: bool) -> None:
-    """Write the report of a run. If ``show``, also print the table, the answer and the report's path."""
+    """Write the report of a run. If ``show``, first print the table and the answer, and last the report's path."""
     from convbench.core import store
     from convbench.report.page import run as page
     from convbench.report.terminal.table import Results
     from convbench.report.words import answer
 
     run, records = store.load(directory)
+    if show:  # before the page: one that cannot be written must not hide the answer
+        screen = console(wide=False)
+        screen.print(Results(records))
+        screen.print("\n" + answer.answer(run, records) + "\n", markup=False, highlight=False)
     path = page.write(run, records, directory / "index.html", remedy=store.report_elsewhere(directory))
     print_missing_plugins()
-    if not show:
-        return
-    screen = console(wide=False)
-    screen.print(Results(records))
-    screen.print("\n" + answer.answer(run, records) + "\n", markup=False, highlight=False)
-    print(path)
+    if show:
+        print(path)

@@ -257,8 +257,7 @@ def _measure(
 ) -> list[Record]:
     """Measure into ``directory``. Ctrl-C prints how to resume."""
     from convbench.check import floor
-    from convbench.check.rule import Rule
-    from convbench.check.settings import Settings
+    from convbench.check.settings import Rule, Settings
     from convbench.core import store
     from convbench.report.terminal import progress
     from convbench.runs import sweep

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from convbench.analysis.choice.further import at_best_rate, further_trials
-from convbench.analysis.choice.looks import look_of
+from convbench.analysis.choice.recommendation import look_of
 from convbench.analysis.costs.headlines import undecided_results
 from convbench.analysis.results import results
 from convbench.core.grouping import grouped

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 from typing import Protocol as Interface
 
-from convbench.analysis.choice.looks import LOOK
+from convbench.analysis.choice.recommendation import LOOK
 from convbench.analysis.table import write_csv
 from convbench.core import code, store
 from convbench.core.comparability import differing, other_hardware

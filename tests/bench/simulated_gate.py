@@ -17,7 +17,7 @@ import numpy as np
 
 from convbench.check import decision
 from convbench.check.decision import PASS, SLOWER, Test
-from convbench.check.rule import Rule
+from convbench.check.settings import Rule
 
 Arms = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
 """A function that draws each process's luck, as a log ratio. The noise of a pair is the difference of two draws."""

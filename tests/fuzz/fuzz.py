@@ -30,8 +30,7 @@ import torch
 
 from convbench.check import outcome as outcomes
 from convbench.check.outcome import CaseOutcome, Outcome, SideOutcome, Timing
-from convbench.check.rule import Rule
-from convbench.check.settings import Settings
+from convbench.check.settings import Rule, Settings
 from convbench.cli import ending
 from convbench.cli.app import app
 from convbench.cli.terminal import CleanStream, Stream

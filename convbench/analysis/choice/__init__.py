@@ -2,5 +2,5 @@
 
 ``candidates`` joins qualities and costs, and ``choose`` decides by what ``analysis.inference`` shows of them.
 ``stability`` estimates how often it would decide so again, ``doubts`` says why an answer is not sure, ``settling`` what
-would settle it, ``further`` which trainings that takes, and ``looks`` at which error they are judged.
+would settle it, and ``further`` which trainings that takes. ``recommendation`` holds the question and the answer.
 """

@@ -10,8 +10,7 @@ from typing import NamedTuple
 from convbench.analysis.choice.candidates import Candidate, Excluded, gather, rank
 from convbench.analysis.choice.choose import recommend
 from convbench.analysis.choice.doubts import flag_fallible
-from convbench.analysis.choice.looks import at_look, look_of
-from convbench.analysis.choice.recommendation import Ask, Recommendation
+from convbench.analysis.choice.recommendation import Ask, Recommendation, look_of
 from convbench.analysis.costs.ranking import is_control
 from convbench.analysis.inference.noninferior import ERROR
 from convbench.analysis.quality.lessons import Budget, equal_limits
@@ -98,7 +97,7 @@ def questions_of(records: Sequence[Record], budget: Budget = "steps") -> list[Ta
 def at_last_look(records: Sequence[Record], ask: Ask) -> Ask:
     """Return the question with the error of the last look, if seeds were added until the answer was sure."""
     look = look_of(records)
-    return at_look(ask, look) if look > 1 and ask.error == ERROR else ask
+    return ask.at_look(look) if look > 1 and ask.error == ERROR else ask
 
 
 def _is_listed(task: str, tasks: Sequence[str]) -> bool:

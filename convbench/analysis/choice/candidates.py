@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,10 +41,6 @@ class Candidate:
         """Return a cost in base units, infinite if it was not measured or is no number."""
         value = self.result.cost(name)
         return math.inf if value is None or math.isnan(value) else value
-
-    def meets(self, constraints: Mapping[CostName, float]) -> bool:
-        """Whether the candidate is within every limit: a maximum, or a minimum if more of the metric is better."""
-        return self.result.meets(constraints)
 
 
 @dataclass(frozen=True, eq=False)

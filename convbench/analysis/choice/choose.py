@@ -100,10 +100,11 @@ def recommend(
     )
     if not candidates:
         return replace(blank, reason=absence_reason(excluded))
-    ask, missing_cost = _restate(ask, candidates)
-    pool = _pool(candidates, ask)
-    if not pool:
+    affordable = _affordable(candidates, ask)
+    if not affordable:
         return replace(blank, reason="over-budget", numbers=nearest([c.result for c in candidates], ask.constraints))
+    ask, missing_cost = _restate(ask, affordable)
+    pool = cheapest_each(affordable, ask.cheapest)
     ask = replace(ask, against=_front_costs(pool, ask))
     comparison = _comparison(pool, ask)
     best = max(pool, key=lambda candidate: candidate.mean)
@@ -124,10 +125,14 @@ def recommend(
     return _add_pick(replace(answer, passed_over=tuple(pool[i] for i in passed_places)), comparison, draws, place)
 
 
-def _restate(ask: Ask, candidates: Sequence[Candidate]) -> tuple[Ask, CostName | None]:
+def _affordable(candidates: Sequence[Candidate], ask: Ask) -> list[Candidate]:
+    return [candidate for candidate in candidates if candidate.result.meets(ask.constraints)]
+
+
+def _restate(ask: Ask, affordable: Sequence[Candidate]) -> tuple[Ask, CostName | None]:
     """Return the question in costs that were measured within the budget, and the requested cost that was not."""
-    costs, pool = (ask.cheapest, *FALLBACK), [candidate for candidate in candidates if candidate.meets(ask.constraints)]
-    names = [name for name in costs if any(math.isfinite(candidate.cost(name)) for candidate in pool)]
+    costs = (ask.cheapest, *FALLBACK)
+    names = [name for name in costs if any(math.isfinite(candidate.cost(name)) for candidate in affordable)]
     cheapest, price = next(iter(names), ask.cheapest), ask.per_second if "latency" in names else None
     missing = "latency" if price != ask.per_second else ask.cheapest if cheapest != ask.cheapest else None
     return replace(ask, cheapest=cheapest, per_second=price), missing
@@ -139,10 +144,6 @@ def _front_costs(pool: Sequence[Candidate], ask: Ask) -> tuple[CostName, ...]:
     if cost_names == ask.against:
         return cost_names
     return stability.common_costs(pool, tuple(dict.fromkeys((ask.cheapest, *cost_names))))
-
-
-def _pool(candidates: Sequence[Candidate], ask: Ask) -> list[Candidate]:
-    return cheapest_each((candidate for candidate in candidates if candidate.meets(ask.constraints)), ask.cheapest)
 
 
 def _comparison(pool: Sequence[Candidate], ask: Ask) -> PoolComparison:
@@ -267,7 +268,7 @@ def _binding(candidates: Sequence[Candidate], ask: Ask) -> tuple[CostName, ...]:
 
 
 def _outcome(candidates: Sequence[Candidate], ask: Ask) -> tuple[object, object]:
-    pool = _pool(candidates, ask)
+    pool = cheapest_each(_affordable(candidates, ask), ask.cheapest)
     place, _ = _pick(_comparison(pool, ask))
     return (pool[place].result.case, max(candidate.mean for candidate in pool))
 

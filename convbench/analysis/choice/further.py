@@ -7,8 +7,7 @@ from dataclasses import replace
 
 from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.candidates import LEAST_SEEDS
-from convbench.analysis.choice.looks import at_look, look_of
-from convbench.analysis.choice.recommendation import Ask, Recommendation
+from convbench.analysis.choice.recommendation import Ask, Recommendation, look_of
 from convbench.analysis.quality.lessons import attempts, headless
 from convbench.analysis.quality.rates import best_rates
 from convbench.core.record import Case, Clip, Parts, Record, Trial
@@ -25,7 +24,7 @@ def further_trials(records: Sequence[Record]) -> list[Case]:
     if no number of seeds would do, or if the answers were looked at often enough.
     """
     look = look_of(records)
-    needs = seeds_needed(recommendations(records, at_look(Ask(), look))) if look < MOST_LOOKS else {}
+    needs = seeds_needed(recommendations(records, Ask().at_look(look))) if look < MOST_LOOKS else {}
     cases: dict[Case, None] = {}
     for case, trial in at_best_rate(records, (record.case for record in records)):
         seeds = needs.get((_architecture(case), case.clip, str(trial.task)), 0)

@@ -8,7 +8,7 @@ pick, because nothing is ruled out, nothing was run, or nothing meets the budget
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from convbench.analysis.choice.candidates import Candidate, CostName, Excluded
@@ -17,7 +17,7 @@ from convbench.analysis.inference.noninferior import ERROR
 from convbench.analysis.quality.qualities import task_name
 from convbench.analysis.results import Result, shown_metrics
 from convbench.core.metric import Metric
-from convbench.core.record import Clip
+from convbench.core.record import Clip, Record
 
 Grade = Literal["sure", "provisional", "open"]
 GRADES: tuple[Grade, ...] = ("open", "provisional", "sure")
@@ -26,6 +26,8 @@ GRADES: tuple[Grade, ...] = ("open", "provisional", "sure")
 Reason = Literal["not-run", "no-sound-run", "few-seeds", "no-cost", "over-budget", "no-effect"]
 Doubt = Literal["not-shown", "no-effect", "edge", "few-seeds", "collapses", "undertrained", "known-clips"]
 Constraints = Mapping[CostName, float]
+LOOK = "look"
+"""The condition that holds the look at which a record was added; records without it are of the first."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,19 @@ class Ask:
     error: float = ERROR
     seed: int = 0
     metrics: Mapping[CostName, Metric] = field(default_factory=lambda: budgets(()))
+
+    def at_look(self, look: int) -> Ask:
+        """Return the question with the error of a look (1, 2, ...) after more seeds, since each look is a test.
+
+        Look n has the error 5 % / n(n + 1). Over all looks, however many, these sum up to 5 % at most: a pick that
+        ``until sure`` calls sure is wrong at most that often.
+        """
+        return replace(self, error=ERROR / (look * (look + 1)))
+
+
+def look_of(records: Iterable[Record]) -> int:
+    """Return how often the answers of these records were looked at; seeds were added each time but the first."""
+    return max((int(record.conditions.get(LOOK) or 1) for record in records), default=1)
 
 
 def budgets(results: Iterable[Result]) -> dict[CostName, Metric]:

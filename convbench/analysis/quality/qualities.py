@@ -21,7 +21,7 @@ from convbench.analysis.inference.seed_table import SeedTable
 from convbench.analysis.quality.collapse import fallen_seeds, is_at_chance
 from convbench.analysis.quality.lessons import Budget, Lesson, attempts, headless, training_of
 from convbench.analysis.quality.rates import Model, best_rate, best_rates, by_rate
-from convbench.analysis.results import Result
+from convbench.analysis.results import Result, measured_results
 from convbench.core.grouping import grouped
 from convbench.core.record import EAGER, Clip, Parts, Record
 from convbench.core.statistics import Interval, accuracy_interval, rate_interval
@@ -169,18 +169,14 @@ def costs_of(quality: Quality, results: Iterable[Result]) -> list[Result]:
 
     They are of any variant and device.
     """
-    return [result for result in results if _same_model(result, quality)]
-
-
-def _same_model(result: Result, quality: Quality) -> bool:
-    case = result.case
-    if case.trial or case.scenario != "inference" or result.record.status != "ok":
-        return False
-    return (
-        isinstance(case.architecture, Parts)
-        and headless(case.architecture) == quality.architecture
-        and _frame(case.clip) == _frame(quality.clip)
-    )
+    return [
+        result
+        for result in measured_results(results)
+        if result.case.scenario == "inference"
+        and isinstance(result.case.architecture, Parts)
+        and headless(result.case.architecture) == quality.architecture
+        and _frame(result.case.clip) == _frame(quality.clip)
+    ]
 
 
 def _frame(clip: Clip) -> tuple[int, int, int]:
