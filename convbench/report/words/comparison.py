@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from convbench.analysis.agreement import agreement
 from convbench.analysis.compare import Difference, Match, distance, noise, overall
@@ -100,9 +99,8 @@ def _counts(matches: Sequence[Match], run: int) -> str:
 
 def _values(match: Match, run: int, name: str) -> set[float]:
     """Return an exact count in a run and the first one, once if they agree; empty unless both have it."""
-    results = (match.results[0], match.results[run])
-    counts: set[Any] = {getattr(result, name) if result else None for result in results}
-    return set() if None in counts else counts
+    first, later = (getattr(result, name, None) for result in (match.results[0], match.results[run]))
+    return set() if first is None or later is None else {first, later}
 
 
 def missing_ratios(matches: Sequence[Match], run: int) -> str:
