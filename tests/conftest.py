@@ -48,6 +48,9 @@ LONG = (
 NEW_FORKSERVERS = {"test_early_server", "test_cuda"}
 """The files whose forkservers are new processes: tests of their start, and of a GPU, as a run starts them."""
 
+# Rewriting the assertions takes half of pytest's start, so it is cached even where PYTHONDONTWRITEBYTECODE is set.
+NO_BYTECODE, sys.dont_write_bytecode = sys.dont_write_bytecode, False
+
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -64,6 +67,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(item.path).stem in SLOW:
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_collection_finish() -> None:
+    sys.dont_write_bytecode = NO_BYTECODE
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -523,6 +523,12 @@ def test_dragging_zooms_and_double_click_resets(show):
     assert 0 < len(marks(chart)) < everything
     page.mouse.dblclick(frame["x"] + 300 * rate, frame["y"] + 200 * rate)
     assert len(marks(chart)) == everything
+    page.mouse.move(frame["x"] + 60 * rate, frame["y"] + 190 * rate)
+    page.mouse.down()
+    page.mouse.move(1, 1)
+    page.mouse.up()
+    page.mouse.move(frame["x"] + 150 * rate, frame["y"] + 320 * rate)
+    assert chart.locator("rect.drag").count() == 0, "the button is no longer pressed"
 
 
 def test_a_tap_pins_a_mark_and_the_page_still_scrolls(show):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from matplotlib.axes import Axes as MplAxes
@@ -60,6 +60,7 @@ def _place(quality: Quality, norms_differ: bool) -> str:
 def _draw(qualities: Sequence[Quality], results: Sequence[Result], number: int, place: str) -> Drawing:
     tasks = grouped(qualities, lambda quality: quality.task)
     costs = _costs(qualities, results)
+    group = next((cost.group for cost in costs.values()), None)  # maybe on other clips than training's
     column = metrics.LATENCY if any(cost.latency for cost in costs.values()) else metrics.PARAMS
     panels = stack([128] * (len(tasks) + bool(costs)))
     dodge = _dodge(qualities)
@@ -82,17 +83,15 @@ def _draw(qualities: Sequence[Quality], results: Sequence[Result], number: int, 
             "How to read this: each mark is a reducer's mean test accuracy over seeds, the bar its 95 % interval; a "
             "line joins the sizes of one reducer. Hollow: some runs collapsed or failed and are left out. "
             "× at the foot: no sound run at all. Sizes that coincide are drawn side by side."
-            + (f" Below: the same models' cost, without variants{_group_words(costs)}." if costs else "")
+            + (
+                f" Below: the same models' cost, without variants, on clip {group.clip}{threads_of(group)}."
+                if group
+                else ""
+            )
         ),
         figure=bottom.figure,
         series=tuple(sorted({quality.architecture.reducer.name for quality in qualities})),
     )
-
-
-def _group_words(costs: Mapping[Parts, Result]) -> str:
-    """Return ``, on clip 1x8x1x32x32, 1 thread``: how the costs were measured, maybe on other clips than training's."""
-    group = next((cost.group for cost in costs.values()), None)
-    return f", on clip {group.clip}{threads_of(group)}" if group else ""
 
 
 def _costs(qualities: Sequence[Quality], results: Sequence[Result]) -> dict[Parts, Result]:

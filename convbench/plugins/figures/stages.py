@@ -123,7 +123,9 @@ def _distance(result: Result) -> float:
 
 def _draw(split: Split, shares: Shares) -> Drawing:
     totals = {result: sum(share.values()) for result, share in shares.items()}
-    wholes = {result: _whole(result, split.metric, total) for result, total in totals.items()}
+    # the stages of any other cost always sum to it
+    seconds = {result: result.latency.median for result in shares if split.metric is metrics.LATENCY and result.latency}
+    wholes = totals | seconds
     off_results = {result for result, total in totals.items() if abs(total - wholes[result]) > SUMS * wholes[result]}
     ends = [
         _end(result, split.metric, wholes[result], totals[result] if result in off_results else None)
@@ -141,11 +143,6 @@ def _draw(split: Split, shares: Shares) -> Drawing:
         ),
         figure=axes.figure,
     )
-
-
-def _whole(result: Result, metric: Metric, total: float) -> float:
-    """Return the seconds of the call; of another cost, whose stages always sum to it, the total."""
-    return result.latency.median if metric is metrics.LATENCY and result.latency else total
 
 
 def _end(result: Result, metric: Metric, whole: float, total: float | None) -> str:

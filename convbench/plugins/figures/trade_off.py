@@ -44,17 +44,12 @@ def _draw(points: Points, choice: Axes) -> Drawing:
         name=f"trade-off-{choice.y.option}-{choice.x.option}",
         title=f"{choice.y.title} against {inside(choice.x.title)}",
         caption=(
-            f"How to read this: {_better_corner(choice)}hollow marks are eager. Ringed cases form the Pareto front: no "
-            "case with the same backbone, LSTM, clip, scenario, device, number type, threads and variant is at least "
-            "as good in both and better in one."
+            f"How to read this: {corner(choice.x, choice.y)}hollow marks are eager. Ringed cases form the Pareto "
+            "front: no case with the same backbone, LSTM, clip, scenario, device, number type, threads and variant is "
+            "at least as good in both and better in one."
         ),
         figure=axes.figure,
         marks=indices_by_mark,
         series=tuple(points.by_series()),
         axes=choice,
     )
-
-
-def _better_corner(choice: Axes) -> str:
-    place = corner(choice.x, choice.y)
-    return f"{place} is better, " if place else ""

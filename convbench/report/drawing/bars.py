@@ -39,7 +39,11 @@ def bars(
     left = left_margin(names, 9)
     totals = [sum(part.values()) for part in parts.values()]
     longest = _end(totals)
-    looks = {part: look for part, look in looks.items() if _widest(parts, part) > VISIBLE * longest}
+    looks = {
+        part: look
+        for part, look in looks.items()
+        if max(share.get(part, 0.0) for share in parts.values()) > VISIBLE * longest
+    }
     top = 8 + 16 * math.ceil(len(looks) / margins.columns)
     axes = canvas(
         height=top + 24 + 21 * len(parts), left=left, right=margins.right, top=top, bottom=24,
@@ -66,10 +70,6 @@ def bars(
         handletextpad=0.4,
     )  # fmt: skip
     return axes
-
-
-def _widest(parts: Shares, part: str) -> float:
-    return max(share.get(part, 0.0) for share in parts.values())
 
 
 def _by_columns(items: Sequence[Any], columns: int) -> list[Any]:

@@ -81,10 +81,11 @@ def heading(metric: Metric) -> str:
 
 
 def corner(x: Metric, y: Metric) -> str:
-    """Return the corner where both metrics are best, such as ``lower left``; empty if one has no better direction."""
+    """Return ``lower left is better, ``: the corner where both metrics are best; empty if one has no direction."""
     if "neither" in (x.better, y.better):
         return ""
-    return f"{'upper' if y.better == 'higher' else 'lower'} {'right' if x.better == 'higher' else 'left'}"
+    place = f"{'upper' if y.better == 'higher' else 'lower'} {'right' if x.better == 'higher' else 'left'}"
+    return f"{place} is better, "
 
 
 def marks(axes: MplAxes, points: Points) -> dict[str, list[int]]:

@@ -75,6 +75,7 @@ def _change(history: History, name: str, change: Change) -> dict[str, Any]:
 
 def _row(history: History, course: Course, name: str) -> dict[str, Any]:
     points = course.series.points
+    changes = counted(len(course.changes), "change") if course.changes else "no change"
     unit, level, has_few_runs = history.metric.unit, float(course.levels[-1]), is_short(course, history.metric)
     return {
         "name": name,
@@ -83,10 +84,5 @@ def _row(history: History, course: Course, name: str) -> dict[str, Any]:
         "now": (units.human(level, unit), level),
         "noise": (units.MISSING, "") if has_few_runs else (percent(course.noise), course.noise),
         "visible": (percent(course.visible) if course.visible < 10 else units.MISSING, min(course.visible, 1e9)),
-        "course": words.drift(course) if course.drift else "too few runs to tell" if has_few_runs else _changes(course),
+        "course": words.drift(course) if course.drift else "too few runs to tell" if has_few_runs else changes,
     }
-
-
-def _changes(course: Course) -> str:
-    count = len(course.changes)
-    return counted(count, "change") if count else "no change"

@@ -17,7 +17,7 @@ from convbench.analysis.quality.qualities import Quality, by_task, task_name
 from convbench.analysis.quality.qualities import qualities as qualities_of
 from convbench.analysis.quality.standing import standings
 from convbench.analysis.results import Result
-from convbench.core.record import Clip, Parts, Record
+from convbench.core.record import Clip, Parts
 from convbench.core.text import counted
 from convbench.report.words import advice, units
 from convbench.report.words import quality as words
@@ -37,8 +37,12 @@ def section(results: Sequence[Result], recommendations: Sequence[Recommendation]
     if not tasks and not probes:
         return None
     answers = {(answer.task, answer.clip): answer for answer in recommendations}
-    budgets = {name: _cut(records, name) for name in ("flops", "seconds")}
-    limits = {name: equal_limits(records, name) for name in budgets}  # type: ignore[arg-type]
+    names: tuple[Budget, ...] = ("flops", "seconds")
+    limits = {name: equal_limits(records, name) for name in names}
+    # the same runs, cut at the largest budget that all of a task's runs reached
+    budgets = {
+        name: {_key(quality): quality for quality in qualities_of(records, name, limits[name])} for name in names
+    }
     return {
         "tasks": [_task(name, clip, qualities, answers.get((name, clip)), budgets, limits)
                   for (name, clip), qualities in tasks.items()],
@@ -54,15 +58,13 @@ Key = tuple[Parts, Clip, str]
 Cut = Mapping[Key, Quality]
 
 
-def _cut(records: Sequence[Record], budget: Budget) -> Cut:
-    """Return the same runs, cut at the largest budget that all of a task's runs reached."""
-    qualities = qualities_of(records, budget, equal_limits(records, budget))
-    return {(quality.architecture, quality.clip, quality.task): quality for quality in qualities}
+def _key(quality: Quality) -> Key:
+    return quality.architecture, quality.clip, quality.task
 
 
 def _task(
     name: str, clip: Clip, qualities: Sequence[Quality], answer: Recommendation | None,
-    budgets: Mapping[str, Cut], limits: Mapping[str, Mapping[tuple[str, Clip], float]],
+    budgets: Mapping[Budget, Cut], limits: Mapping[Budget, Mapping[tuple[str, Clip], float]],
 ) -> dict[str, Any]:  # fmt: skip
     ranking = standings(qualities)
     unsound_qualities = [quality for quality in qualities if not quality.by_seed]
@@ -90,29 +92,22 @@ def _task(
     }  # fmt: skip
 
 
-def _row(quality: Quality, standing: str, budgets: Mapping[str, Cut]) -> dict[str, Any]:
-    key = (quality.architecture, quality.clip, quality.task)
+def _row(quality: Quality, standing: str, budgets: Mapping[Budget, Cut]) -> dict[str, Any]:
     parts = quality.architecture
-    total = quality.ended + quality.failed
     losses = (("collapsed", quality.collapsed), ("still learning", quality.unconverged), ("failed", quality.failed))
     return {
         "series": parts.reducer.name,
         "reducer": with_norm(parts),
         "place": f"{parts.backbone}, {parts.rnn}" if quality.several_places else "",
         "lstm_input": units.integer(parts.lstm_input),
-        "accuracy": _mean(quality),
+        "accuracy": mean(quality),
         "standing": standing,
-        "seeds": f"{len(quality.by_seed)} of {total}",
-        "flops": _mean(budgets["flops"].get(key)),
-        "seconds": _mean(budgets["seconds"].get(key)),
+        "seeds": f"{len(quality.by_seed)} of {quality.ended + quality.failed}",
+        **{name: mean(cut[_key(quality)]) if _key(quality) in cut else units.MISSING for name, cut in budgets.items()},
         "rate": f"{quality.learning_rate:g}{f' ({quality.rate_edge})' if quality.rate_edge else ''}",
         "train": percent(quality.train) if quality.train is not None else units.MISSING,
         "lost": ", ".join(f"{number} {word}" for word, number in losses if number),
     }
-
-
-def _mean(quality: Quality | None) -> str:
-    return mean(quality) if quality else units.MISSING
 
 
 def _grid(quality: Quality, rates: Sequence[float]) -> dict[str, Any]:

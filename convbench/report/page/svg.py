@@ -48,9 +48,18 @@ def inline(drawing: Drawing, prefix: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", text, flags=re.DOTALL)
     text = re.sub(r">[^<>]+<", lambda words: words[0].replace('"', "\0"), text)  # a name may read like an attribute
-    for step in (_attributes, _colours, _names, _points, _tighten, _unwrap, _join_paths, _group_texts, _unstyle):
-        text = step(text)
-    return _prefix_ids(text, prefix).replace("\0", '"')
+    text = _names(_TAG.sub(lambda tag: re.sub(r"#[0-9a-f]{6}", _variable, tag[0]), _attributes(text)))
+    # a shape is defined in the first scatter that uses it; later ones refer to it
+    text = _SCATTER.sub(partial(_polyline, dict(_SHAPE.findall(text))), text)
+    text = _unwrap(re.sub(r' style="([^"]*)"', _shorten, re.sub(r">\s+<", "><", text)))
+    text = re.sub(r'(?<= d=)"[^"]+"', lambda match: re.sub(" ?([A-Za-z]) ?", r"\1", match[0]), text)
+    text = re.sub(rf"(?:{_PATH.pattern}){{2,}}", _one_path, text)
+    text = re.sub(rf"(?:{_TEXT.pattern}){{2,}}", _one_group, text)
+    # viewers of CI artefacts, such as Jenkins', forbid styles: without attributes all would be black
+    text = re.sub(r' style="([^"]*)"', lambda style: re.sub(r"([\w-]+):([^;]+);?", r' \1="\2"', style[1]), text)
+    text = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', text)
+    text = re.sub(r'(url\(#|xlink:href="#)', rf"\1{prefix}-", text)
+    return text.replace("xlink:href", "href").replace("\0", '"')
 
 
 def _attributes(text: str) -> str:
@@ -68,10 +77,6 @@ def _round(match: re.Match[str]) -> str:
     return f'{match[1]}="{" ".join(numbers.split())}"'
 
 
-def _colours(text: str) -> str:
-    return _TAG.sub(lambda tag: re.sub(r"#[0-9a-f]{6}", _variable, tag[0]), text)
-
-
 def _variable(colour: re.Match[str]) -> str:
     return f"var(--{NAMES[colour[0]]},{colour[0]})" if colour[0] in NAMES else colour[0]
 
@@ -81,11 +86,6 @@ def _names(text: str) -> str:
     text = re.sub(rf'<g id="({_GIDS})"', r'<g data-part="\1"', text)
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     return re.sub(r"<g/>|<g>\s*</g>|<defs/>|<defs>\s*</defs>", "", text)
-
-
-def _points(text: str) -> str:
-    """Turn scatters into polylines. A shape is defined in the first scatter that uses it; later ones refer to it."""
-    return _SCATTER.sub(partial(_polyline, dict(_SHAPE.findall(text))), text)
 
 
 def _polyline(shapes: Mapping[str, str], match: re.Match[str]) -> str:
@@ -108,11 +108,6 @@ def _polyline(shapes: Mapping[str, str], match: re.Match[str]) -> str:
     )
 
 
-def _tighten(text: str) -> str:
-    text = re.sub(r">\s+<", "><", text)
-    return re.sub(r' style="([^"]*)"', _shorten, text)
-
-
 def _shorten(match: re.Match[str]) -> str:
     style = match[1].strip(" ;").replace(": ", ":").replace("; ", ";")
     return f' style="{style}"' if style else ""
@@ -131,25 +126,15 @@ def _unwrap(text: str) -> str:
     return re.sub(r"<g(?: [^>]*[^/])?>|</g>", strip, text)
 
 
-def _join_paths(text: str) -> str:
-    """Join neighbouring opaque paths of the same style, and drop the spaces around path commands."""
-    text = re.sub(r'(?<= d=)"[^"]+"', lambda match: re.sub(" ?([A-Za-z]) ?", r"\1", match[0]), text)
-    return re.sub(rf"(?:{_PATH.pattern}){{2,}}", _one_path, text)
-
-
 def _one_path(match: re.Match[str]) -> str:
-    """Return each run of paths with the same style as one path."""
+    """Return each run of opaque paths with the same style as one path."""
     runs = groupby(_PATH.finditer(match[0]), key=lambda path: path[2] if "opacity" not in path[2] else path.start())
     groups = ([*members] for _, members in runs)
     return "".join(f'<path d="{"".join(path[1] for path in members)}"{members[0][2]}/>' for members in groups)
 
 
-def _group_texts(text: str) -> str:
-    """Put neighbouring texts of one style into a group with that style."""
-    return re.sub(rf"(?:{_TEXT.pattern}){{2,}}", _one_group, text)
-
-
 def _one_group(match: re.Match[str]) -> str:
+    """Return each run of texts of one style in a group with that style."""
     runs = groupby(_TEXT.finditer(match[0]), key=lambda label: label[1])
     groups = ((style, [*members]) for style, members in runs)
     return "".join(
@@ -157,17 +142,3 @@ def _one_group(match: re.Match[str]) -> str:
         else f'<g style="{style}">{"".join(f"<text{label[2]}>{label[3]}</text>" for label in members)}</g>'
         for style, members in groups
     )  # fmt: skip
-
-
-def _unstyle(text: str) -> str:
-    """Replace styles by attributes: viewers of CI artefacts, such as Jenkins', forbid styles: all would be black."""
-    return re.sub(r' style="([^"]*)"', _attributes_of, text)
-
-
-def _attributes_of(style: re.Match[str]) -> str:
-    return re.sub(r"([\w-]+):([^;]+);?", r' \1="\2"', style[1])
-
-
-def _prefix_ids(text: str, prefix: str) -> str:
-    text = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', text)
-    return re.sub(r'(url\(#|xlink:href="#)', rf"\1{prefix}-", text).replace("xlink:href", "href")

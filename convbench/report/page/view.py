@@ -47,6 +47,7 @@ def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
     answers = recommend(results)
     texts = sentences(run, results, answers)
     caution, kinds = cautions(results)
+    variant_places = places([variant.group for variant in headline.variants])
     return {
         "run": run,
         "listed": SENTENCES,
@@ -76,7 +77,7 @@ def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
         "assumed": units.percent(math.sqrt(ASSUMED.variance)),
         "calls": calls(results),
         "alike": shared_setup(headline.pick) if headline.pick else "",
-        "variants": _variants(headline),
+        "variants": [_variant(*pair) for pair in zip(headline.variants, variant_places, strict=True)],
         "columns": rows.columns(results),
         "rows": rows.first_rows(results),
         "total": len(measured_results(results)),
@@ -127,11 +128,6 @@ def _rank(contender: Contender, headline: Headline, is_pick: bool) -> dict[str, 
         "flops": f"{'≥ ' if uncounted_operators(result) else ''}{units.flops(result.flops)}",
         "memory": units.size(result.memory),
     }
-
-
-def _variants(headline: Headline) -> list[dict[str, str]]:
-    place_names = places([variant.group for variant in headline.variants])
-    return [_variant(variant, place) for variant, place in zip(headline.variants, place_names, strict=True)]
 
 
 def _variant(variant: VariantGain, place: str) -> dict[str, str]:

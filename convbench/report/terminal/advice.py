@@ -53,17 +53,12 @@ def basis(answers: Sequence[Recommendation], budget: Budget) -> str:
     return f"Test accuracy after {BUDGETS[budget]} of short training{cost}."
 
 
-def _reference(answer: Recommendation) -> str:
-    """Return what runners-up are compared with: the pick, or without a pick the cheapest."""
-    return "the pick" if answer.pick else f"the {cheapest(answer.ask)}"
-
-
 def _runners(answer: Recommendation, width: int) -> Table | Text:
     """Return a table of runners-up, or lines of one value each if the table would break words."""
-    cheapest = answer.ask.metrics[answer.ask.cheapest]
-    costs = tuple(dict.fromkeys((metrics.LATENCY, metrics.PARAMS, cheapest)))
+    costs = tuple(dict.fromkeys((metrics.LATENCY, metrics.PARAMS, answer.ask.metrics[answer.ask.cheapest])))
+    reference = "the pick" if answer.pick else f"the {cheapest(answer.ask)}"
     headings = (inside(metric.heading or metric.title) for metric in costs)
-    names = ("runner-up", "accuracy", f"against {_reference(answer)}", *headings, "on the front", "within")
+    names = ("runner-up", "accuracy", f"against {reference}", *headings, "on the front", "within")
     rows = [_cells(runner, costs) for runner in answer.runners[:RUNNERS]]
     widths = [
         max(cell_len(word) for cell in column for word in cell.split()) for column in zip(names, *rows, strict=True)

@@ -137,10 +137,6 @@ def untimed(results: Iterable[Result]) -> str:
     return "no latency was measured undisturbed" if withheld_results(list(results)) else "latency was not measured"
 
 
-def _latency(latency: Interval) -> str:
-    return units.interval(latency) if latency.bounded else units.median(latency)
-
-
 def costs(result: Result, answer: Recommendation | None = None) -> str:
     """Return the measured costs: ``3.10 ms [3.05, 3.21] a call, 74.2 k parameters, 8.02 MiB, 116 MFLOP``.
 
@@ -150,8 +146,9 @@ def costs(result: Result, answer: Recommendation | None = None) -> str:
     ask = answer.ask if answer else None
     name = ask.cheapest if ask and ask.cheapest not in _CHEAPEST else ""
     value = result.cost(name) if name else None
+    seconds = units.interval if result.latency and result.latency.bounded else units.median
     texts = [
-        f"{_latency(result.latency)} a call" if result.latency else "",
+        f"{seconds(result.latency)} a call" if result.latency else "",
         units.quantity(result.params, "parameter") if result.params is not None else "",
         units.size(result.memory) if result.memory is not None else "",
         units.flops(result.flops) if result.flops is not None else "",

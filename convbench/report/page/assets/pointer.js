@@ -52,7 +52,9 @@ class Pointer {
   }
 
   move(event) {
-    if (this.start) return this.drag(event);
+    if (this.start && event.buttons) return this.drag(event);
+    this.frame?.remove(); // the button was released outside
+    this.start = this.frame = null;
     const place = this.nearest(event);
     if (place) this.show(place); else this.leave();
   }
