@@ -146,6 +146,23 @@ def test_pythonpath_entries_inside_the_tree_move_with_it(repository, folder, mon
         assert Path("/elsewhere") in base.paths
 
 
+def test_modules_are_found_on_both_sides_in_the_same_order(tmp_path, monkeypatch):
+    """As in a run: the working directory, then the suite's folder; a layout with src/; PYTHONPATH."""
+    top, base, elsewhere = (tmp_path / name for name in ("top", "base", "elsewhere"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (top / "lib", elsewhere))))
+    called = sides.WorkingTree(top, top / "work", top / "speed" / "suite.yaml")
+    folders = ("work", "speed", ".", "work/src", "src", "lib")
+    for root in (top, base):
+        assert called.paths(root) == (*(root / name for name in folders), elsewhere)
+    assert base / "speed" not in replace(called, suite=None).paths(base)
+
+
+def test_only_a_suites_file_has_a_place_in_the_tree(repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    assert sides.WorkingTree.at(repository, "smoke").suite is None
+    assert sides.WorkingTree.at(repository, "speed/suite.yaml").suite == repository / "speed" / "suite.yaml"
+
+
 def test_a_branch_that_exists_only_on_origin_is_found(repository, folder, tmp_path):
     run(repository, "branch", "release", "main~1")
     run(tmp_path, "clone", "-q", str(repository), "clone")
@@ -220,6 +237,8 @@ def test_an_ignored_file_that_a_checkout_lacks_is_named(repository, folder):
             hint = base.hint(reason)
             assert words in hint, reason
             assert bool(hint) == bool(words), reason
+        (base.root / "speed" / "w.pt").touch()  # --build has made it: its absence is not the cause
+        assert base.hint("No such file or directory: 'w.pt'") == ""
     with sides.materialise(".", here, folder) as head:
         assert head.hint("No module named 'shop._version'") == ""
 
