@@ -16,6 +16,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from command import commit, git
+from scipy.stats import t
 from test_check_cli import convbench
 
 from convbench.check import bisect, bisected, gate, pairs, places
@@ -104,6 +105,17 @@ def test_of_two_steps_the_first_is_found(steps):
         answer = Search(16, model, logs).answer()
         assert (answer.first, answer.last) == (5, 5)
         assert sum(map(len, logs.values())) <= 40
+
+
+@pytest.mark.parametrize("logs", [[0.06], [0.1], [0.0], [5.0], [0.07, 0.03, 0.11], []])
+def test_a_places_evidence_is_students_and_limited_by_a_liars(logs):
+    """The likelihoods are multiplied here as they are, without logarithms."""
+    levels = 0.1 * np.array([0, *np.linspace(0.25, 1, 16)])
+    densities = t.pdf((np.array(logs).reshape(-1, 1) - levels) / 0.02, df=4)
+    best = densities.max(axis=1, keepdims=True)
+    fast, *between, slow = np.maximum(densities, best * 0.05 / 0.95).prod(axis=0)
+    expected = math.log((slow + 0.005 * np.mean(between)) / fast)
+    assert Model(0.1, 0.02).weight(logs) == pytest.approx(expected)
 
 
 def test_the_model_is_fitted_to_the_confirming_triples():
