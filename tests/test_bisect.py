@@ -16,6 +16,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from command import commit, git
+from scipy.stats import t
 from test_check_cli import convbench
 
 from convbench.check import bisect, bisected, gate, outputs, pairs, places
@@ -29,7 +30,7 @@ from convbench.check.settings import Rule, Settings
 from convbench.check.sides import Side, WorkingTree
 from convbench.check.timings import Timings
 from convbench.core import lock, scratch
-from convbench.core.errors import BuildFailed, CaseFailed, ConvbenchError, Refused, StoreError
+from convbench.core.errors import BuildFailed, CaseFailed, ConvbenchError, OutOfTime, Refused, StoreError
 
 COMMITS = 7
 
@@ -103,6 +104,17 @@ def test_of_two_steps_the_first_is_found(steps):
         answer = Search(16, model, logs).answer()
         assert (answer.first, answer.last) == (5, 5)
         assert sum(map(len, logs.values())) <= 40
+
+
+@pytest.mark.parametrize("logs", [[0.06], [0.1], [0.0], [5.0], [0.07, 0.03, 0.11], []])
+def test_a_places_evidence_is_students_and_limited_by_a_liars(logs):
+    """The likelihoods are multiplied here as they are, without logarithms."""
+    levels = 0.1 * np.array([0, *np.linspace(0.25, 1, 16)])
+    densities = t.pdf((np.array(logs).reshape(-1, 1) - levels) / 0.02, df=4)
+    best = densities.max(axis=1, keepdims=True)
+    fast, *between, slow = np.maximum(densities, best * 0.05 / 0.95).prod(axis=0)
+    expected = math.log((slow + 0.005 * np.mean(between)) / fast)
+    assert Model(0.1, 0.02).weight(logs) == pytest.approx(expected)
 
 
 def test_the_model_is_fitted_to_the_confirming_triples():
@@ -221,6 +233,59 @@ def test_an_interrupted_check_of_good_and_bad_keeps_its_pairs(monkeypatch, tmp_p
     assert bisected.read(path).case == "gap"
 
 
+def of_ends(monkeypatch, tmp_path, timed: Timings) -> bisected.State:
+    """Return the state after a check of good and bad that measured ``timed``."""
+    monkeypatch.setattr(bisect.Bisection, "_check", lambda *_: timed)
+    method = gate.Method(Settings(), Rule(), tmp_path, gate.SilentAnnouncer())
+    line = places.Commits(WorkingTree(tmp_path, tmp_path, None), "", ("a", "b"), ("", ""))
+    search = bisect.Bisection(line, Request("s"), method, lambda _: None, bisected.State("s", ["a", "b"]))
+    cases = [CheckedCase(name, {}, 0) for name in ("same", "gap", "fc")]
+    search._compare_ends(Inspection("s", cases, 9.0))
+    return search.state
+
+
+def timings_of(*ratios: float, again: float | None = None) -> list[Timing]:
+    return [Timing(((1.0, *([again] if again else []), ratio),)) for ratio in ratios]
+
+
+def test_the_case_that_is_most_surely_slower_is_searched(monkeypatch, tmp_path):
+    """It is not the one with the largest ratio, and the new pairs tell how much slower bad is."""
+    scattered = (1.2, 1.9, 1.2, 1.9, 1.2, 1.9, 1.9, 1.9)
+    timed = Timings(
+        {"same": timings_of(*[1.0] * 8), "gap": timings_of(*[1.4] * 3), "fc": timings_of(*[1.5] * 3)},
+        {"gap": timings_of(*[1.35] * 6, again=1.0), "fc": timings_of(*scattered, again=1.0)},
+    )
+    state = of_ends(monkeypatch, tmp_path, timed)
+    assert (state.case, state.slowdown, state.spread) == ("gap", pytest.approx(math.log(1.35)), 0.01)
+    assert state.ratio.estimate == pytest.approx(1.35)
+
+
+@pytest.mark.parametrize(
+    ("ratios", "error", "words"),
+    [
+        ([1.0] * 8, ConvbenchError, "bad is not surely slower than good, so there is nothing to search for: same ok"),
+        ([1.3], OutOfTime, "the time ran out before good and bad were told apart"),
+    ],
+)
+def test_without_a_regression_between_good_and_bad_there_is_no_search(monkeypatch, tmp_path, ratios, error, words):
+    with pytest.raises(error, match=words) as raised:
+        of_ends(monkeypatch, tmp_path, Timings({name: timings_of(*ratios) for name in ("same", "gap", "fc")}))
+    assert type(raised.value) is error
+
+
+def test_a_search_that_is_never_sure_ends_after_its_most_pairs(monkeypatch, tmp_path):
+    monkeypatch.setattr(bisect, "MOST_PAIRS", 3)
+    monkeypatch.setattr(bisect.Bisection, "_pair", lambda *_: 0.05)  # as near to good as to bad: four would be sure
+    method = gate.Method(Settings(), Rule(), tmp_path, gate.SilentAnnouncer())
+    line = places.Commits(WorkingTree(tmp_path, tmp_path, None), "", ("a", "b", "c"), ("", "", ""))
+    for limit, pairs_made in ((math.inf, 3), (0.0, 0)):
+        state = replace(SURE, logs={}, skipped={})
+        bisect.Bisection(line, Request("s"), replace(method, deadline=limit), lambda _: None, state)._search(
+            CheckedCase("gap", {}, 0)
+        )
+        assert state.pairs == pairs_made
+
+
 def test_an_interrupted_proof_keeps_its_pairs(monkeypatch, tmp_path):
     visited, method = interrupt_third_visit(monkeypatch, tmp_path)
     line = places.Commits(WorkingTree(tmp_path, tmp_path, None), "", ("a", "b"), ("", ""))
@@ -296,12 +361,28 @@ SURE = bisected.State("s", ["a", "b", "c"], case="gap", slowdown=0.1, spread=0.0
     ids=["its time was over", "it failed", "too noisy", "base differs from itself", "not slower", "slower"],
 )
 def test_only_a_check_with_a_verdict_proves_a_result(timed, proven, monkeypatch, tmp_path):
-    monkeypatch.setattr(bisect.Bisection, "_check", lambda *_: timed)
+    checked: list[tuple[int, int]] = []
+    monkeypatch.setattr(bisect.Bisection, "_check", lambda _, *places: checked.append(places[:2]) or timed)
     method = gate.Method(Settings(), Rule(), tmp_path, gate.SilentAnnouncer())
     line = places.Commits(WorkingTree(tmp_path, tmp_path, None), "", ("a", "b", "c"), ("", "", ""))
     search = bisect.Bisection(line, Request("s"), method, lambda _: None, replace(SURE))
     search._prove(CheckedCase("gap", {}, 0))
     assert search.state.proven is proven
+    assert checked == [(0, 1)], "b against a"
+
+
+@pytest.mark.parametrize(
+    ("facts", "deadline"),
+    [({"logs": {}}, math.inf), ({"proven": False}, math.inf), ({}, 0.0)],
+    ids=["of several places", "already checked", "its time is over"],
+)
+def test_no_check_is_made_that_cannot_prove_the_answer(facts, deadline, monkeypatch, tmp_path):
+    monkeypatch.setattr(bisect.Bisection, "_check", None)
+    method = gate.Method(Settings(), Rule(), tmp_path, gate.SilentAnnouncer(), deadline)
+    line = places.Commits(WorkingTree(tmp_path, tmp_path, None), "", ("a", "b", "c"), ("", "", ""))
+    state = replace(SURE, **facts)
+    bisect.Bisection(line, Request("s"), method, lambda _: None, state)._prove(CheckedCase("gap", {}, 0))
+    assert state == replace(SURE, **facts)
 
 
 @pytest.mark.parametrize(

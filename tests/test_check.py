@@ -480,6 +480,42 @@ def test_outputs_that_are_not_finite_are_compared_like_others(tmp_path, base, he
     assert outputs.difference(tmp_path / "base.npz", tmp_path / "head.npz", 1e-4, by_norm) == words
 
 
+@pytest.mark.parametrize(
+    ("base", "head", "by_value", "by_norm"),
+    [
+        ([0.0], [0.0099], True, False),
+        ([0.0], [0.0101], False, False),
+        ([100.0, 0.0], [100.0, 0.5], False, True),
+        ([0.1] * 100, [0.1105] * 100, True, False),
+        ([1, 2], [1, 3], False, False),
+        ([1, 100], [1.0, 100.5], True, True),  # not whole on both sides
+    ],
+)
+def test_values_are_compared_one_by_one_and_gradients_by_norm(tmp_path, base, head, by_value, by_norm):
+    for name, values in (("base", base), ("head", head)):
+        np.savez(tmp_path / f"{name}.npz", **{"0 x": np.array(values)})
+    files = (tmp_path / "base.npz", tmp_path / "head.npz")
+    assert [outputs.difference(*files, 0.01, norm) == "" for norm in (False, True)] == [by_value, by_norm]
+
+
+@pytest.mark.parametrize("large", [np.array([1000.0]), np.array([1000], np.uint16)])
+def test_a_gradient_that_is_next_to_nothing_is_compared_with_all(tmp_path, large):
+    """It counts as a hundredth of the norm of them all; tokens beside it do not overflow."""
+    base, head, other = (tmp_path / f"{name}.npz" for name in ("base", "head", "other"))
+    for file, value in ((base, 0.001), (head, 0.1), (other, 0.11)):
+        np.savez(file, **{"0 large": large, "1 small": np.array([value])})
+    assert outputs.difference(base, head, 0.01, True) == ""
+    assert outputs.difference(base, other, 0.01, True) == "small of the output differs by up to 0.11"
+
+
+def test_outputs_of_other_names_are_compared_in_their_order(tmp_path):
+    """A side may have renamed some."""
+    base, head = tmp_path / "base.npz", tmp_path / "head.npz"
+    np.savez(base, **{"0 x": np.array([1.0]), "1 a": np.array([2.0])})
+    np.savez(head, **{"0 b": np.array([1.0]), "1 y": np.array([2.0])})
+    assert outputs.difference(base, head, 0.01, False) == ""
+
+
 def test_an_output_without_numbers_is_noted_as_not_compared(run):
     silent = SAME | {"outputs": {"fc": None}}
     result = run(silent, silent)

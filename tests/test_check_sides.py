@@ -66,6 +66,8 @@ def test_the_worktree_of_a_ref_is_removed_afterwards(repository, folder):
         assert base.suite == base.root / "speed" / "suite.yaml"
         assert base.root / "speed" in base.paths
         assert not base.dirty
+        assert (base.is_elsewhere, base.checkout_of) == (True, repository)
+        assert (head.is_elsewhere, head.checkout_of, head.label) == (False, None, "working tree")
     assert run(repository, "worktree", "list").count("\n") == 0
     assert not base.root.exists()
 
@@ -75,6 +77,7 @@ def test_files_left_by_a_build_make_no_ref_dirty(repository, folder):
     with sides.materialise("HEAD", here, folder, "touch built.txt") as base:
         assert (base.root / "built.txt").exists()
         assert not base.dirty
+        assert (base.build, base.label) == ("touch built.txt", f"HEAD ({git.commit(repository, 'HEAD')[:12]})")
 
 
 def test_a_build_runs_in_the_folder_of_the_command(repository, folder, tmp_path):
@@ -144,6 +147,23 @@ def test_pythonpath_entries_inside_the_tree_move_with_it(repository, folder, mon
     with sides.materialise("main~1", sides.WorkingTree.at(repository, "smoke"), folder) as base:
         assert base.root / "lib" in base.paths
         assert Path("/elsewhere") in base.paths
+
+
+def test_modules_are_found_on_both_sides_in_the_same_order(tmp_path, monkeypatch):
+    """As in a run: the working directory, then the suite's folder; a layout with src/; PYTHONPATH."""
+    top, base, elsewhere = (tmp_path / name for name in ("top", "base", "elsewhere"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (top / "lib", elsewhere))))
+    called = sides.WorkingTree(top, top / "work", top / "speed" / "suite.yaml")
+    folders = ("work", "speed", ".", "work/src", "src", "lib")
+    for root in (top, base):
+        assert called.paths(root) == (*(root / name for name in folders), elsewhere)
+    assert base / "speed" not in replace(called, suite=None).paths(base)
+
+
+def test_only_a_suites_file_has_a_place_in_the_tree(repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    assert sides.WorkingTree.at(repository, "smoke").suite is None
+    assert sides.WorkingTree.at(repository, "speed/suite.yaml").suite == repository / "speed" / "suite.yaml"
 
 
 def test_a_branch_that_exists_only_on_origin_is_found(repository, folder, tmp_path):
@@ -220,6 +240,8 @@ def test_an_ignored_file_that_a_checkout_lacks_is_named(repository, folder):
             hint = base.hint(reason)
             assert words in hint, reason
             assert bool(hint) == bool(words), reason
+        (base.root / "speed" / "w.pt").touch()  # --build has made it: its absence is not the cause
+        assert base.hint("No such file or directory: 'w.pt'") == ""
     with sides.materialise(".", here, folder) as head:
         assert head.hint("No module named 'shop._version'") == ""
 
@@ -339,8 +361,11 @@ def test_one_installed_copy_of_changed_native_code_is_refused(both_sides, reposi
 def test_a_directory_is_used_as_it_is(repository, folder, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "nets.py").write_text("NUMBER = 'other'\n")
-    with sides.materialise(str(tmp_path / "other"), sides.WorkingTree.at(repository, "smoke"), folder) as base:
-        assert number(base) == "other"
+    here = sides.WorkingTree.at(repository, "smoke")
+    with sides.materialise(str(tmp_path / "other"), here, folder, "touch built.txt") as base:
+        assert (number(base), base.is_elsewhere, base.build) == ("other", True, "touch built.txt")
+    with sides.materialise(str(repository), here, folder) as base:  # as head, for --base-python
+        assert (number(base), base.is_elsewhere, base.commit) == ("two", False, git.commit(repository, "HEAD"))
 
 
 @pytest.mark.parametrize("ignored", [True, False])
@@ -366,7 +391,7 @@ def wheel(folder: Path) -> Path:
 
 def test_a_wheel_comes_before_the_tree_on_the_path(repository, folder, tmp_path):
     with sides.materialise(str(wheel(tmp_path)), sides.WorkingTree.at(repository, "smoke"), folder) as base:
-        assert number(base) == "wheel"
+        assert (number(base), base.is_elsewhere, base.root, base.commit) == ("wheel", True, None, None)
 
 
 def test_a_wheel_that_no_case_imports_from_is_refused(repository, folder, tmp_path):

@@ -9,6 +9,8 @@ import json
 import math
 import os
 import random
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -500,6 +502,63 @@ def test_a_worker_killed_while_idle_is_still_closed(side, here):
     assert os.fsencode(f"TMPDIR={worker.folder}") in variables, "models that it exported stayed in the user's folder"
     assert b"OMP_WAIT_POLICY=ACTIVE" in variables, "the case asked for it"
     assert not worker.folder.exists()
+
+
+class Channel(link.Link):
+    """A link whose process is the test; ``code`` is how it ended."""
+
+    def __init__(self, folder: Path, code: int | None = None) -> None:
+        self.settings, self.code = Settings(timeout=0.02), code
+        self.process = self._open(folder)
+        self.output.write_bytes(b"")
+
+    def _code(self) -> int | None:
+        return self.code
+
+
+def test_the_answers_of_a_process_are_read_in_order_and_errors_keep_their_kind(tmp_path):
+    with Channel(tmp_path) as channel:
+        channel.process.sendall(b'{"a": 1}\n{"error": {"kind": "oom", "message": "too large"}}\n')
+        assert channel.ask("pin", cores=[1]) == {"a": 1}
+        assert json.loads(channel.process.recv(99)) == {"do": "pin", "cores": [1]}
+        with pytest.raises(CaseFailed, match="too large") as error:
+            channel.receive()
+        assert error.value.kind == "oom"
+        assert channel.folder.is_dir()
+    assert not channel.folder.exists()
+
+
+@pytest.mark.parametrize(("limit", "words"), [(None, r"0.02 s \(protocol.timeout\)"), (0.01, "0.01 s$")])
+def test_a_limit_that_the_suite_sets_is_named(tmp_path, limit, words):
+    with Channel(tmp_path) as channel, pytest.raises(CaseFailed, match=f"no answer after {words}") as error:
+        channel.receive(limit)
+    assert error.value.kind == "timeout"
+
+
+@pytest.mark.parametrize(("code", "words"), [(None, "closed its channel but kept running"), (-11, "SIGSEGV")])
+def test_a_closed_channel_is_a_crash_that_says_how_the_process_ended(tmp_path, code, words):
+    with Channel(tmp_path, code) as channel:
+        channel.process.close()
+        with pytest.raises(CaseFailed, match=words) as error:
+            channel.ask("modules")
+        assert error.value.kind == "crash"
+
+
+@pytest.mark.parametrize("code", [None, 0])
+def test_a_copy_is_killed_unless_its_end_is_known(tmp_path, monkeypatch, code):
+    """Once it has been reaped, another process may have its number."""
+    killed, reaped = [], []
+    for name in ("kill", "killpg"):
+        monkeypatch.setattr(link.os, name, lambda pid, number: killed.append((pid, number)))
+    line, other_end = socket.socketpair()
+    with line, other_end:
+        original = Mock(line=line, settings=QUICK)
+        original.ask = lambda do, **_: {"pid": 7} if do == "fork" else reaped.append(do) or {"code": code}
+        monkeypatch.setattr(link.scratch, "end_processes", lambda _: None)
+        with link.Copy(original, tmp_path) as copy:
+            assert copy._code() == code
+    assert killed == ([] if code == 0 else [(7, signal.SIGKILL)] * 2)
+    assert reaped == ["reap"] * (1 if code == 0 else 2)
 
 
 @pytest.mark.parametrize("is_elsewhere", [True, False])
