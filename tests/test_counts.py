@@ -340,6 +340,9 @@ def test_products_traced_as_one_operator_have_one_count(function, macs):
         (lambda a: torch.addmm(torch.ones(6, 7), a.to_sparse(), torch.ones(6, 7)), 6 * 7),
         (lambda a: torch.bmm(a.expand(2, 6, 6).to_sparse(), torch.ones(2, 6, 7)), 2 * 6 * 7),
         (lambda a: a.to_sparse() @ torch.ones(6), 6),
+        (lambda a: torch.ones(7, 6) @ a.to_sparse(), 7 * 6),
+        (lambda a: torch.nn.functional.linear(torch.ones(7, 6), a.to_sparse_csr()), 7 * 6),
+        (lambda a: a.to_sparse_bsr((2, 2)) @ torch.ones(6, 7), 12 * 7),  # blocks around the diagonal
     ],
 )
 def test_only_stored_elements_of_a_sparse_matrix_are_counted(function, macs):
