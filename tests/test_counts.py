@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from convbench.core.record import Case, Choice, Clip, Finding, Parts, Protocol, Recurrent, Whole
 from convbench.core.registry import backbones, reducers
-from convbench.measure.counts import formulas, traced
+from convbench.measure.counts import dispatched, formulas, traced
 from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.counts.einsum import contraction_macs
 from convbench.measure.live import count as live
@@ -218,6 +218,24 @@ def test_layers_in_onednns_layout_are_counted():
         torch.mkldnn_convolution(frames, weight, None, (1, 1), (1, 1), (1, 1), 2)
         torch._C._nn.mkldnn_linear(torch.ones(3, 4).to_mkldnn(), torch.ones(5, 4).to_mkldnn())
     assert counter.get_total_flops() == 2 * (6 * 25 * 2 * 9 + 3 * 4 * 5)
+
+
+@pytest.mark.parametrize(
+    ("layer", "inputs", "name"),
+    [
+        (torch.nn.MultiheadAttention(8, 2, batch_first=True), 3, "_native_multi_head_attention"),
+        (torch.nn.TransformerEncoderLayer(8, 2, 12, batch_first=True), 1, "_transformer_encoder_layer_fwd"),
+    ],
+)
+def test_a_fused_attention_layer_counts_like_its_products(layer, inputs, name):
+    counts = []
+    for mode in (nullcontext(), dispatched.as_written()):
+        with mode, torch.no_grad(), FlopCounterMode(display=False, custom_mapping=formulas.formulas(case())) as counter:
+            layer.eval()(*[torch.zeros(3, 5, 8)] * inputs)
+        counts.append(counter)
+    fused, written = (set(map(str, counter.get_flop_counts()["Global"])) for counter in counts)
+    assert fused == {f"aten.{name}"} and "aten.mm" in written
+    assert counts[0].get_total_flops() == counts[1].get_total_flops()
 
 
 class Applied(torch.nn.Module):
