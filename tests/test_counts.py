@@ -86,6 +86,29 @@ def test_the_two_counts_agree_for_every_plugin(backbone, reducer):
     assert trace.unknown_operators == ()
 
 
+def adds(module, **options):
+    """Additions of one call of a module of torch on a clip of 240 numbers."""
+    own = Case(Whole(Choice(f"torch.nn:{module}", tuple(options.items()))), clip=Clip(2, 2, 4, 3, 5))
+    return traced.trace(subject.assemble(own, 0)).adds
+
+
+ACTIVATIONS = sorted(set(torch.nn.modules.activation.__all__) - {"MultiheadAttention", "Threshold", "Softmax2d"})
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_additions_of_every_activation_are_counted(activation):
+    """Those of ReLU6, Hardswish and others were 0."""
+    times = {"Softsign": 3, "Softmin": 2, "Tanhshrink": 2}.get(activation, 1)  # made of as many operators
+    options = {"dim": 2} if activation in ("GLU", "LogSoftmax", "Softmax", "Softmin") else {}
+    assert adds(activation, **options) == 240 * times // (2 if activation == "GLU" else 1)
+
+
+def test_the_additions_of_pooling_are_those_of_its_inputs():
+    assert adds("AvgPool3d", kernel_size=2) == adds("AdaptiveMaxPool3d", output_size=1) == 240
+    pooled, frames = case("gmp", clip=Clip(2, 3, 3, 8, 8)), 2 * 3
+    assert traced.trace(subject.assemble(pooled, 0)).adds == frames * (32 * 8 * 8 + 32 * 8 * 8), "ReLU and maxima"
+
+
 @pytest.mark.parametrize("reducer", [plugin.name for plugin in reducers])
 def test_one_frames_count_times_the_frames_is_the_full_count(reducer):
     """count_meta counts one frame and multiplies. torch's own counter over the whole clip must give the same count."""
