@@ -22,7 +22,7 @@ from convbench.measure.counts.counted import on_meta_or_reason
 from convbench.measure.memory import allocations, largest
 from convbench.measure.memory.allocations import sizes_of
 from convbench.measure.memory.operators import Layer
-from convbench.measure.memory.prediction import Peak, TakesTooLong, predict
+from convbench.measure.memory.prediction import Peak, TakesTooLong, optimizer_bytes, predict
 from convbench.measure.preflight import resolve
 
 ARTICLE = [("gap", None), ("fc", 128), ("hybrid", 64), ("flatten", None)]
@@ -39,6 +39,21 @@ def measured(of: Case) -> int:
     subject, _ = first_call.open_case(of, seed=0)
     subject.run()
     return allocations.timeline_of(subject).peak
+
+
+@pytest.mark.parametrize("rule", [torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD])
+@pytest.mark.parametrize("options", [{}, {"fused": True}, {"foreach": True}, {"foreach": False}], ids=str)
+def test_an_optimizers_state_and_the_memory_of_its_step_are_predicted(rule, options):
+    parameters = [torch.nn.Parameter(torch.ones(length)) for length in (1000, 3000, 2000, 500)]
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    optimizer = rule(parameters, lr=1e-4, **options)
+    optimizer.step()
+    state = sum(
+        tensor.nbytes for values in optimizer.state.values() for tensor in values.values() if tensor is not None
+    )
+    step = max(accumulate(sizes_of(optimizer.step)), default=0)
+    assert optimizer_bytes(optimizer, parameters) == (state, pytest.approx(step, abs=64))
 
 
 @pytest.mark.parametrize(("scenario", "tolerance"), [("inference", 0.05), ("train", 0.10)])
