@@ -22,7 +22,7 @@ from convbench.measure.counts.counted import on_meta_or_reason
 from convbench.measure.memory import allocations, largest
 from convbench.measure.memory.allocations import sizes_of
 from convbench.measure.memory.operators import Layer
-from convbench.measure.memory.prediction import Peak, TakesTooLong, optimizer_bytes, predict
+from convbench.measure.memory.prediction import Peak, Prediction, TakesTooLong, optimizer_bytes, predict
 from convbench.measure.preflight import resolve
 
 ARTICLE = [("gap", None), ("fc", 128), ("hybrid", 64), ("flatten", None)]
@@ -263,6 +263,18 @@ def test_a_search_ends_if_a_prediction_takes_too_long(monkeypatch):
     long = {fit.axis: fit for fit in largest.fits(resolve(case("gap", clip=Clip(1, 64, 3, 8, 8))), 10**9)}
     assert long["batch"].reason == "not predicted: it takes too long"
     assert (long["frames"].size, long["frames"].reason) == (32, "")
+
+
+def test_a_size_that_cannot_be_predicted_is_the_reason_and_no_limit(monkeypatch):
+    def failing(case, seconds=math.inf):
+        if case.clip.batch > SMALL.batch:
+            raise CaseFailed("error", "not predicted: odd")
+        return Prediction(resident=100, forward_backward=10, optimizer=0)
+
+    monkeypatch.setattr(largest, "predict", failing)
+    batch, frames = largest.fits(resolve(case("gap")), 10**9)
+    assert (batch.size, batch.has_more, batch.reason) == (0, False, "not predicted: odd")
+    assert (frames.size, frames.has_more, frames.is_flat) == (2**16, True, True)
 
 
 def test_an_axis_that_the_inputs_ignore_is_flat():
