@@ -109,6 +109,13 @@ def test_the_additions_of_pooling_are_those_of_its_inputs():
     assert traced.trace(subject.assemble(pooled, 0)).adds == frames * (32 * 8 * 8 + 32 * 8 * 8), "ReLU and maxima"
 
 
+@pytest.mark.parametrize("scenario", ["inference", "train"])
+def test_the_first_count_is_the_same_on_a_device(scenario):
+    """There oneDNN would run the LSTM as one operator, which torch's counter does not know."""
+    model_case = case(clip=Clip(2, 3, 3, 8, 8), scenario=scenario)
+    assert dispatched.count(subject.assemble(model_case, 0)).macs == macs_by_stage(model_case)
+
+
 @pytest.mark.parametrize("reducer", [plugin.name for plugin in reducers])
 def test_one_frames_count_times_the_frames_is_the_full_count(reducer):
     """count_meta counts one frame and multiplies. torch's own counter over the whole clip must give the same count."""
