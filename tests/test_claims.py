@@ -1,6 +1,7 @@
 """The article's claims: algebra and arithmetic on real models, and each rule's verdicts on synthetic evidence."""
 
 import random
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -37,6 +38,7 @@ from convbench.plugins.claims import (
     saturation,
     shifting,
     spatial,
+    timing,
 )
 from convbench.plugins.claims.saturation import Gates
 
@@ -283,7 +285,18 @@ def test_the_size_from_which_time_grows_is_fitted_beside_the_closed_form(pilot):
     assert value(claim, "fitted") == pytest.approx(0.02 / 4e-6, rel=0.05)
     assert value(claim, "closed form") == pytest.approx(6784)
     assert value(claim, "Last size") == 2048
-    assert "2,048" in claim.why
+    assert re.match(r"A training step at 131,072 takes [\d.]+× as long as at 32, yet up to 2,048 less than", claim.why)
+
+
+def test_the_size_from_which_macs_grow_is_that_at_which_those_of_the_input_equal_all_others():
+    steps = [SimpleNamespace(macs=500 + 10 * size, lstm_input=size) for size in (32, 512, 2048)]
+    assert timing.bend_of_macs(steps) == pytest.approx(50)
+    assert timing.bend_of_macs([replaced(steps[0], macs=1), replaced(steps[2], macs=1)]) is None, "none grow"
+    assert timing.bend_of_macs([steps[0], replaced(steps[2], macs=None)]) is None
+
+
+def replaced(step, **values):
+    return SimpleNamespace(**vars(step) | values)
 
 
 @pytest.mark.parametrize(

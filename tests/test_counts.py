@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from convbench.core.record import Case, Choice, Clip, Finding, Parts, Protocol, Recurrent, Whole
 from convbench.core.registry import backbones, reducers
-from convbench.measure.counts import formulas, traced
+from convbench.measure.counts import dispatched, formulas, traced
 from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.counts.einsum import contraction_macs
 from convbench.measure.live import count as live
@@ -84,6 +84,36 @@ def test_the_two_counts_agree_for_every_plugin(backbone, reducer):
     trace = traced.trace(subject.assemble(model_case, 0))
     assert macs_by_stage(model_case) == trace.macs
     assert trace.unknown_operators == ()
+
+
+def adds(module, **options):
+    """Additions of one call of a module of torch on a clip of 240 numbers."""
+    own = Case(Whole(Choice(f"torch.nn:{module}", tuple(options.items()))), clip=Clip(2, 2, 4, 3, 5))
+    return traced.trace(subject.assemble(own, 0)).adds
+
+
+ACTIVATIONS = sorted(set(torch.nn.modules.activation.__all__) - {"MultiheadAttention", "Threshold", "Softmax2d"})
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_additions_of_every_activation_are_counted(activation):
+    """Those of ReLU6, Hardswish and others were 0."""
+    times = {"Softsign": 3, "Softmin": 2, "Tanhshrink": 2}.get(activation, 1)  # made of as many operators
+    options = {"dim": 2} if activation in ("GLU", "LogSoftmax", "Softmax", "Softmin") else {}
+    assert adds(activation, **options) == 240 * times // (2 if activation == "GLU" else 1)
+
+
+def test_the_additions_of_pooling_are_those_of_its_inputs():
+    assert adds("AvgPool3d", kernel_size=2) == adds("AdaptiveMaxPool3d", output_size=1) == 240
+    pooled, frames = case("gmp", clip=Clip(2, 3, 3, 8, 8)), 2 * 3
+    assert traced.trace(subject.assemble(pooled, 0)).adds == frames * (32 * 8 * 8 + 32 * 8 * 8), "ReLU and maxima"
+
+
+@pytest.mark.parametrize("scenario", ["inference", "train"])
+def test_the_first_count_is_the_same_on_a_device(scenario):
+    """There oneDNN would run the LSTM as one operator, which torch's counter does not know."""
+    model_case = case(clip=Clip(2, 3, 3, 8, 8), scenario=scenario)
+    assert dispatched.count(subject.assemble(model_case, 0)).macs == macs_by_stage(model_case)
 
 
 @pytest.mark.parametrize("reducer", [plugin.name for plugin in reducers])
@@ -220,6 +250,24 @@ def test_layers_in_onednns_layout_are_counted():
     assert counter.get_total_flops() == 2 * (6 * 25 * 2 * 9 + 3 * 4 * 5)
 
 
+@pytest.mark.parametrize(
+    ("layer", "inputs", "name"),
+    [
+        (torch.nn.MultiheadAttention(8, 2, batch_first=True), 3, "_native_multi_head_attention"),
+        (torch.nn.TransformerEncoderLayer(8, 2, 12, batch_first=True), 1, "_transformer_encoder_layer_fwd"),
+    ],
+)
+def test_a_fused_attention_layer_counts_like_its_products(layer, inputs, name):
+    counts = []
+    for mode in (nullcontext(), dispatched.as_written()):
+        with mode, torch.no_grad(), FlopCounterMode(display=False, custom_mapping=formulas.formulas(case())) as counter:
+            layer.eval()(*[torch.zeros(3, 5, 8)] * inputs)
+        counts.append(counter)
+    fused, written = (set(map(str, counter.get_flop_counts()["Global"])) for counter in counts)
+    assert fused == {f"aten.{name}"} and "aten.mm" in written
+    assert counts[0].get_total_flops() == counts[1].get_total_flops()
+
+
 class Applied(torch.nn.Module):
     """A module that applies a function of one tensor."""
 
@@ -340,6 +388,9 @@ def test_products_traced_as_one_operator_have_one_count(function, macs):
         (lambda a: torch.addmm(torch.ones(6, 7), a.to_sparse(), torch.ones(6, 7)), 6 * 7),
         (lambda a: torch.bmm(a.expand(2, 6, 6).to_sparse(), torch.ones(2, 6, 7)), 2 * 6 * 7),
         (lambda a: a.to_sparse() @ torch.ones(6), 6),
+        (lambda a: torch.ones(7, 6) @ a.to_sparse(), 7 * 6),
+        (lambda a: torch.nn.functional.linear(torch.ones(7, 6), a.to_sparse_csr()), 7 * 6),
+        (lambda a: a.to_sparse_bsr((2, 2)) @ torch.ones(6, 7), 12 * 7),  # blocks around the diagonal
     ],
 )
 def test_only_stored_elements_of_a_sparse_matrix_are_counted(function, macs):

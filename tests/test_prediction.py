@@ -22,7 +22,7 @@ from convbench.measure.counts.counted import on_meta_or_reason
 from convbench.measure.memory import allocations, largest
 from convbench.measure.memory.allocations import sizes_of
 from convbench.measure.memory.operators import Layer
-from convbench.measure.memory.prediction import Peak, TakesTooLong, predict
+from convbench.measure.memory.prediction import Peak, Prediction, TakesTooLong, optimizer_bytes, predict
 from convbench.measure.preflight import resolve
 
 ARTICLE = [("gap", None), ("fc", 128), ("hybrid", 64), ("flatten", None)]
@@ -39,6 +39,21 @@ def measured(of: Case) -> int:
     subject, _ = first_call.open_case(of, seed=0)
     subject.run()
     return allocations.timeline_of(subject).peak
+
+
+@pytest.mark.parametrize("rule", [torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD])
+@pytest.mark.parametrize("options", [{}, {"fused": True}, {"foreach": True}, {"foreach": False}], ids=str)
+def test_an_optimizers_state_and_the_memory_of_its_step_are_predicted(rule, options):
+    parameters = [torch.nn.Parameter(torch.ones(length)) for length in (1000, 3000, 2000, 500)]
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    optimizer = rule(parameters, lr=1e-4, **options)
+    optimizer.step()
+    state = sum(
+        tensor.nbytes for values in optimizer.state.values() for tensor in values.values() if tensor is not None
+    )
+    step = max(accumulate(sizes_of(optimizer.step)), default=0)
+    assert optimizer_bytes(optimizer, parameters) == (state, pytest.approx(step, abs=64))
 
 
 @pytest.mark.parametrize(("scenario", "tolerance"), [("inference", 0.05), ("train", 0.10)])
@@ -248,6 +263,18 @@ def test_a_search_ends_if_a_prediction_takes_too_long(monkeypatch):
     long = {fit.axis: fit for fit in largest.fits(resolve(case("gap", clip=Clip(1, 64, 3, 8, 8))), 10**9)}
     assert long["batch"].reason == "not predicted: it takes too long"
     assert (long["frames"].size, long["frames"].reason) == (32, "")
+
+
+def test_a_size_that_cannot_be_predicted_is_the_reason_and_no_limit(monkeypatch):
+    def failing(case, seconds=math.inf):
+        if case.clip.batch > SMALL.batch:
+            raise CaseFailed("error", "not predicted: odd")
+        return Prediction(resident=100, forward_backward=10, optimizer=0)
+
+    monkeypatch.setattr(largest, "predict", failing)
+    batch, frames = largest.fits(resolve(case("gap")), 10**9)
+    assert (batch.size, batch.has_more, batch.reason) == (0, False, "not predicted: odd")
+    assert (frames.size, frames.has_more, frames.is_flat) == (2**16, True, True)
 
 
 def test_an_axis_that_the_inputs_ignore_is_flat():

@@ -11,7 +11,7 @@ from torch.autograd import forward_ad
 from torch.nn import functional
 
 from convbench.core.errors import CaseFailed
-from convbench.measure.memory import rehearsal
+from convbench.measure.memory import rehearsal, with_values
 from convbench.measure.memory.allocations import sizes_of
 from convbench.measure.memory.prediction import Peak
 
@@ -436,3 +436,58 @@ def test_an_operator_of_one_layout_runs_once(monkeypatch):
             torch.empty(3, 2, 5, 5),
         )
     assert len(calls) == 1
+
+
+SIGNALS = torch.linspace(0.1, 2, 30, dtype=torch.float64).view(2, 3, 5).sin()
+SQUARES = torch.linspace(0.1, 9, 32, dtype=torch.float64).view(2, 4, 4).cos()
+WEIGHTS = torch.linspace(0.2, 2, 5, dtype=torch.float64)
+CLASSES = torch.tensor([0, 2, 1])
+COMPOSITIONS = [
+    (ATEN.linear.default, (SIGNALS.transpose(0, 1), SQUARES[0, :, :1] * WEIGHTS, SQUARES[0, 0])),
+    (ATEN.linalg_svdvals.default, (SQUARES,)),
+    (ATEN.linalg_eigvals.default, (SQUARES,)),
+    (ATEN.linalg_eigvalsh.default, (SQUARES @ SQUARES.mT, "U")),
+    (ATEN.max_pool1d.default, (SIGNALS, [2])),
+    (ATEN.one_hot.default, (CLASSES, 4)),
+    (ATEN.one_hot.default, (CLASSES,)),
+    (ATEN.cov.default, (SQUARES[0],)),
+    (ATEN.ctc_loss.IntList, (SIGNALS.log_softmax(-1), torch.ones(3, 1, dtype=torch.int64), [2, 2, 2], [1, 1, 1], 0, 2)),
+]
+
+
+@pytest.mark.parametrize(("func", "args"), COMPOSITIONS)
+def test_a_composition_computes_what_the_operator_does(func, args):
+    torch.testing.assert_close(with_values.composition(func)(*args), func(*args))
+
+
+@pytest.mark.parametrize(
+    ("func", "options"),
+    [
+        (ATEN.prod.default, ()), (ATEN.prod.dim_int, (1,)), (ATEN.prod.dim_int, (-1, True)),
+        (ATEN.cumprod.default, (1,)), (ATEN.max.default, ()), (ATEN.min.default, ()), (ATEN.median.default, ()),
+        (ATEN.nanmedian.default, ()),
+        *((with_values.ENTROPY, (SIGNALS.flip(0), *weights)) for weights in (
+            (None, WEIGHTS, 1), (WEIGHTS, WEIGHTS.flip(0), 2), (None, WEIGHTS, 0),
+        )),
+    ],
+)  # fmt: skip
+def test_a_formula_gives_the_gradient_that_autograd_does(func, options):
+    values = SIGNALS.clone().requires_grad_()
+    result = func(values, *options)
+    gradient = torch.linspace(1, 3, result.numel(), dtype=torch.float64).view_as(result)
+    operands = options if func is with_values.ENTROPY else (*options, result.detach())
+    (expected,) = torch.autograd.grad(result, values, gradient)
+    torch.testing.assert_close(with_values.GRADIENTS[func](gradient, SIGNALS, *operands), expected)
+
+
+@pytest.mark.parametrize("driver", [None, "gels", "gelsy", "gelsd", "gelss"])
+@pytest.mark.parametrize(
+    ("matrix", "right"),
+    [((5, 3), (5, 2)), ((3, 5), (3, 2)), ((5, 3), (5,)), ((2, 5, 3), (2, 5, 4)), ((2, 5, 3), (2, 5)), ((4, 4), (4, 1))],
+)
+def test_least_squares_have_torchs_shapes(matrix, right, driver):
+    """The residuals of a vector had no axis, so that a model that read their first one was not predicted."""
+    args = torch.rand(matrix), torch.rand(right)
+    results = with_values.RESULTS[ATEN.linalg_lstsq.default](*args, driver=driver)
+    expected = torch.linalg.lstsq(*args, driver=driver)
+    assert [(part.shape, part.dtype) for part in results] == [(part.shape, part.dtype) for part in expected]

@@ -242,6 +242,7 @@ def test_memory_of_an_lstm_is_its_weights_and_its_workspace():
     kinds, by_stage, peak = kinds_and_stages(Case(Parts(Choice("conv"), Choice("flatten")), Clip(1, 2, 3, 32, 32)))
     rnn = 4 * (32 * 1024 * 512 + 128 * 512 + 2 * 512)
     assert kinds["workspace"] >= rnn - 4 * 2 * 512
+    assert kinds["activations"] == 4 * (2 * 32 * 1024 + 2 * 128 + 2 * 128), "the map, the outputs and both states"
     assert by_stage["lstm"] > 0.9 * peak
 
 
@@ -265,6 +266,7 @@ def test_a_gru_run_step_by_step_has_a_workspace():
     case = Case(Parts(Choice("conv"), Choice("gap"), rnn=Recurrent("gru", 256)), Clip(1, 8, 3, 4, 4))
     kinds, _, _ = kinds_and_stages(case)
     assert kinds["workspace"] > 0
+    assert kinds["activations"] == 4 * (8 * 32 + 8 * 256 + 256), "the vectors, the outputs and the state"
 
 
 class Event:

@@ -293,17 +293,29 @@ def test_an_order_label_is_the_class_of_the_first_digit() -> None:
         a, b, c = classes[0], classes[3], classes[6]
         assert a == label
         assert len({a, b, c}) == 3
-        assert classes == [a, a, None, b, b, None, c, None]
+        assert classes == [a, a, None, b, b, None, c, c]
 
 
 @pytest.mark.parametrize(
-    ("frames", "timeline"), [(3, "abc"), (4, "a_bc"), (5, "a_b_c"), (6, "a_b_c_"), (9, "aa_bb_cc_")]
-)
+    ("frames", "timeline"),
+    [
+        (3, "abc"), (4, "a_bc"), (5, "a_b_c"), (6, "a_b_c_"), (7, "a__b_c_"), (8, "aa_bb_cc"), (9, "aa_bb_cc_"),
+        (16, "aaaa__bbbb_cccc_"),
+    ],
+)  # fmt: skip
 def test_three_digits_fill_any_number_of_frames(frames: int, timeline: str) -> None:
     letters = ["_"] * frames
     for name, times in zip("abc", flashes(frames), strict=True):
         letters[times] = [name] * len(letters[times])
     assert "".join(letters) == timeline
+
+
+@pytest.mark.parametrize("frames", range(3, 20))
+def test_shuffled_frames_of_order_do_not_tell_by_their_number_which_digit_was_first(frames: int) -> None:
+    """In clips of 16 frames the first digit was shown 5 times, the others 4 times. Yet 1/3 was said to be the best."""
+    first, second, third = flashes(frames)
+    assert first.stop - first.start == second.stop - second.start == third.stop - third.start > 0
+    assert first.start == 0 and first.stop <= second.start and second.stop <= third.start and third.stop <= frames
 
 
 def test_a_placed_digit_is_whole_and_around_its_stated_centre() -> None:

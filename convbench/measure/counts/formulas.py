@@ -296,11 +296,10 @@ def _attention_backward(_gradient: Shape, query: Shape, key: Shape, value: Shape
     return 2 * batch * heads * rows * columns * 2 * (width + depth)
 
 
-def _multi_head_attention(query: Shape, key: Shape, value: Shape, width: int, *_args: Any, **_kwargs: Any) -> int:
-    """Four projections, the scores, and the weighted sum."""
-    batch, rows, columns = query[0], query[1], key[1]
-    projections = batch * (2 * rows + columns + value[1]) * width * width
-    return 2 * (projections + 2 * batch * rows * columns * width)
+def _multi_head_attention(query: Shape, _key: Shape, _value: Shape, width: int, *_args: Any, **_kwargs: Any) -> int:
+    """Four projections, the scores, and the weighted sum; torch requires equal shapes of query, key and value."""
+    batch, rows, _ = query
+    return 2 * batch * rows * width * (4 * width + 2 * rows)
 
 
 def _encoder_layer(source: Shape, width: int, *args: Any, **_kwargs: Any) -> int:

@@ -356,12 +356,15 @@ MACS: dict[str, Cost] = {
     )
     for name in names
 }
-POOLS = ("adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool2d", "max_pool2d", "mean", "sum", "amax")
+POOLS = (
+    *(f"{kind}_pool{axes}d" for kind in ("adaptive_avg", "adaptive_max", "avg", "max") for axes in (1, 2, 3)),
+    "mean", "sum", "amax", "amin", "max", "min",
+)  # fmt: skip
 ELEMENTWISE = (
-    "add", "sub", "rsub", "mul", "div", "pow", "clamp", "clamp_min", "relu",
-    "leaky_relu", "elu", "gelu", "silu", "sigmoid", "tanh", "softmax", "log_softmax", "exp", "log", "sqrt", "rsqrt",
-    "reciprocal",
-    "batch_norm", "layer_norm", "group_norm",
+    "add", "sub", "rsub", "mul", "div", "pow", "abs", "neg", "clamp", "clamp_min", "relu", "relu6", "hardtanh",
+    "leaky_relu", "rrelu", "prelu", "elu", "celu", "selu", "gelu", "silu", "mish", "glu", "sigmoid", "hardsigmoid",
+    "log_sigmoid", "hardswish", "softplus", "softshrink", "hardshrink", "threshold", "tanh", "softmax", "log_softmax",
+    "exp", "log", "sqrt", "rsqrt", "reciprocal", "batch_norm", "instance_norm", "layer_norm", "group_norm", "rms_norm",
 )  # fmt: skip
 ADDS: dict[str, Cost] = {
     f"aten::{name}": cost for cost, names in ((_elements_in, POOLS), (_elements_out, ELEMENTWISE)) for name in names

@@ -207,7 +207,7 @@ def _least_squares(matrix: Any, right: Any, _rcond: Any = None, *, driver: str |
     solution = right.new_empty((*batch, max(rows, columns), *width)).narrow(len(batch), 0, columns)
     return (
         solution,
-        right.new_empty((*batch, *width) if has_residuals else (0,)),
+        right.new_empty((*batch, *(width or (1,))) if has_residuals else (0,)),
         right.new_empty((0,) if driver == "gels" else batch, dtype=torch.int64),
         right.new_empty((*batch, min(rows, columns)) if driver in {"gelsd", "gelss"} else (0,)),
     )

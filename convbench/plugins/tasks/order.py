@@ -41,9 +41,13 @@ def _draw(clip: Clip, digits: Digits, count: int, rng: np.random.Generator) -> L
 
 
 def flashes(frames: int) -> list[slice]:
-    """Return the frames that show each digit: a third of the frames each, less its last if it has more than one."""
-    thirds = np.array_split(np.arange(frames), FLASHES)
-    return [slice(int(third[0]), int(third[0]) + max(1, len(third) - 1)) for third in thirds]
+    """Return the frames that show each digit, beginning with each third, with blanks between if there is room.
+
+    Each digit is shown in equally many: otherwise shuffled frames would tell by their number which digit was first.
+    """
+    length = max(1, (frames + 1) // FLASHES - 1)
+    starts = (int(third[0]) for third in np.array_split(np.arange(frames), FLASHES))
+    return [slice(start, start + length) for start in starts]
 
 
 def _distinct_classes(first_classes: Indices, rng: np.random.Generator) -> list[Indices]:
