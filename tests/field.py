@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import random
 import warnings
 from collections import UserDict, defaultdict, deque
@@ -365,6 +366,15 @@ class Plain(nn.Module):
         return self.rnn(self.cnn(x.flatten(0, 1)).mean((2, 3)).view(b, t, 6))
 
 
+@lru_cache
+def saved_programs() -> tuple[bytes, bytes]:
+    """Return two files of a model, of TorchScript and of torch.export; torch cannot write them without values."""
+    script, export, model = io.BytesIO(), io.BytesIO(), Plain().eval()
+    torch.jit.save(torch.jit.script(model), script)
+    torch.export.save(torch.export.export(model, (torch.randn(3, 8, 3, 32, 32),)), export)
+    return script.getvalue(), export.getvalue()
+
+
 def wrapped(how: str):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -389,6 +399,14 @@ def wrapped(how: str):
             case "optimised":
                 frames = torch.randn(3, 8, 3, 32, 32)
                 return torch.jit.optimize_for_inference(torch.jit.trace(model.eval(), frames, check_trace=False))
+            case "loaded":
+                return torch.jit.load(io.BytesIO(saved_programs()[0]))
+            case "loaded export":
+                return torch.export.load(io.BytesIO(saved_programs()[1])).module()
+            case "distributed":
+                if not torch.distributed.is_initialized():
+                    torch.distributed.init_process_group(store=torch.distributed.HashStore(), rank=0, world_size=1)
+                return nn.parallel.DistributedDataParallel(model)
             case "exported":
                 return torch.export.export(model, (torch.randn(3, 8, 3, 32, 32),)).module()
             case "quantised":
@@ -405,6 +423,10 @@ class Listed(Base):
 
     def vectors(self, x):
         return self.hidden[0].to(x.device)(x.flatten(0, 1)).mean((2, 3)).unflatten(0, x.shape[:2])
+
+
+class Frames(torch.Tensor):
+    """A class of tensors."""
 
 
 class Works(Base):
@@ -441,6 +463,8 @@ class Works(Base):
                 layout = torch.jagged if self.how == "jagged" else torch.strided
                 rows = torch.nested.as_nested_tensor([*super().forward(x)], layout=layout)
                 return torch.nested.to_padded_tensor(rows, 0.0)
+            case "own class":
+                return super().forward(x.as_subclass(Frames))
             case "onednn":
                 return super().forward(x).to_mkldnn().to_dense()
             case "vmap":

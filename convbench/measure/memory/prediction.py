@@ -179,7 +179,13 @@ def _exchange_weights(model: nn.Module, device: str) -> nn.Module:
 
 def _advice(error: Exception) -> str:
     """Explain why shapes do not tell the peak, in words if the model's own code is the reason."""
-    if any(frame.f_code is subject.transform.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    modules = [str(frame.f_globals.get("__name__")) for frame in frames]
+    if reason := next(
+        (reason for prefix, reason in BUILDERS.items() if any(name.startswith(prefix) for name in modules)), ""
+    ):
+        return reason
+    if any(frame.f_code is subject.transform.__code__ for frame in frames):
         return "its variant reads the values of weights or clips, as int8 does, and a prediction knows shapes only"
     kind = type(error).__name__
     signs = ("item()", "numpy()", "Expected bool, got <class 'torch.Tensor'>")
@@ -265,9 +271,20 @@ WITHOUT_VALUES = {
     "OpaqueTensorImpl": "shapes do not tell the bytes of its tensors in oneDNN's layout",
     "quantized::": "its layers are quantised while it is built, and torch quantises only weights that have values",
     "nested_tensor": "shapes do not tell the bytes of its nested tensors",
+    "of type FakeTensor which is not a subclass": "its code makes tensors of a class of its own (as_subclass), and "
+    "tensors without values have another class already",
     "self.shape_env must not be None": "shapes do not tell the bytes of its jagged tensors",
 }
 """Reasons why a model does not run on tensors without values, by a part of torch's error message."""
+_PROGRAM = "and a prediction knows shapes only: name the module from which it was made"
+BUILDERS = {
+    "torch.jit._trace": f"it is traced while it is built, which takes values, {_PROGRAM}",
+    "torch.jit._serialization": f"its program is loaded with its values (torch.jit.load), {_PROGRAM}",
+    "torch.export": f"its program is loaded or exported with its values (torch.export), {_PROGRAM}",
+    "torch.nn.parallel.distributed": "DistributedDataParallel sends the values of its weights to other processes while "
+    "it is built, and a prediction knows shapes only: name the module that it wraps",
+}
+"""Reasons why a model cannot be built of tensors without values, by the module of torch that its code calls for it."""
 OF_ONE_TENSOR = 2
 """The use count of a storage that only one tensor holds: the tensor's use, and that of the caller who asks."""
 IN_PLACE = {
