@@ -115,6 +115,24 @@ def test_the_peak_of_a_step_is_predicted(computed, is_trained):
     assert predicted.bytes == pytest.approx(max(accumulate(changes)), abs=256)
 
 
+LAYERS: list[dict[str, object]] = [
+    {},
+    {"cell": "gru", "batch_first": False},
+    {"cell": "rnn"},
+    {"num_layers": 2, "bidirectional": True, "proj_size": 50},
+    {"drawn": True},
+]
+
+
+@pytest.mark.parametrize("scenario", ["inference", "train"])
+@pytest.mark.parametrize("options", LAYERS, ids=str)
+def test_packed_sequences_are_predicted_by_their_lengths(options, scenario):
+    """They used to be refused, because torch reads their lengths. Lengths that the model draws count as the padding."""
+    of = Case(Whole(Choice("field:Shortened", tuple(options.items()))), Clip(6, 12, 3, 10, 10), scenario=scenario)
+    assert predict(of).peak == pytest.approx(measured(of), rel=0.01)
+    assert predict(of).at_full_length == ("drawn" in options)
+
+
 TINY = Clip(1, 4, 1, 16, 16)
 CLOSE = {
     "autocast of what an LSTM is made of": case("flatten", None, Choice("autocast"), clip=TINY),

@@ -33,7 +33,7 @@ from convbench.core.record import Case, Parts
 from convbench.measure.counts.counted import on_meta_or_reason, reason_of
 from convbench.measure.memory import cudnn
 from convbench.measure.memory.operators import extra_bytes
-from convbench.measure.memory.with_values import CHECKS, COMPOSITE, RESULTS, composition, kernels
+from convbench.measure.memory.with_values import CHECKS, COMPOSITE, RESULTS, composition, kernels, pack, values_of
 from convbench.measure.stages.entries import in_threads
 from convbench.models import network, subject
 from convbench.models.stages import compiles
@@ -46,11 +46,15 @@ from convbench.models.without_values import without_checks
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Bytes held between calls, and the most bytes beyond: in forward and backward, and in the optimizer's step."""
+    """Bytes held between calls, and the most bytes beyond: in forward and backward, and in the optimizer's step.
+
+    ``at_full_length`` says that packed sequences are as long as the padding, because shapes do not tell their lengths.
+    """
 
     resident: int
     forward_backward: int
     optimizer: int
+    at_full_length: bool = False
 
     @property
     def peak(self) -> int:
@@ -131,6 +135,12 @@ class _Fakes(FakeTensorMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__(allow_non_fake_inputs=True)
 
+    def may_turn_const(self, tensor: torch.Tensor) -> bool:
+        """Whether to keep the values of a result: those of lengths and places, as torch does for a single number."""
+        is_short = tensor.numel() <= MOST_VALUES and not tensor.is_floating_point() and not tensor.is_complex()
+        is_real = tensor.layout is torch.strided and not isinstance(tensor, FakeTensor) and tensor.device.type != "meta"
+        return super().may_turn_const(tensor) or (is_short and is_real)
+
     def __deepcopy__(self, _memo: Any) -> _Fakes:
         return self
 
@@ -191,8 +201,8 @@ def _advice(error: Exception) -> str:
     signs = ("item()", "numpy()", "Expected bool, got <class 'torch.Tensor'>")
     if "DataDependent" in kind or "DynamicOutputShape" in kind or any(sign in str(error) for sign in signs):
         return (
-            "its forward or its loss reads the values of tensors (.item(), an if, nonzero, numpy, lengths of packed "
-            "sequences) and a prediction knows shapes only: move that out of them, or measure at each size"
+            "its forward or its loss reads the values of tensors (.item(), an if, nonzero, numpy) and a "
+            "prediction knows shapes only: move that out of them, or measure at each size"
         )
     return next(
         (reason for sign, reason in WITHOUT_VALUES.items() if sign in str(error)),
@@ -223,7 +233,7 @@ def _predict(subject: Subject, until: float) -> Prediction:
     parameters = [parameter for parameter in step.parameters if parameter.grad is not None]
     state, intermediates = optimizer_bytes(step.optimizer, parameters)
     gradients = sum(parameter.nbytes for parameter in parameters)
-    return Prediction(resident + state, peak.bytes, gradients + intermediates)
+    return Prediction(resident + state, peak.bytes, gradients + intermediates, peak.at_full_length)
 
 
 def _predict_call(subject: Subject, until: float) -> Prediction:
@@ -238,7 +248,7 @@ def _predict_call(subject: Subject, until: float) -> Prediction:
         if held_bytes(next_state) == held_bytes(state) and subject.without_gradients.refusal is refusal:
             break
         state = next_state
-    return Prediction(resident, peak.bytes, 0)
+    return Prediction(resident, peak.bytes, 0, peak.at_full_length)
 
 
 def _refuse_threads() -> AbstractContextManager[Any]:
@@ -267,6 +277,8 @@ def optimizer_bytes(optimizer: torch.optim.Optimizer, parameters: list[nn.Parame
 
 
 ATEN = torch.ops.aten
+MOST_VALUES = 4096
+"""Elements up to which whole numbers keep their values, such as the lengths of a batch."""
 WITHOUT_VALUES = {
     "OpaqueTensorImpl": "shapes do not tell the bytes of its tensors in oneDNN's layout",
     "quantized::": "its layers are quantised while it is built, and torch quantises only weights that have values",
@@ -324,6 +336,7 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.workspaces: dict[str, int] = {}
         self.nodes: dict[int, tuple[str, int] | None] = {}
         self.foreign_layout: torch.layout | None = None
+        self.at_full_length = False
 
     @contextmanager
     def follow(self) -> Iterator[None]:
@@ -351,6 +364,10 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self.device.type == "cuda" and func in cudnn.COMPOSED:
             with self:
                 return cudnn.COMPOSED[func](*args, **kwargs)
+        if func is ATEN._pack_padded_sequence.default:
+            self.at_full_length |= values_of(args[1]) is None
+            with self:
+                return pack(*args)
         if func.namespace == "aten" and self._is_composed(func.name()):
             with self, self._autocast_of_call(func.name()):
                 return composition(func)(*args, **kwargs)
