@@ -91,6 +91,9 @@ STEPS = {
     "absolute values of complex numbers": lambda maps: torch.view_as_complex(maps.unflatten(-1, (-1, 2))).abs(),
     "a mean square error": lambda maps: functional.mse_loss(maps, maps.detach()),
     "a smooth error": lambda maps: functional.smooth_l1_loss(maps, maps.detach()),
+    "a tangent of a linear layer": lambda maps: torch.func.jvp(
+        lambda rows: functional.linear(rows, torch.ones(64, 256)), (maps.flatten(1),), (maps.flatten(1),)
+    )[1],
     "an entropy of logits": lambda maps: functional.binary_cross_entropy_with_logits(maps, maps.detach()),
 }
 

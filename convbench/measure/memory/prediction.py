@@ -312,6 +312,8 @@ IN_PLACE = {
 }
 """In-place forms of the operators with which gradients of a selection (indices, maxima) write into zeros; for tensors
 without values torch makes copies."""
+WITHOUT_MEMORY = {ATEN.set_, ATEN._efficientzerotensor}
+"""Operators whose results take no memory: another view of an existing storage, and the zeros of a missing tangent."""
 READERS = {ATEN.equal.default, ATEN._local_scalar_dense.default}
 """Operators with which checks read values."""
 STANDINS = cudnn.STANDINS | RESULTS
@@ -377,7 +379,7 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         storage_ids = {id(tensor.untyped_storage()) for tensor in self._strided_tensors((args, kwargs))}
         result = STANDINS.get(func, func)(*args, **kwargs)
         self.workspaces |= cudnn.cublas_bytes(func, self.device, self.capability)
-        if func.overloadpacket is ATEN.set_:  # another view of an existing storage
+        if func.overloadpacket in WITHOUT_MEMORY:
             return result
         births = [tensor for tensor in self._strided_tensors(result) if id(tensor.untyped_storage()) not in storage_ids]
         for tensor in births:
