@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import random
 import warnings
 from collections import UserDict, defaultdict, deque
@@ -50,6 +51,23 @@ class Packed(Base):
         lengths = torch.tensor([5, 8, 2]) if self.inside else lengths
         packed = pack_padded_sequence(self.vectors(x), lengths, batch_first=True, enforce_sorted=False)
         return pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=x.shape[1])[0]
+
+
+class Shortened(nn.Module):
+    """Runs sequences of lengths that are known, or that it draws, through layers that need most of its memory."""
+
+    def __init__(self, cell: str = "lstm", batch_first: bool = True, drawn: bool = False, **options):
+        super().__init__()
+        self.drawn, self.batch_first = drawn, batch_first
+        self.rnn = CELLS[cell](300, 200, batch_first=batch_first, **options)
+
+    def forward(self, x):
+        batch, frames = x.shape[:2]
+        vectors = x.flatten(2)[..., :300]
+        lengths = torch.randint(frames, frames + 1, (batch,)) if self.drawn else [2 + i for i in range(batch)]
+        vectors = vectors if self.batch_first else vectors.transpose(0, 1)
+        packed = pack_padded_sequence(vectors, torch.as_tensor(lengths), self.batch_first, enforce_sorted=False)
+        return pad_packed_sequence(self.rnn(packed)[0], self.batch_first, total_length=frames)[0]
 
 
 def packed(cell: str = "lstm", inside: bool = False):
@@ -365,6 +383,15 @@ class Plain(nn.Module):
         return self.rnn(self.cnn(x.flatten(0, 1)).mean((2, 3)).view(b, t, 6))
 
 
+@lru_cache
+def saved_programs() -> tuple[bytes, bytes]:
+    """Return two files of a model, of TorchScript and of torch.export; torch cannot write them without values."""
+    script, export, model = io.BytesIO(), io.BytesIO(), Plain().eval()
+    torch.jit.save(torch.jit.script(model), script)
+    torch.export.save(torch.export.export(model, (torch.randn(3, 8, 3, 32, 32),)), export)
+    return script.getvalue(), export.getvalue()
+
+
 def wrapped(how: str):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -389,6 +416,14 @@ def wrapped(how: str):
             case "optimised":
                 frames = torch.randn(3, 8, 3, 32, 32)
                 return torch.jit.optimize_for_inference(torch.jit.trace(model.eval(), frames, check_trace=False))
+            case "loaded":
+                return torch.jit.load(io.BytesIO(saved_programs()[0]))
+            case "loaded export":
+                return torch.export.load(io.BytesIO(saved_programs()[1])).module()
+            case "distributed":
+                if not torch.distributed.is_initialized():
+                    torch.distributed.init_process_group(store=torch.distributed.HashStore(), rank=0, world_size=1)
+                return nn.parallel.DistributedDataParallel(model)
             case "exported":
                 return torch.export.export(model, (torch.randn(3, 8, 3, 32, 32),)).module()
             case "quantised":
@@ -405,6 +440,10 @@ class Listed(Base):
 
     def vectors(self, x):
         return self.hidden[0].to(x.device)(x.flatten(0, 1)).mean((2, 3)).unflatten(0, x.shape[:2])
+
+
+class Frames(torch.Tensor):
+    """A class of tensors."""
 
 
 class Works(Base):
@@ -441,6 +480,8 @@ class Works(Base):
                 layout = torch.jagged if self.how == "jagged" else torch.strided
                 rows = torch.nested.as_nested_tensor([*super().forward(x)], layout=layout)
                 return torch.nested.to_padded_tensor(rows, 0.0)
+            case "own class":
+                return super().forward(x.as_subclass(Frames))
             case "onednn":
                 return super().forward(x).to_mkldnn().to_dense()
             case "vmap":

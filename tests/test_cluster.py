@@ -26,7 +26,7 @@ import pytest
 from convbench import suite as suites
 from convbench.cli.ending import code_of
 from convbench.core import git, metrics, package, profiles
-from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
+from convbench.core.errors import CaseFailed, ConvbenchError, Impossible, Unavailable
 from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Reading, Record, Recurrent, Trial, Whole
 from convbench.core.registry import reducers
 from convbench.measure.attempts import failed_record
@@ -330,7 +330,8 @@ def test_a_host_skips_an_anchor_too_large_for_its_memory(large: Case) -> None:
 
 def lacking(kind: str, lacks: dict[str, str]):
     """Return a function that makes records, but failed ones of a variant (of any case: "") that a host lacks."""
-    error = Unavailable("no compiler") if kind == "unavailable" else CaseFailed("error", "No such file: 'clips'")
+    errors = {"unavailable": Unavailable("no compiler"), "impossible": Impossible("it has no step")}
+    error = errors.get(kind) or CaseFailed("error", "No such file: 'clips'")
 
     def answer(job: Job, host: Host) -> Record:
         names = [choice.name for choice in job.case.variant] or ["eager"]
@@ -357,8 +358,12 @@ def test_cases_of_one_model_run_on_different_hosts_if_each_lacks_something() -> 
     assert {record.status for _, record in sweep.records} == {"ok"}
 
 
-@pytest.mark.parametrize(("kind", "status", "attempts"), [("unavailable", "skipped", 3), ("error", "failed", 2)])
+@pytest.mark.parametrize(
+    ("kind", "status", "attempts"),
+    [("unavailable", "skipped", 3), ("impossible", "skipped", 1), ("error", "failed", 2)],
+)
 def test_a_case_that_no_host_can_measure_has_one_record(kind: str, status: str, attempts: int) -> None:
+    """What only the built model shows to be impossible is so on every host: no other host tries it."""
     sweep = Sweep(
         [case("gap"), case("gmp")], machines(3), answer=lacking(kind, dict.fromkeys(("host-0", "host-1", "host-2"), ""))
     )

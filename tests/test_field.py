@@ -227,11 +227,19 @@ def test_a_model_that_fails_on_meta_lacks_only_a_prediction():
         ("Works/nested", "its nested tensors"),
         ("wrapped/compile in place", "a model whose own code compiles it"),
         ("wrapped/compile forward", "a model whose own code compiles it"),
+        ("Works/own class", "its code makes tensors of a class of its own"),
+        ("wrapped/trace", "it is traced while it is built"),
+        ("wrapped/loaded", "its program is loaded with its values"),
+        ("wrapped/loaded export", "its program is loaded or exported with its values"),
+        ("wrapped/distributed", "DistributedDataParallel sends the values of its weights"),
     ],
 )
 def test_the_reason_for_a_missing_prediction_is_given(model, why):
+    field.saved_programs()
     with pytest.raises(CaseFailed, match=why):
         predict(case(model))
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize(
@@ -458,6 +466,24 @@ def test_a_quantised_layer_without_a_batch_fails_with_advice(layer):
         quantised(frames)
     assert attempts.explain(failed.value).message.endswith(attempts.UNBATCHED)
     assert quantised(frames.unsqueeze(1))[0].shape == (4, 1, 2)
+
+
+def test_sizes_that_stay_symbolic_fail_with_advice():
+    """torch 2.13 cannot compile the training of a convolution with dynamic=True; the record had its raw error."""
+
+    class InductorError(RuntimeError):
+        """A fault of torch's compiler, by the name of torch's class."""
+
+    error = InductorError("TypeError: cannot determine truth value of Relational: 3*s0**2 < 3*s0")
+    assert attempts.explain(error).message.endswith(attempts.SYMBOLIC)
+    assert not attempts.explain(InductorError("no C++ compiler")).message.endswith(attempts.SYMBOLIC)
+
+
+def test_a_model_exported_for_other_sizes_fails_with_advice():
+    model = torch.export.export(nn.Linear(2, 2), (torch.zeros(1, 2),)).module()
+    with pytest.raises(AssertionError) as failed:
+        model(torch.zeros(3, 2))
+    assert attempts.explain(failed.value).message.endswith(attempts.OTHER_SIZES)
 
 
 def test_an_error_in_a_scripted_module_gives_its_cause():

@@ -106,6 +106,9 @@ STEPS = {
     "absolute values of complex numbers": lambda maps: torch.view_as_complex(maps.unflatten(-1, (-1, 2))).abs(),
     "a mean square error": lambda maps: functional.mse_loss(maps, maps.detach()),
     "a smooth error": lambda maps: functional.smooth_l1_loss(maps, maps.detach()),
+    "a tangent of a linear layer": lambda maps: torch.func.jvp(
+        lambda rows: functional.linear(rows, torch.ones(64, 256)), (maps.flatten(1),), (maps.flatten(1),)
+    )[1],
     "an entropy of logits": lambda maps: functional.binary_cross_entropy_with_logits(maps, maps.detach()),
 }
 
@@ -128,6 +131,24 @@ def test_the_peak_of_a_step_is_predicted(computed, is_trained):
         with predicted.follow():
             step(fake)
     assert predicted.bytes == pytest.approx(max(accumulate(changes)), abs=256)
+
+
+LAYERS: list[dict[str, object]] = [
+    {},
+    {"cell": "gru", "batch_first": False},
+    {"cell": "rnn"},
+    {"num_layers": 2, "bidirectional": True, "proj_size": 50},
+    {"drawn": True},
+]
+
+
+@pytest.mark.parametrize("scenario", ["inference", "train"])
+@pytest.mark.parametrize("options", LAYERS, ids=str)
+def test_packed_sequences_are_predicted_by_their_lengths(options, scenario):
+    """They used to be refused, because torch reads their lengths. Lengths that the model draws count as the padding."""
+    of = Case(Whole(Choice("field:Shortened", tuple(options.items()))), Clip(6, 12, 3, 10, 10), scenario=scenario)
+    assert predict(of).peak == pytest.approx(measured(of), rel=0.01)
+    assert predict(of).at_full_length == ("drawn" in options)
 
 
 TINY = Clip(1, 4, 1, 16, 16)

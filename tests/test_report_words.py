@@ -576,6 +576,7 @@ FINDINGS = {
     "stages_compiled": {"stages": ("backbone",)},
     "not_on_meta": {"reason": "RuntimeError: no data"}, "no_gradient": {"params": 5, "names": ("value.weight",)},
     "busy_machine": {"load": 4.2, "cores": 2, "threads": 2}, "stages_do_not_add_up": {"stages": 2e-3, "whole": 3e-3},
+    "predicted_at_full_length": {},
     "not_predicted": {"reason": "an operator without shapes"},
     "not_profiled": {"reason": "no permission"}, "trace_bounded": {"steps": 3, "wanted": 10, "bytes_per_step": 4e5},
     "dead_run": {"share": 1.0}, "unconverged": {"rise": 0.04},

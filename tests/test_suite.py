@@ -681,9 +681,9 @@ def test_mistakes_of_file_and_overrides_are_reported_together(monkeypatch: pytes
             "2:12: reducer: 'gap, fc' is not written as name or name(option=value) (a list is written as [gap, fc])",
         ),
         ("matrix: {reducer: {avg-k: {k: 4}}}", "1:19: reducer: needs a name: {name: avg-k, <options>}"),
-        ("matrix: {reducer: gap, clip: [1, 16, 3, 32, 32]}", ("1:31: clip: a list of numbers is not a clip: "
+        ("matrix: {reducer: gap, clip: [1, 16, 3, 32, 32]}", ("1:30: clip: a list of numbers is not a clip: "
          "write 1x16x3x32x32 (batch, frames, channels, height, width)")),
-        ("matrix: {reducer: gap, clip: [8, 16]}", ("1:31: clip: a list of numbers is not a clip: "
+        ("matrix: {reducer: gap, clip: [8, 16]}", ("1:30: clip: a list of numbers is not a clip: "
          "write 1x16x3x64x64 (batch, frames, channels, height, width)")),
         ("matrix: {model: ./net.py}", ("1:17: model: './net.py' is not an import path: "
          "name its function, too: ./net.py:function")),

@@ -34,6 +34,13 @@ UNBATCHED = (
     "torch's quantised LSTM and GRU need a batch axis: call the layer with a batch of one, as in "
     "lstm(frames.unsqueeze(1)), or use int8+onnxruntime"
 )
+SYMBOLIC = (
+    "this is a fault of torch's compiler with sizes that stay symbolic: compile without dynamic=True, or mark the axis "
+    "that varies with torch._dynamo.mark_dynamic"
+)
+_METS_SYMBOL = re.compile(r"\bs\d+\b")
+"""A size that torch's compiler keeps symbolic, in its messages."""
+OTHER_SIZES = "the model was exported for other sizes: name a clip of these sizes, or export it with dynamic_shapes"
 _LACKS_BATCH = "input must have 3 dimensions, got 2"
 """Part of torch's message if a quantised layer gets a sequence without a batch; its other layers take one."""
 _METS_TYPE = re.compile(
@@ -97,6 +104,10 @@ def explain(error: BaseException) -> Failure:
             return Failure("error", f"{located(error)}; {ADMITTED}")
         case RuntimeError() if _METS_META.search(str(error)):
             return Failure("error", f"{located(error)}; {KEPT_TENSOR}")
+        case _ if type(error).__name__ == "InductorError" and _METS_SYMBOL.search(line_of(error)):
+            return Failure("error", f"{located(error)}; {SYMBOLIC}")
+        case AssertionError() if str(error).startswith("Guard failed: "):
+            return Failure("error", f"{located(error)}; {OTHER_SIZES}")
         case RuntimeError() if _LACKS_BATCH in str(error):
             return Failure("error", f"{located(error)}; {UNBATCHED}")
         case RuntimeError() | ValueError() if _METS_TYPE.search(line_of(error)):

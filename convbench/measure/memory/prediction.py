@@ -33,7 +33,7 @@ from convbench.core.record import Case, Parts
 from convbench.measure.counts.counted import on_meta_or_reason, reason_of
 from convbench.measure.memory import cudnn
 from convbench.measure.memory.operators import extra_bytes
-from convbench.measure.memory.with_values import CHECKS, COMPOSITE, RESULTS, composition, kernels
+from convbench.measure.memory.with_values import CHECKS, COMPOSITE, RESULTS, composition, kernels, pack, values_of
 from convbench.measure.stages.entries import in_threads
 from convbench.models import network, subject
 from convbench.models.stages import compiles
@@ -46,11 +46,15 @@ from convbench.models.without_values import without_checks
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Bytes held between calls, and the most bytes beyond: in forward and backward, and in the optimizer's step."""
+    """Bytes held between calls, and the most bytes beyond: in forward and backward, and in the optimizer's step.
+
+    ``at_full_length`` says that packed sequences are as long as the padding, because shapes do not tell their lengths.
+    """
 
     resident: int
     forward_backward: int
     optimizer: int
+    at_full_length: bool = False
 
     @property
     def peak(self) -> int:
@@ -131,6 +135,12 @@ class _Fakes(FakeTensorMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__(allow_non_fake_inputs=True)
 
+    def may_turn_const(self, tensor: torch.Tensor) -> bool:
+        """Whether to keep the values of a result: those of lengths and places, as torch does for a single number."""
+        is_short = tensor.numel() <= MOST_VALUES and not tensor.is_floating_point() and not tensor.is_complex()
+        is_real = tensor.layout is torch.strided and not isinstance(tensor, FakeTensor) and tensor.device.type != "meta"
+        return super().may_turn_const(tensor) or (is_short and is_real)
+
     def __deepcopy__(self, _memo: Any) -> _Fakes:
         return self
 
@@ -179,14 +189,20 @@ def _exchange_weights(model: nn.Module, device: str) -> nn.Module:
 
 def _advice(error: Exception) -> str:
     """Explain why shapes do not tell the peak, in words if the model's own code is the reason."""
-    if any(frame.f_code is subject.transform.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    modules = [str(frame.f_globals.get("__name__")) for frame in frames]
+    if reason := next(
+        (reason for prefix, reason in BUILDERS.items() if any(name.startswith(prefix) for name in modules)), ""
+    ):
+        return reason
+    if any(frame.f_code is subject.transform.__code__ for frame in frames):
         return "its variant reads the values of weights or clips, as int8 does, and a prediction knows shapes only"
     kind = type(error).__name__
     signs = ("item()", "numpy()", "Expected bool, got <class 'torch.Tensor'>")
     if "DataDependent" in kind or "DynamicOutputShape" in kind or any(sign in str(error) for sign in signs):
         return (
-            "its forward or its loss reads the values of tensors (.item(), an if, nonzero, numpy, lengths of packed "
-            "sequences) and a prediction knows shapes only: move that out of them, or measure at each size"
+            "its forward or its loss reads the values of tensors (.item(), an if, nonzero, numpy) and a "
+            "prediction knows shapes only: move that out of them, or measure at each size"
         )
     return next(
         (reason for sign, reason in WITHOUT_VALUES.items() if sign in str(error)),
@@ -217,7 +233,7 @@ def _predict(subject: Subject, until: float) -> Prediction:
     parameters = [parameter for parameter in step.parameters if parameter.grad is not None]
     state, intermediates = optimizer_bytes(step.optimizer, parameters)
     gradients = sum(parameter.nbytes for parameter in parameters)
-    return Prediction(resident + state, peak.bytes, gradients + intermediates)
+    return Prediction(resident + state, peak.bytes, gradients + intermediates, peak.at_full_length)
 
 
 def _predict_call(subject: Subject, until: float) -> Prediction:
@@ -232,7 +248,7 @@ def _predict_call(subject: Subject, until: float) -> Prediction:
         if held_bytes(next_state) == held_bytes(state) and subject.without_gradients.refusal is refusal:
             break
         state = next_state
-    return Prediction(resident, peak.bytes, 0)
+    return Prediction(resident, peak.bytes, 0, peak.at_full_length)
 
 
 def _refuse_threads() -> AbstractContextManager[Any]:
@@ -261,13 +277,26 @@ def optimizer_bytes(optimizer: torch.optim.Optimizer, parameters: list[nn.Parame
 
 
 ATEN = torch.ops.aten
+MOST_VALUES = 4096
+"""Elements up to which whole numbers keep their values, such as the lengths of a batch."""
 WITHOUT_VALUES = {
     "OpaqueTensorImpl": "shapes do not tell the bytes of its tensors in oneDNN's layout",
     "quantized::": "its layers are quantised while it is built, and torch quantises only weights that have values",
     "nested_tensor": "shapes do not tell the bytes of its nested tensors",
+    "of type FakeTensor which is not a subclass": "its code makes tensors of a class of its own (as_subclass), and "
+    "tensors without values have another class already",
     "self.shape_env must not be None": "shapes do not tell the bytes of its jagged tensors",
 }
 """Reasons why a model does not run on tensors without values, by a part of torch's error message."""
+_PROGRAM = "and a prediction knows shapes only: name the module from which it was made"
+BUILDERS = {
+    "torch.jit._trace": f"it is traced while it is built, which takes values, {_PROGRAM}",
+    "torch.jit._serialization": f"its program is loaded with its values (torch.jit.load), {_PROGRAM}",
+    "torch.export": f"its program is loaded or exported with its values (torch.export), {_PROGRAM}",
+    "torch.nn.parallel.distributed": "DistributedDataParallel sends the values of its weights to other processes while "
+    "it is built, and a prediction knows shapes only: name the module that it wraps",
+}
+"""Reasons why a model cannot be built of tensors without values, by the module of torch that its code calls for it."""
 OF_ONE_TENSOR = 2
 """The use count of a storage that only one tensor holds: the tensor's use, and that of the caller who asks."""
 IN_PLACE = {
@@ -283,6 +312,8 @@ IN_PLACE = {
 }
 """In-place forms of the operators with which gradients of a selection (indices, maxima) write into zeros; for tensors
 without values torch makes copies."""
+WITHOUT_MEMORY = {ATEN.set_, ATEN._efficientzerotensor}
+"""Operators whose results take no memory: another view of an existing storage, and the zeros of a missing tangent."""
 READERS = {ATEN.equal.default, ATEN._local_scalar_dense.default}
 """Operators with which checks read values."""
 STANDINS = cudnn.STANDINS | RESULTS
@@ -307,6 +338,7 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.workspaces: dict[str, int] = {}
         self.nodes: dict[int, tuple[str, int] | None] = {}
         self.foreign_layout: torch.layout | None = None
+        self.at_full_length = False
 
     @contextmanager
     def follow(self) -> Iterator[None]:
@@ -334,6 +366,10 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self.device.type == "cuda" and func in cudnn.COMPOSED:
             with self:
                 return cudnn.COMPOSED[func](*args, **kwargs)
+        if func is ATEN._pack_padded_sequence.default:
+            self.at_full_length |= values_of(args[1]) is None
+            with self:
+                return pack(*args)
         if func.namespace == "aten" and self._is_composed(func.name()):
             with self, self._autocast_of_call(func.name()):
                 return composition(func)(*args, **kwargs)
@@ -343,7 +379,7 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         storage_ids = {id(tensor.untyped_storage()) for tensor in self._strided_tensors((args, kwargs))}
         result = STANDINS.get(func, func)(*args, **kwargs)
         self.workspaces |= cudnn.cublas_bytes(func, self.device, self.capability)
-        if func.overloadpacket is ATEN.set_:  # another view of an existing storage
+        if func.overloadpacket in WITHOUT_MEMORY:
             return result
         births = [tensor for tensor in self._strided_tensors(result) if id(tensor.untyped_storage()) not in storage_ids]
         for tensor in births:

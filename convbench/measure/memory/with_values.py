@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import accumulate
 from types import CodeType
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd import forward_ad
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._python_dispatch import _disable_current_modes
 
 from convbench.core.errors import CaseFailed
 
@@ -226,6 +228,64 @@ def _ctc_loss(log_probs: Any, targets: Any, _lengths: Any, target_lengths: Any, 
     return log_probs.new_empty(batch), log_probs.new_empty(batch, frames, 2 * longest + 1)
 
 
+def pack(sequences: Any, lengths: Any, batch_first: bool) -> Args:
+    """Pack padded sequences as torch's kernel does, step by step; at full length if their lengths have no known values.
+
+    Returns the packed values and the batch sizes, a tensor whose values are known.
+    """
+    steps = sequences.transpose(0, 1) if batch_first else sequences
+    with _disable_current_modes():
+        values = values_of(lengths)
+        values = torch.full((steps.shape[1],), steps.shape[0]) if values is None else values
+        sizes = (values > torch.arange(int(values.max()))[:, None]).sum(1)
+    parts = [
+        steps[start:end, :width].contiguous().view(-1, *steps.shape[2:]) for start, end, width in _equal_steps(sizes)
+    ]
+    return torch.cat(parts), _with_values(sizes, sequences.fake_mode)
+
+
+def _pad_packed(packed: Any, batch_sizes: Any, batch_first: bool, padding: float, total_length: int) -> Args:
+    """Pad packed sequences as torch's kernel does; it writes into memory that a fake tensor lacks."""
+    with _disable_current_modes():
+        sizes = values_of(batch_sizes)
+        lengths = (sizes[:, None] > torch.arange(int(sizes[0]))).sum(0)
+    result = packed.new_full((max(len(sizes), total_length), len(lengths), *packed.shape[1:]), padding)
+    offset = 0
+    for start, end, width in _equal_steps(sizes):
+        part = packed[offset : offset + (end - start) * width]
+        result[start:end, :width].copy_(part.view(end - start, width, *packed.shape[1:]))
+        offset += len(part)
+    return result.transpose(0, 1) if batch_first else result, _with_values(lengths, packed.fake_mode)
+
+
+def _equal_steps(sizes: torch.Tensor) -> list[tuple[int, int, int]]:
+    """Return the runs of time steps with equal batch sizes: the first, the one after the last, and the size."""
+    with _disable_current_modes():
+        widths, counts = (values.tolist() for values in torch.unique_consecutive(sizes, return_counts=True))
+    ends = list(accumulate(counts))
+    return [(end - count, end, width) for width, count, end in zip(widths, counts, ends, strict=True)]
+
+
+def _with_values(tensor: torch.Tensor, mode: Any) -> Any:
+    """Return a fake tensor whose values are known."""
+    return mode.fake_tensor_converter.from_real_tensor(mode, tensor, make_constant=True)
+
+
+def values_of(tensor: Any) -> Any:
+    """Return a tensor with the values of a fake one; None if they are not known."""
+    return tensor.constant if isinstance(tensor, FakeTensor) else tensor
+
+
+def _of_lengths(func: Any) -> Callable[..., Any]:
+    """Return the composition of an operator that reads the batch sizes of a packed sequence."""
+
+    def composed(*args: Any) -> Any:
+        values = (values_of(arg) if isinstance(arg, FakeTensor) and arg.constant is not None else arg for arg in args)
+        return func._op_dk(COMPOSITE, *values)
+
+    return composed
+
+
 GRADIENTS: dict[Any, Callable[..., Any]] = {
     ATEN.prod.default: _product,
     ATEN.prod.dim_int: _product_along,
@@ -251,6 +311,16 @@ COMPOSED: dict[Any, Callable[..., Any]] = {
     ATEN.cov.default: _covariance,
     ATEN.istft.default: _inverse_spectrogram,
     ATEN.ctc_loss.IntList: _ctc_loss_of_lists,
+    ATEN._pad_packed_sequence.default: _pad_packed,
+} | {
+    func: _of_lengths(func)
+    for func in (
+        ATEN.lstm.data,
+        ATEN.gru.data,
+        ATEN.rnn_tanh.data,
+        ATEN.rnn_relu.data,
+        ATEN._pack_padded_sequence_backward.default,
+    )
 }
 """Compositions that torch's own kernels choose differently for tensors without values, or that check values."""
 RESULTS: dict[Any, Callable[..., Args]] = {

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from convbench.core import metrics
 from convbench.core.errors import CaseFailed
-from convbench.core.findings import NOT_PREDICTED
+from convbench.core.findings import NOT_PREDICTED, PREDICTED_AT_FULL_LENGTH
 from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import declares, probes
 from convbench.core.traits import opaque
@@ -26,6 +26,9 @@ def prediction(subject: Subject, protocol: Protocol) -> Iterator[Reading | Findi
         return
     predict.cache_clear()  # the code behind a name may have changed
     try:
-        yield Reading(metrics.PREDICTED, (predict(subject.case, SHARE * protocol.timeout).peak,))
+        result = predict(subject.case, SHARE * protocol.timeout)
+        yield Reading(metrics.PREDICTED, (result.peak,))
+        if result.at_full_length:
+            yield Finding(PREDICTED_AT_FULL_LENGTH, "note")
     except CaseFailed as error:
         yield Finding(NOT_PREDICTED, "note", {"reason": str(error)})
