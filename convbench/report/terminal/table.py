@@ -176,8 +176,13 @@ def _cells(members: Sequence[Result]) -> Cells:
 
 
 def _headings(tables: Sequence[Cells], width: int) -> set[str]:
-    """Return the headings of the shown columns: those meant for this width, and others that fit into all tables."""
+    """Return the headings of the shown columns: those meant for this width, and others that fit into all tables.
+
+    Without a latency, other columns take its place, and long names are folded: a table of names alone says nothing.
+    """
     width_by_heading = {column.heading: column.from_width for cells in tables for column in cells}
+    if _LATENCY[0].heading not in width_by_heading:
+        width_by_heading = {heading: min(from_width, 80) for heading, from_width in width_by_heading.items()}
     headings = {heading for heading, from_width in width_by_heading.items() if from_width <= width}
     for heading in sorted(width_by_heading.keys() - headings, key=lambda heading: width_by_heading[heading]):
         if all(_width(cells, {*headings, heading}) <= width for cells in tables):
