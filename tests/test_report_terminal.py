@@ -114,6 +114,15 @@ def test_failed_and_skipped_cases_are_listed_with_their_reason():
     assert "unavailable: no jemalloc here" in text
 
 
+def test_a_reason_that_several_cases_share_is_stated_once():
+    """A sweep in streaming listed 16 models, each with the same two lines of reason."""
+    cases = [records.failed(records.case(name)) for name in ("gem", "gmp", "gap")]
+    lines = printed([*cases, replace(cases[0], case=records.case("fc"), status="skipped")], 200).splitlines()
+    assert [text.strip() for text in lines[:4]] == ["failed  wrong output: output differs from eager: max 0.3",
+                                                    *(record.case.id for record in cases)]  # fmt: skip
+    assert lines[4].startswith(f"skipped {records.case('fc').id}  ")
+
+
 def test_a_case_takes_one_line():
     few = records.record(records.case("fc", 128), samples=2, latency=3e-3)
     assert line(few).startswith("ok      conv/fc/128/lstm128/1x16x3x64x64/eager/inference/cpu  ")

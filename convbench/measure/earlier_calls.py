@@ -1,13 +1,21 @@
-"""Explain why a runtime's output differs: the model keeps something between calls, which an exported file does not."""
+"""Explain why an output differs from eager's.
+
+The model keeps something between calls, which an exported file does not, or the seed does not decide its weights.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import torch
+from torch import nn
+from torch.testing import assert_close
+
 from convbench.core.errors import CaseFailed
 from convbench.core.registry import scenarios
-from convbench.core.text import joined
+from convbench.core.text import joined, some
 from convbench.measure.agreement import tolerance
 from convbench.measure.outputs import clone
 from convbench.measure.parity import compare
@@ -37,6 +45,31 @@ def explanation(error: CaseFailed, eager: Subject) -> CaseFailed:
         )
         return CaseFailed(error.kind, f"{reason}: pass it in and out like a stream's state; {error}", error.results)
     return error
+
+
+def refuse_other_weights(make_eager: Callable[[], Subject], called: nn.Module | None) -> None:
+    """Raise CaseFailed if models of one seed have other weights: then no outputs can be compared.
+
+    ``called`` is such a model that is compared too, because memory that nobody filled may differ only there.
+    """
+    twin = make_eager().model.state_dict()
+    models = [make_eager().model.state_dict(), *([dict(called.named_parameters())] if called else [])]
+    names = [name for name in twin if not all(_is_same(twin[name], model.get(name, twin[name])) for model in models)]
+    if names:
+        raise CaseFailed(
+            "error",
+            f"two models built with the same seed have other weights in {some(names)}, so their outputs cannot be "
+            "compared: fill what torch.empty(...) or torch.Tensor(...) leaves uninitialised, and draw random numbers "
+            "from the generators of torch, numpy or Python that seeds reach",
+        )
+
+
+def _is_same(value: Any, other: Any) -> bool:
+    try:
+        assert_close(value, other, rtol=0.0, atol=0.0, equal_nan=True)
+    except (AssertionError, TypeError):
+        return not isinstance(value, torch.Tensor)  # packed weights of a quantised layer are no tensors
+    return True
 
 
 def _first_output(eager: Subject) -> dict[str, Any]:
