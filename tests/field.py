@@ -997,6 +997,17 @@ class Drawn(Base):
         self.scale = nn.Parameter(torch.from_numpy(np.random.rand(6)) * random.random())
 
 
+class Unfilled(Base):
+    """Has other weights whenever it is built, as with ``torch.empty``, whatever the seed."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(random.SystemRandom().random()))
+
+    def forward(self, x):
+        return super().forward(x) + self.scale
+
+
 # --- Stages -----------------------------------------------------------------------------------------------------------
 
 

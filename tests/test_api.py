@@ -202,6 +202,16 @@ def test_a_run_does_not_close_the_given_executor(tmp_path: Path) -> None:
     assert len(set(begun)) == len(run.records) == 2
 
 
+def test_a_notebook_shows_the_users_line_and_the_message_of_a_mistake(tmp_path: Path) -> None:
+    """IPython asks the error what to show: it would print a hundred lines of our own code."""
+    with pytest.raises(convbench.ConvbenchError) as caught:
+        eval("convbench.report(tmp_path)")  # its frame is not IPython's, which is left out
+    place, message = caught.value._render_traceback_()
+    assert place.startswith('  File "<string>", line 1')
+    assert message == f"StoreError: {caught.value}"
+    assert "not a run" in message
+
+
 def test_mistakes_get_the_messages_of_the_command_line(tmp_path: Path) -> None:
     with pytest.raises(convbench.ConvbenchError, match=r"suite: matrix\.reducer: .*gapp.*did you mean 'gap'"):
         convbench.load({"matrix": {"reducer": "gapp"}})

@@ -99,10 +99,28 @@ def test_a_long_name_is_folded_and_not_cut():
     assert all(f"a.package:and_a_long_name(hidden={size})" in column for size in (4_096, 8_192))
 
 
+def test_without_a_latency_a_table_of_long_names_has_numbers():
+    """Parameters, MACs and memory were left out beside a name that alone fills the terminal."""
+    model = Case(Whole(Choice(f"a.package:{'and_a_long_name' * 5}")))
+    lines = printed([replace(records.record(samples=0), case=model)], 80).splitlines()
+    assert lines[1].split() == ["model", "variant", "params", "MACs", "memory"]
+    assert "83.8 k" in lines[2]
+    assert max(map(len, lines)) <= 80
+
+
 def test_failed_and_skipped_cases_are_listed_with_their_reason():
     text = printed(records.default_records(), 200)
     assert "wrong output: output differs from eager: max 0.3" in text
     assert "unavailable: no jemalloc here" in text
+
+
+def test_a_reason_that_several_cases_share_is_stated_once():
+    """A sweep in streaming listed 16 models, each with the same two lines of reason."""
+    cases = [records.failed(records.case(name)) for name in ("gem", "gmp", "gap")]
+    lines = printed([*cases, replace(cases[0], case=records.case("fc"), status="skipped")], 200).splitlines()
+    assert [text.strip() for text in lines[:4]] == ["failed  wrong output: output differs from eager: max 0.3",
+                                                    *(record.case.id for record in cases)]  # fmt: skip
+    assert lines[4].startswith(f"skipped {records.case('fc').id}  ")
 
 
 def test_a_case_takes_one_line():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Iterable
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +16,14 @@ class ConvbenchError(Exception):
     """A mistake with one message that says what, where and what to do; never shown with a traceback."""
 
     exit_code = 2
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython and Jupyter show instead of a traceback: the user's lines, then the message."""
+        package = str(Path(__file__).parents[1])
+        stack = traceback.extract_tb(self.__traceback__)
+        frames = takewhile(lambda frame: not frame.filename.startswith(package), stack)
+        places = traceback.format_list(list(frames)[1:])  # the first frame is IPython's own
+        return [*(place.rstrip() for place in places), f"{type(self).__name__}: {self}"]
 
 
 class SuiteError(ConvbenchError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from convbench.core.record import Case, Finding, Reading
 from convbench.core.traits import compiles
 from convbench.measure.agreement import agreement
 from convbench.measure.counts.counted import reason_of
-from convbench.measure.leeway import by_chance, by_rounding, explanation
+from convbench.measure.leeway import by_chance, by_rounding, explanation, refuse_other_weights
 from convbench.measure.outputs import numbers, time_call
 from convbench.models.deployment import Deployment
 from convbench.models.inputs import Inputs
@@ -47,6 +48,7 @@ def open_case(case: Case, seed: int, *, checked: bool = False) -> tuple[Subject,
     except CaseFailed as error:
         if error.kind != "wrong output":
             raise
+        refuse_other_weights(partial(assemble, case.eager, seed), None if isinstance(expected, Step) else eager.model)
         excuse = by_chance(subject, eager, output, expected) or by_rounding(subject, eager, output, expected)
         if excuse is None:
             if subject.deployment:

@@ -24,7 +24,7 @@ from convbench.core.record import Case, Choice, Reading, Scalar
 from convbench.core.traits import FP32, dtype, of_variant
 from convbench.measure.agreement import agreement
 from convbench.measure.attempts import explain
-from convbench.measure.leeway import by_chance, explanation
+from convbench.measure.leeway import by_chance, explanation, refuse_other_weights
 from convbench.measure.outputs import time_call
 from convbench.measure.parity import Parity
 from convbench.models import network
@@ -168,6 +168,7 @@ def _parity(subject: Subject, eager: Subject, expected: Any, make_eager: Callabl
         results = agreement(subject, eager, output, expected)
         parity_values = {result.metric: result.samples[0] for result in results if isinstance(result, Reading)}
     except CaseFailed as error:
+        refuse_other_weights(make_eager, eager.model)
         if by_chance(subject, eager, output, expected, make_eager) is None:
             raise explanation(error, make_eager()) from error.__cause__
         return None

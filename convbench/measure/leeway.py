@@ -1,6 +1,7 @@
 """Judge an output beyond the tolerance: accept it if chance or rounding takes eager itself as far, or explain it.
 
-A runtime's output also differs if the model keeps something between calls, which an exported file does not.
+An output also differs if the model keeps something between calls, which an exported file does not, or if the seed does
+not decide the model's weights.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from itertools import chain
 from typing import Any
 
 import torch
+from torch import nn
+from torch.testing import assert_close
 
 from convbench.core.errors import CaseFailed
 from convbench.core.findings import ILL_CONDITIONED, RANDOM_OUTPUT
 from convbench.core.record import Finding
 from convbench.core.registry import scenarios
-from convbench.core.text import joined
+from convbench.core.text import joined, some
 from convbench.measure.agreement import agreement, arithmetic, tolerance
 from convbench.measure.outputs import clone, numbers, time_call
 from convbench.measure.parity import NEXT_TO_NOTHING, ROUNDING, Parity, compare, norm_of, parity_of
@@ -96,6 +99,23 @@ def explanation(error: CaseFailed, eager: Subject) -> CaseFailed:
     return error
 
 
+def refuse_other_weights(make_eager: Callable[[], Subject], called: nn.Module | None) -> None:
+    """Raise CaseFailed if models of one seed have other weights: then no outputs can be compared.
+
+    ``called`` is such a model that is compared too, because memory that nobody filled may differ only there.
+    """
+    twin = make_eager().model.state_dict()
+    models = [make_eager().model.state_dict(), *([dict(called.named_parameters())] if called else [])]
+    names = [name for name in twin if not all(_is_same(twin[name], model.get(name, twin[name])) for model in models)]
+    if names:
+        raise CaseFailed(
+            "error",
+            f"two models built with the same seed have other weights in {some(names)}, so their outputs cannot be "
+            "compared: fill what torch.empty(...) or torch.Tensor(...) leaves uninitialised, and draw random numbers "
+            "from the generators of torch, numpy or Python that seeds reach",
+        )
+
+
 def _nudged_output(eager: Subject, step: float, draw: int) -> Any:
     """The output of a first call of eager with each weight off by a share of ``step``, up or down."""
     twin = assemble(eager.case, eager.seed)
@@ -106,6 +126,14 @@ def _nudged_output(eager: Subject, step: float, draw: int) -> Any:
             directions = torch.randint(2, weight.shape, generator=generator).to(weight.device)
             weight.mul_((1 - step + 2 * step * directions).to(weight.dtype))
     return time_call(twin)[0]
+
+
+def _is_same(value: Any, other: Any) -> bool:
+    try:
+        assert_close(value, other, rtol=0.0, atol=0.0, equal_nan=True)
+    except (AssertionError, TypeError):
+        return not isinstance(value, torch.Tensor)  # packed weights of a quantised layer are no tensors
+    return True
 
 
 def _errors(output: Any, expected: Any) -> dict[str, Parity]:

@@ -49,7 +49,7 @@ def example(subject: Subject) -> Example:
         calls.append((arguments, values.map_leaves(torch.clone, output)))
         return output
 
-    run = replace(subject, forward=record_call).run
+    run = _on_copies(subject, record_call)
     run(), run()
     (first_call, first_output), (second_call, output) = calls[0], calls[-1]
     call, output = _clone(second_call), _clone(output)
@@ -62,6 +62,11 @@ def example(subject: Subject) -> Example:
         kind = type(output).__name__
         raise CaseFailed("error", f"returns a {kind} without tensors, so an exported model would compute nothing")
     return Example(call, output, first_args, _names(call, carries_state), _output_names(output, has_state))
+
+
+def _on_copies(subject: Subject, forward: Callable[..., Any]) -> Callable[[], Any]:
+    """Return the scenario's call of ``forward`` on copies of the inputs: a model may write into them."""
+    return replace(subject, forward=forward, inputs=subject.inputs.map_tensors(torch.clone)).run
 
 
 def _first_args(subject: Subject, first: Call, second: Call, outputs: tuple[Any, Any]) -> tuple[Any, ...] | None:
@@ -223,7 +228,7 @@ def record_calls(subject: Subject, calls: int) -> list[list[torch.Tensor]]:
         rows.append([tensor.clone() for tensor in structure.row((args, kwargs))])
         return subject.forward(*args, **kwargs)
 
-    run = replace(subject, forward=record_call).run
+    run = _on_copies(subject, record_call)
     for _ in range(calls):
         run()
     full_length = max(map(len, rows))

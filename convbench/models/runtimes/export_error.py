@@ -11,12 +11,21 @@ _OPERATOR = re.compile(r"OpOverload\(op='([\w.:]+)'|(?:operator|Operator) '?([\w
 """The ways in which messages name an operator."""
 OPENVINO_PREFIX = "Exception from src/"
 """The start of OpenVINO's messages. Lines that end with a colon are places in its sources, the others are reasons."""
-BRANCH_PREFIX = "Could not guard on data-dependent expression"
-"""The start of torch's message if an ``if`` reads the value of a tensor. It continues with torch's own symbols."""
 BRANCH_REASON = (
     "what the model computes depends on the values of a tensor, such as with an if, but an exported model always "
     "computes the same: let torch.where choose, or decide before the call"
 )
+NUMBER_REASON = (
+    "the model takes a number from a tensor, such as a length, but an exported model always computes the same: pass it "
+    "as a number, or make it before the call"
+)
+REASON_BY_PREFIX = {
+    "Could not guard on data-dependent expression": BRANCH_REASON,
+    "Could not extract specialized integer from data-dependent expression": NUMBER_REASON,
+}
+"""What the starts of torch's messages mean. These messages continue with torch's own symbols, such as ``u0``."""
+STEPS = "of exporting the model to ONNX. Next steps:"
+"""Part of the line with which torch's exporter wraps any error. It tells no reason."""
 LONGEST = 300
 
 
@@ -26,8 +35,9 @@ def reason(error: BaseException) -> str:
     if str(error).startswith(OPENVINO_PREFIX):
         return _openvino_reason(str(error))
     operator = next((match for cause in chain if (match := _operator(str(cause)))), None)
-    line = next((line for cause in reversed(chain) if (line := _first_line(cause))), type(error).__name__)
-    line = BRANCH_REASON if line.startswith(BRANCH_PREFIX) else line
+    lines = [line for cause in reversed(chain) if (line := _first_line(cause)) and STEPS not in line]
+    line = lines[0] if lines else f"{type(chain[-1]).__name__} without a message"
+    line = next((words for prefix, words in REASON_BY_PREFIX.items() if line.startswith(prefix)), line)
     sentence = f"the operator {operator}: {line}" if operator else line
     place = next((place for cause in reversed(chain) if (place := place_of(cause))), "")
     return f"{sentence} ({place})" if place else sentence
@@ -53,7 +63,8 @@ def _operator(text: str) -> str | None:
 
 
 def _first_line(error: BaseException) -> str:
-    """Return the first line with words, and the next one too if it ends with a colon."""
+    """Return the first line with words, and, as long as a line ends with a colon, the next one too."""
     all_lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines()]
     lines = [line for line in all_lines if line and not set(line) <= set("=-#* ")]
-    return " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])[:LONGEST]
+    end = next((place for place, line in enumerate(lines, 1) if not line.endswith(":")), len(lines))
+    return " ".join(lines[:end])[:LONGEST]

@@ -104,10 +104,10 @@ class Results:
                 yield Text(f"and {len(members) - ROWS:,} more in the report and in results.csv")
         if any("×" in headings and _is_scattered(members) for members in situations):
             yield Text(WITHIN_VARIANT, style="dim")
-        for result in self.results:
-            if result.record.status != "ok":
-                style = "red" if result.record.status == "failed" else "yellow"
-                yield Text(line(result.record, self.common), style=style)
+        unmeasured_records = [result.record for result in self.results if result.record.status != "ok"]
+        for records in grouped(unmeasured_records, _reason).values():
+            style = "red" if records[0].status == "failed" else "yellow"
+            yield from (Text(text, style=style) for text in _reason_lines(records, self.common))
 
 
 def line(record: Record, common: Mapping[str, Options] = MappingProxyType({})) -> str:
@@ -118,6 +118,17 @@ def line(record: Record, common: Mapping[str, Options] = MappingProxyType({})) -
     notes = f"  ({', '.join(finding.code for finding in record.findings)})" if record.findings else ""
     text = _trial(record) if record.case.trial else _cost(result_of(record))
     return one_line(f"ok      {name}  {text}{notes}")
+
+
+def _reason(record: Record) -> str:
+    return one_line(f"{record.status:<7} {failure(record.failure)}")
+
+
+def _reason_lines(records: Sequence[Record], common: Mapping[str, Options]) -> list[str]:
+    """Return the cases that have no result for one reason. If there are more than two, it is stated once."""
+    if len(records) <= 2:
+        return [line(record, common) for record in records]
+    return [_reason(records[0]), *(one_line(f"        {record.case.short_id(common)}") for record in records)]
 
 
 def _cost(result: Result) -> str:
@@ -176,8 +187,13 @@ def _cells(members: Sequence[Result]) -> Cells:
 
 
 def _headings(tables: Sequence[Cells], width: int) -> set[str]:
-    """Return the headings of the shown columns: those meant for this width, and others that fit into all tables."""
+    """Return the headings of the shown columns: those meant for this width, and others that fit into all tables.
+
+    Without a latency, other columns take its place, and long names are folded: a table of names alone says nothing.
+    """
     width_by_heading = {column.heading: column.from_width for cells in tables for column in cells}
+    if _LATENCY[0].heading not in width_by_heading:
+        width_by_heading = {heading: min(from_width, 80) for heading, from_width in width_by_heading.items()}
     headings = {heading for heading, from_width in width_by_heading.items() if from_width <= width}
     for heading in sorted(width_by_heading.keys() - headings, key=lambda heading: width_by_heading[heading]):
         if all(_width(cells, {*headings, heading}) <= width for cells in tables):
