@@ -10,7 +10,7 @@ from pathlib import Path
 from convbench.analysis import latencies
 from convbench.analysis.compare import protocol_facts
 from convbench.analysis.results import Result, measured_results, own_metrics, results
-from convbench.core import merging, metrics, planned, store, traits
+from convbench.core import merging, metrics, store, traits
 from convbench.core.comparability import fingerprint
 from convbench.core.errors import NewerFormat, StoreError
 from convbench.core.index import Contents, Entry, IndexedValue, Problem
@@ -31,7 +31,7 @@ def read(directory: Path) -> Contents:
         return Contents(Entry(str(directory), problem=str(error), kind=kind), str(directory))
     measurements = measured_results(results(records))
     commit, dirty = run.environment.get("commit"), bool(run.environment.get("dirty"))
-    missing_count = len(planned.open_ids(run, records))
+    missing_count = len(run.open_ids(records))
     entry = Entry(str(directory), run.name, run.started, str(commit or ""), dirty, len(records), missing_count)
     if run.planned and not records:
         entry = entry._replace(problem="it has no results yet", kind="no results")
