@@ -13,7 +13,7 @@ import pytest
 import records as made
 
 from convbench.analysis.table import write_csv
-from convbench.core import cache, lock, merging, metrics, planned, shards, store
+from convbench.core import cache, lock, merging, metrics, shards, store
 from convbench.core.errors import StoreError
 from convbench.core.record import Choice, Protocol, Reading, RunDescription, Visit, Whole
 
@@ -229,9 +229,9 @@ def test_missing_later_trainings_are_named_once_without_skipped_models():
     run, _ = merging.merge([(of_shard, [trained]), (replace(RUN, planned=("a",), later=()), []), (of_shard, [trained])])
     assert run.later == names
     assert merging.merge([(replace(RUN, later=()), []), (of_shard, [trained])])[0].later == names
-    assert planned.open_ids(run, [trained, later[1]]) == ["a", names[0]]
-    assert planned.open_ids(run, [replace(trained, status="failed")]) == ["a", *names]
-    assert planned.open_ids(run, [replace(trained, status="skipped")]) == ["a"]
+    assert run.open_ids([trained, later[1]]) == ["a", names[0]]
+    assert run.open_ids([replace(trained, status="failed")]) == ["a", *names]
+    assert run.open_ids([replace(trained, status="skipped")]) == ["a"]
 
 
 def test_a_result_wins_over_a_failure_in_a_merge(measured):

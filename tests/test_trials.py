@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from convbench.analysis.quality.qualities import qualities
 from convbench.cli import app
-from convbench.core import planned, store
+from convbench.core import store
 from convbench.core.errors import Impossible, SuiteError
 from convbench.core.record import Parts, Training
 from convbench.runs import user_code
@@ -111,7 +111,7 @@ def test_later_seeds_use_the_rate_chosen_by_the_first(suite: str, tmp_path: Path
     run, records = store.load(out)
     assert len(run.planned) == 10
     assert [name.rpartition("/")[2] for name in run.later] == ["seed=2"] * 2
-    assert planned.open_ids(run, records) == []
+    assert run.open_ids(records) == []
     trained = [record.case for record in records if record.case.trial]
     trained_qualities = qualities(records)
     assert [(quality.ended, len(quality.by_rate)) for quality in trained_qualities] == [(3, 2), (3, 2)]

@@ -205,7 +205,7 @@ def merge(
 ) -> None:
     """Join the runs of one suite's shards into one run; exit 5 if a shard or a result is missing or being measured."""
     from convbench.analysis.table import write_csv
-    from convbench.core import merging, planned, shards, store
+    from convbench.core import merging, shards, store
 
     open_runs = [str(path) for path in runs if store.is_measured(path)]  # before they are read: one may end meanwhile
     stored_runs = [store.load(path) for path in runs]
@@ -227,7 +227,7 @@ def merge(
         store.start(out, run, records)
         write_csv(out, records)
     conclude(out, show=True)
-    if unfinished_count := len(planned.open_ids(run, records)):
+    if unfinished_count := len(run.open_ids(records)):
         cases = counted(unfinished_count, "planned case has", "planned cases have")
         _say([f"{cases} no result: run the shard again with --resume, then merge again"])
     is_incomplete = missing_shards or open_runs or unfinished_count
@@ -311,11 +311,11 @@ def _remainder_sentences(
 
 def _count_missing(directory: Path, records: Sequence[Record], prepared: PreparedRun) -> int:
     """Count and report cases without a record: trainings that the budget left out, or cases without an answer."""
-    from convbench.core import planned, store
+    from convbench.core import store
 
     run = store.read_description(directory)
     if prepared.suite.protocol.budget:
-        count = len(planned.open_ids(run, records))
+        count = len(run.open_ids(records))
         reason = f"{counted(count, 'training')} not made: the budget is spent. To go on, add --resume with a new budget"
     else:
         count = len(set(run.planned).difference(record.case.id for record in records))

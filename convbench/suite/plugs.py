@@ -6,9 +6,9 @@ Readers take the raw YAML value and its location, note every mistake, and return
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -25,7 +25,6 @@ _TEXT = re.compile(r"\s*(?P<name>[^()\s]+)\s*(?:\((?P<options>.*)\))?\s*")
 _PLUS = re.compile(r"\+(?![^(]*\))")
 _COMMA = re.compile(r",(?![^\[]*\])")
 """Matches a comma between options, but not one in a list of an option's values."""
-T = TypeVar("T")
 
 
 def scenario(raw: Any, at: Location, mistakes: Mistakes) -> Plain | None:
@@ -41,9 +40,12 @@ def variant(raw: Any, at: Location, mistakes: Mistakes) -> Chain | None:
     if any(isinstance(name, str) and name.partition("(")[0].strip() == "threads" for name in names):
         mistakes.add(at, "threads are an axis of their own and no variant: write threads: [1, 2, all]")
         return None
-    choices = _all(_choices(registry.variants, link, (*at, i), mistakes) for i, link in enumerate(links))
-    if choices is None or [plug.name for plug in choices] == [EAGER]:
-        return Chain(()) if choices else None
+    raw_choices = (_choices(registry.variants, link, (*at, i), mistakes) for i, link in enumerate(links))
+    choices = tuple(filter(None, raw_choices))
+    if len(choices) < len(links):
+        return None
+    if [plug.name for plug in choices] == [EAGER]:
+        return Chain(())
     if not choices or any(plug.name == EAGER for plug in choices):
         mistakes.add(at, "eager is the model without variants: it combines with no other")
     return Chain(choices)
@@ -198,12 +200,6 @@ def _scalar(text: str) -> Any:
         return value_of(text)
     except ValueError:
         return text
-
-
-def _all(items: Iterable[T | None]) -> tuple[T, ...] | None:
-    values = tuple(items)
-    results = tuple(item for item in values if item is not None)
-    return results if len(results) == len(values) else None
 
 
 READERS: Mapping[str, Callable[[Any, Location, Mistakes], Any]] = {

@@ -11,7 +11,7 @@ from pathlib import Path
 from convbench.analysis import latencies
 from convbench.analysis.compare import protocol_facts
 from convbench.analysis.results import Result, measured_results, own_metrics, results
-from convbench.core import merging, metrics, planned, store, traits
+from convbench.core import merging, metrics, store, traits
 from convbench.core.comparability import fingerprint
 from convbench.core.errors import NewerFormat, StoreError
 from convbench.core.index import Contents, Entry, IndexedValue, Problem
@@ -36,7 +36,7 @@ def read(directory: Path) -> Contents:
     statuses = Counter(record.status for record in records)
     entry = Entry(
         str(directory), run.name, run.started, str(commit or ""), dirty, len(records),
-        len(planned.open_ids(run, records)), failed=statuses["failed"], skipped=statuses["skipped"],
+        len(run.open_ids(records)), failed=statuses["failed"], skipped=statuses["skipped"],
         machines="; ".join(dict.fromkeys(machines.names.values())),
     )  # fmt: skip
     if run.planned and not records:

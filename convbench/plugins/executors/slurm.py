@@ -244,7 +244,7 @@ class _Engine:
             return
         for worker in self.submissions:
             self.mailboxes.stop(worker)
-        if self.options.cluster != "slurm":  # processes of this machine end by themselves, with nothing left behind
+        if self.options.cluster == "local":  # processes of this machine end by themselves, with nothing left behind
             self._wait_for_ends()
         self._cancel([submission.job for submission in self.submissions.values()])
         self.mailboxes.close()
@@ -379,14 +379,9 @@ class _Engine:
 
     def _wait_for_ends(self) -> None:
         """Wait up to ``SECONDS_TO_END`` for processes of this machine."""
-        deadline = time.monotonic() + SECONDS_TO_END
-        for submission in self.submissions.values():
-            while (
-                self.options.cluster == "local"
-                and not _state(submission.job).startswith(ENDED)
-                and time.monotonic() < deadline
-            ):
-                time.sleep(0.1)
+        deadline, jobs = time.monotonic() + SECONDS_TO_END, [submission.job for submission in self.submissions.values()]
+        while not all(_state(job).startswith(ENDED) for job in jobs) and time.monotonic() < deadline:
+            time.sleep(0.1)
 
 
 def _warn_unused(cluster: str, slurm_options: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from convbench.analysis.choice.recommendation import Doubt, NextBetter, Recommen
 from convbench.analysis.costs.ranking import exclude_controls, factors_over
 from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import Result, is_triable
-from convbench.core import metrics, planned
+from convbench.core import metrics
 from convbench.core.case import is_training
 from convbench.core.commands import Command
 from convbench.core.metric import Metric
@@ -115,7 +115,7 @@ def missing_quality(run: RunDescription, results: Sequence[Result], directory: s
 
 def unfinished(run: RunDescription, records: Sequence[Record], directory: str) -> str:
     """Return how many planned cases and trainings have no result yet, and the command to go on; empty if all have."""
-    if not (missing_count := len(planned.open_ids(run, records))):
+    if not (missing_count := len(run.open_ids(records))):
         return ""
     subject = counted(missing_count, "planned case or training has", "planned cases or trainings have")
     return f"{subject} no result yet, so answers may change: {_go_on(run, directory)}"

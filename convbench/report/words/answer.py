@@ -24,7 +24,7 @@ from convbench.analysis.quality.qualities import has_training
 from convbench.analysis.results import Result, costs, is_triable, measured_results
 from convbench.analysis.results import results as results_of
 from convbench.core import findings as codes
-from convbench.core import planned, shards
+from convbench.core import shards
 from convbench.core.record import Parts, Record, RunDescription
 from convbench.core.text import counted, first_names, joined, some_long
 from convbench.report.words import elsewhere, quality, runtimes, units
@@ -117,13 +117,13 @@ def outcome(run: RunDescription, results: Sequence[Result]) -> str:
 
 def _case_count(run: RunDescription, results: Sequence[Result]) -> str:
     """Return ``80 cases``: those with a record, and those not run yet."""
-    return counted(len(results) + len(planned.open_ids(run, [result.record for result in results])), "case")
+    return counted(len(results) + len(run.open_ids([result.record for result in results])), "case")
 
 
 def _shortfalls(run: RunDescription, results: Sequence[Result]) -> list[str]:
     """Return ``1 failed``, ``1 skipped``, ``2 not run yet``, and which shards are missing."""
     states: Counter[str] = Counter(result.record.status for result in results)
-    states["not run yet"] = len(planned.open_ids(run, [result.record for result in results]))
+    states["not run yet"] = len(run.open_ids([result.record for result in results]))
     texts = [f"{states[state]:,} {state}" for state in ("failed", "skipped", "not run yet") if states[state]]
     shard_names = shards.missing_names(run)
     return [*texts, f"{shard_names} missing"] if shard_names else texts

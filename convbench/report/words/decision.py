@@ -12,7 +12,7 @@ from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.costs.headlines import Headline, undecided_results, withheld_results
 from convbench.analysis.costs.ranking import as_light, exclude_controls
 from convbench.analysis.results import Result, costs, is_triable
-from convbench.core import planned, shards
+from convbench.core import shards
 from convbench.core.commands import Command
 from convbench.core.findings import PAGE_FAULTS
 from convbench.core.merging import SHARD
@@ -123,7 +123,7 @@ def next_steps(
 ) -> list[Step]:
     """Return what to run next, most needed first: missing cases, then open questions, then quality."""
     steps = []
-    if missing := len(planned.open_ids(run, [result.record for result in results])):
+    if missing := len(run.open_ids([result.record for result in results])):
         steps.append(Step(f"{counted(missing, 'planned case was', 'planned cases were')} not run yet", resume=True))
     if shard_names := shards.missing_names(run):
         steps.append(Step(f"{shard_names} missing", resume=True))
