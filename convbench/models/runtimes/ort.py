@@ -59,7 +59,7 @@ class OnnxRuntime:
             for _ in range(calls):
                 before_call()
                 run(arrays)
-            events = json.loads(Path(session.end_profiling()).read_text())
+            events = json.loads(Path(session.end_profiling()).read_bytes())
         return [onnx_file.by_stage(nodes, stages, self.case) for nodes in _calls(events)[1:]]
 
     def _session(self, folder: Path, threads: int, profile: str = "") -> Any:
