@@ -61,6 +61,7 @@ def reports(tmp_path_factory):
     whole = [records.record(Case(Whole(Choice(name)))) for name in ("net:build", "net:other")]
     long = [records.record(Case(Whole(Choice(f"{'a_package.' * 8}net:build_{number}")))) for number in range(3)]
     normed = [records.record(records.case("gap", parts={"layer_norm": norm})) for norm in (False, True)]
+    headed = [records.record(records.case("gap", parts={"head": head})) for head in (4, 10)]
     beside = [*(records.record(records.case(name)) for name in ("gap", "fc")), *whole]
     run, other = (
         records.run_of(default_records),
@@ -74,6 +75,7 @@ def reports(tmp_path_factory):
         "many": run_page.write(records.run_of(many), many, at / "many.html"),
         "long": run_page.write(records.run_of(long), long, at / "long.html"),
         "normed": run_page.write(records.run_of(normed), normed, at / "normed.html"),
+        "headed": run_page.write(records.run_of(headed), headed, at / "headed.html"),
         "beside": run_page.write(records.run_of(beside), beside, at / "beside.html"),
         "places": run_page.write(records.run_of(places), places, at / "places.html"),
         "odd": run_page.write(records.run_of(odd, command=ODD), odd, at / "it's my $& RUN" / "shell.html"),
@@ -1040,6 +1042,16 @@ def test_a_link_shows_what_it_says_whatever_was_chosen_before(show):
     assert page.locator("output[for=limit-latency]").inner_text() == "no limit"
     assert page.locator("th[data-key=latency]").get_attribute("aria-sort") == "ascending"
     assert page.url.partition("#")[2] in ("", "device=cpu")
+
+
+def test_a_pinned_card_names_the_head_if_cases_differ_in_it(show):
+    page = show("headed")
+    for head in ("4", "10"):
+        page.locator("select[data-filter=head]").select_option(head)
+        settle(page)
+        assert page.locator("#count").inner_text() == f"1 of 2 cases: head {head} (chosen under Trade-offs)"
+        page.locator("#table tbody button.name").click()
+        assert page.locator("#pin p").first.inner_text() == f"conv · eager · inference · cpu · head {head}"
 
 
 def test_a_search_covers_cases_of_hidden_reducers(show):

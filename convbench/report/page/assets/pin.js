@@ -30,13 +30,17 @@ function titleOf(row) {
   return `${short(texts("reducer")[row])}, ${column("rnn")[row].match(/^[a-z]+/)[0].toUpperCase()} input ${grouped(String(size))}`;
 }
 
-const threadWords = (count) => `${count} thread${Number(count) === 1 ? "" : "s"}`;
+// A value in words; a bare number would not tell of what.
+function worded(name, value) {
+  if (name === "threads") return `${value} thread${Number(value) === 1 ? "" : "s"}`;
+  return name === "head" ? `head ${value}` : short(value);
+}
 
 // Where a case was measured: always its backbone, variant, scenario and device, and what else differs between cases.
 function placeOf(row) {
-  const differing = ["rnn", "clip", "threads", "environment"].filter((name) => data.filters.includes(name));
+  const differing = ["rnn", "head", "clip", "threads", "environment"].filter((name) => data.filters.includes(name));
   const values = ["backbone", "variant", "scenario", "device", ...differing].map((name) => [name, column(name)[row]]).filter(([, value]) => value);
-  return values.map(([name, value]) => (name === "threads" ? threadWords(value) : short(value))).join(" · ");
+  return values.map(([name, value]) => worded(name, value)).join(" · ");
 }
 
 function summary(row) {

@@ -53,10 +53,9 @@ function drawTable() {
   document.getElementById("more").hidden = rows.length <= shownRows;
 }
 
-// What a select lets through; a bare number or "with" would not tell of what.
+// What a select lets through; "with" alone would not tell what.
 function filterWords({ dataset: { filter }, value, selectedOptions: [{ textContent }] }) {
-  if (filter === "threads") return threadWords(value);
-  return filter === "layer_norm" ? `${textContent} LayerNorm` : filter === "head" ? `head ${textContent}` : textContent;
+  return filter === "layer_norm" ? `${textContent} LayerNorm` : worded(filter, value);
 }
 
 // How many of the cases are listed, and which filters hide the others; a search covers all cases.
