@@ -101,6 +101,7 @@ def no_child_is_left() -> bool:
 def test_the_same_code_is_ok_at_once(run, forks):
     result = run(SAME | {"forks": forks}, SAME | {"forks": forks})
     assert verdict.exit_code(result) == 0
+    assert (result.budget, result.unfinished, result.seed, result.notes) == (None, False, 0, ())
     assert all(3 <= len(case.pairs) <= 7 for case in result.cases)
     assert {len(timing.rounds) for case in result.cases for timing in case.pairs} == {6}
     assert no_child_is_left()
@@ -278,6 +279,26 @@ def test_a_case_is_measured_until_it_is_decided_or_has_all_pairs(ratios, new, st
     timed.confirmation["gap"] = [outcome.Timing(((1.0, 1.0, ratio),)) for ratio in new]
     assert timed.stage("gap", Rule(), 1) == stage
     assert bool(timed.open_cases([pairs.CheckedCase("gap", {}, 0)], Rule(), 1)) == bool(stage)
+
+
+def test_a_suspect_is_timed_in_three_processes_until_it_is_decided(monkeypatch, tmp_path):
+    visited = []
+
+    def measure(visits, settings, folder, stock, next_visits):
+        (visit,) = visits
+        visited.append([(arm.name, arm.side.label) for arm in visit.arms])
+        following.append([len(next_visit.arms) for next_visit in next_visits])
+        yield visit, outcome.Timing(((1.0,) * (len(visit.arms) - 1) + (1.3,),))
+
+    following: list[list[int]] = []
+    monkeypatch.setattr(pairs, "measure", measure)
+    arms = tuple(pairs.Arm(name, Side(name, None, tmp_path, ())) for name in ("base", "head"))
+    method = gate.Method(Settings(), Rule(), tmp_path, Told())
+    timed = gate.decide(arms, [pairs.CheckedCase("gap", {}, 0)], ["gap"], method, Timings())
+    pair, triple = [("base", "base"), ("head", "head")], [("base", "base"), ("base again", "base"), ("head", "head")]
+    assert visited == [pair] * 2 + [triple] * 3
+    assert following == [[2], [3], [3], [3], []]
+    assert (len(timed.pairs["gap"]), len(timed.confirmation["gap"]), len(timed.visit_seconds)) == (2, 3, 5)
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="no core is free beside a pair")
