@@ -9,11 +9,12 @@ from dataclasses import replace
 import pytest
 import records
 
-from convbench.analysis.costs.runtimes import runtimes, turn
+from convbench.analysis.costs.runtimes import _inverse, runtimes, turn
 from convbench.analysis.results import Result, results
 from convbench.core import metrics
 from convbench.core.record import Reading
 from convbench.core.registry import figures
+from convbench.core.statistics import Interval
 from convbench.report.drawing.labels import spread
 from convbench.report.page.run import write
 from convbench.report.words import runtimes as words
@@ -198,3 +199,8 @@ def test_labels_stay_beside_the_plot_if_they_fit() -> None:
     assert spread([1.0, 1.0, 60.0], gap=10.0, ends=(0.0, 100.0)) == [0.0, 10.0, 60.0]
     assert spread([99.0, 98.0, 5.0], gap=10.0, ends=(0.0, 100.0)) == [100.0, 90.0, 5.0]
     assert spread([5.0, 5.0, 5.0], gap=10.0, ends=(0.0, 15.0)) == [0.0, 10.0, 20.0]
+
+
+def test_a_ratio_of_the_faster_to_the_slower_is_the_inverse_of_the_other():
+    assert _inverse(Interval(2.0, 1.6, 4.0)) == (0.5, 0.25, 0.625)
+    assert _inverse(Interval(2.0, -math.inf, 4.0)) == (0.5, 0.25, math.inf)

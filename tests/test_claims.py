@@ -242,6 +242,15 @@ def test_the_whole_map_harms_if_inits_saturate_or_trainings_lose(default, fan_in
     assert saturation.judge(inits(default, fan_in), worse, []).verdict == verdict
 
 
+@pytest.mark.parametrize(("fan_in", "cause"), [(0.01, "the initialisation"), (0.9, "the size")])
+def test_saturation_names_its_cause_and_the_tasks_that_it_hurts(fan_in, cause):
+    losses = [Difference("direction", 0.1, 0.05, 0.15, 5), Difference("identity", 0.0, -0.01, 0.01, 5), UNSURE]
+    why = saturation.judge(inits(0.9, fan_in), losses, [UP, NONE]).why
+    assert f"it is {cause} that saturates them." in why
+    assert "best smaller input on direction, and to be less than 2 points below it on identity; " in why
+    assert why.endswith("is shown to help it on direction.")
+
+
 def test_the_trained_map_is_named_with_its_own_size(pilot):
     assert "Trained (a map of 1,024), flatten is shown" in pilot["C17"].why
     larger = [

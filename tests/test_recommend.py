@@ -15,7 +15,7 @@ from convbench.analysis.choice.by_task import common_pick, recommendations
 from convbench.analysis.choice.candidates import Candidate, cheapest_each
 from convbench.analysis.choice.choose import recommend
 from convbench.analysis.choice.doubts import nearest, ruled_out
-from convbench.analysis.choice.further import further_trials, seeds_needed
+from convbench.analysis.choice.further import MOST_LOOKS, further_trials, seeds_needed
 from convbench.analysis.choice.recommendation import Ask
 from convbench.analysis.choice.stability import Draws, cost_draws, quality_draws
 from convbench.analysis.inference.effect import p_value
@@ -359,6 +359,33 @@ def test_a_larger_size_that_learnt_nothing_counts_as_tried(collapses):
     assert [(one.quality.architecture.lstm_input, one.why) for one in answer.excluded] == [
         (64, "dead" if collapses else "failed")
     ]
+
+
+@pytest.mark.parametrize(("rising", "seeds", "doubted"), [(2, 5, False), (3, 5, True), (2, 4, True)])
+def test_half_of_the_seeds_must_still_learn_to_be_a_doubt(rising, seeds, doubted):
+    still_learning = Finding(UNCONVERGED, "warning", {"rise": 0.04})
+    run_records = [
+        replace(record, findings=(still_learning,)) if record.case.trial and record.case.trial.seed < rising else record
+        for record in sweep((0.3, 0.9), (8, 16), seeds=seeds)
+    ]
+    assert ("undertrained" in answer_of(run_records).doubts) == doubted
+
+
+def test_a_configuration_whose_seeds_died_and_failed_is_called_unsound():
+    died = records.lesson(0.125, seed=0, of=records.case(FC, 64), flag="dead_run")
+    failed = records.failed(records.lesson(seed=1, of=records.case(FC, 64)).case, "loss is not finite", "error")
+    answer = answer_of([*sweep((0.3, 0.9), (8, 16)), died, failed])
+    assert [(entry.quality.architecture.lstm_input, entry.why) for entry in answer.excluded] == [(64, "unsound")]
+
+
+def test_costs_come_from_the_machine_that_was_timed():
+    """A machine with parameters and memory of more models, but no latency, does not answer."""
+    costs, lessons = [r for r in CURVE if not r.case.trial], [r for r in CURVE if r.case.trial]
+    timed = [r for r in costs if r.case.architecture.lstm_input in (8, 32)]
+    untimed = [replace(records.record(r.case, samples=0), environment="e2") for r in costs]
+    answer = answer_of([*untimed, *timed, *lessons])
+    assert {candidate.result.record.environment for candidate in answer.pool} == {"e1"}
+    assert {entry.why for entry in answer.excluded} == {"no-cost"}
 
 
 def test_two_seeds_give_an_answer_that_is_never_sure():
@@ -979,6 +1006,8 @@ def test_until_sure_adds_seeds_if_too_few_are_sound():
     trials = further_trials(run_records)
     assert answer_of(run_records).reason == "few-seeds"
     assert [(case.architecture.lstm_input, case.trial.seed) for case in trials] == [(8, 1), (8, 2)]
+    for look, count in ((MOST_LOOKS - 1, 2), (MOST_LOOKS, 0)):
+        assert len(further_trials([replace(record, conditions={"look": look}) for record in run_records])) == count
 
 
 @pytest.mark.parametrize(("per_second", "price"), [(None, 0.0), (100.0, 0.1)])

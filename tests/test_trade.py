@@ -54,6 +54,22 @@ def test_int8_flatten_reports_its_lost_points_and_its_speedup() -> None:
     assert answer.pick.result.case.variant_name == "int8"
 
 
+@pytest.mark.parametrize(("begin", "gains"), [(0, [-0.003]), (1, [-0.0035]), (2, [])])
+def test_a_trade_is_of_the_seeds_that_both_have(begin, gains):
+    int8 = ("int8", 5e-3, (*LOSSES, 0.001))
+    seeds = [r for r in tried((("eager", 40e-3, (0.0, 0.0, 0.0)), int8)) if not r.case.trial or not r.case.variant
+             or r.case.trial.seed >= begin]  # fmt: skip
+    assert [pair.gain.median for pair in answered(seeds).trades] == pytest.approx(gains)
+
+
+def test_a_trade_is_with_eager_itself_and_without_its_quality_there_is_none():
+    compiled = replace(records.record(records.case("flatten", variant="compile"), latency=20e-3), conditions={})
+    (pair,) = answered([*tried(), compiled]).trades
+    assert (pair.eager.result.case.variant_name, pair.speedup.median) == ("eager", pytest.approx(8, rel=0.03))
+    once = answered([*tried((("eager", 40e-3, (0.0,)), ("int8", 5e-3, LOSSES))), compiled])
+    assert (once.trades, [entry.why for entry in once.excluded]) == ((), ["few-seeds"])
+
+
 def test_the_page_without_a_limit_agrees_with_its_title() -> None:
     """The budget used to ignore variants: it said eager although the title said int8."""
     case_results = results(tried())

@@ -52,7 +52,7 @@ def _architecture(case: Case) -> Parts:
 
 def _new_seeds(records: Sequence[Record], count: int) -> range:
     """Return ``count`` seeds that no training had yet, the same for all models, because comparisons pair by seed."""
-    start = 1 + max((record.case.trial.seed for record in records if record.case.trial), default=-1)
+    start = 1 + max(record.case.trial.seed for record in records if record.case.trial)
     return range(start, start + count)
 
 
