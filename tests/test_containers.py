@@ -113,6 +113,19 @@ def test_cores_memory_and_fingerprint_reflect_the_container(tmp_path, monkeypatc
     assert "memory limit" in named
 
 
+@pytest.mark.parametrize(
+    ("groups", "files", "kills"),
+    [("0::/a/b\n", {"a/b/memory.oom.group": "1"}, True), ("0::/a/b\n", {"a/memory.oom.group": "1"}, True),
+     ("0::/a/b\n", {"a/b/memory.oom.group": "0", "c/memory.oom.group": "1"}, False), ("4:memory:/a\n", {}, False)],
+    ids=["own group", "above", "another", "version 1"],
+)  # fmt: skip
+def test_a_group_that_is_killed_as_a_whole_is_reported(tmp_path, monkeypatch, groups, files, kills):
+    """A case that was killed for its memory took the command with it, and nothing had said so before."""
+    root, groups_of = tree(tmp_path, groups, **files), cgroup._groups
+    monkeypatch.setattr(cgroup, "_groups", lambda _, controller: groups_of(root, controller))
+    assert ["out of memory"] * kills == [check.name for check in doctor._container() if not check.is_good]
+
+
 def test_a_positive_niceness_is_reported(monkeypatch):
     monkeypatch.setattr("psutil.Process.nice", lambda _: 0)
     assert not list(doctor._niceness())

@@ -62,6 +62,11 @@ def memory_free(root: Path = ROOT) -> int | None:
     return max(0, min(free_bytes)) if free_bytes else None
 
 
+def kills_whole_group(root: Path = ROOT) -> bool:
+    """Whether the kernel, when a process exceeds the memory, kills all processes of its group (version 2 only)."""
+    return any(_text(group / "memory.oom.group") == "1" for group in _groups(root, "memory"))
+
+
 def _quota(group: Path) -> float | None:
     quota, _, period = (_text(group / "cpu.max") or "").partition(" ")
     if not quota:

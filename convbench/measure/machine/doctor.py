@@ -138,6 +138,13 @@ def _container() -> Iterator[Examination]:
         )
     if limit is not None:
         yield Examination("memory limit", True, f"{gib(limit)}, which `fits` and `run` respect")
+    if cgroup.kills_whole_group():
+        yield Examination(
+            "out of memory",
+            False,
+            "the kernel kills the command together with a case that exceeds the memory (memory.oom.group is 1, as "
+            "Kubernetes sets it): `run --resume` continues; the kubelet's singleProcessOOMKill turns it off",
+        )
 
 
 def _git() -> Iterator[Examination]:
