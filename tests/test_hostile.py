@@ -225,6 +225,22 @@ def test_a_package_that_hides_another_of_its_name_is_reported_with_both_places(t
         imports.import_path("twins.absent:build")
 
 
+def test_a_package_that_cannot_be_imported_is_no_bug_of_ours(tmp_path, monkeypatch):
+    """Beside an old numpy, pandas raises ImportError: "this is a bug in convbench: please report it"."""
+    package = tmp_path / "site-packages" / "broken_frames" / "__init__.py"
+    package.parent.mkdir(parents=True)
+    package.write_text("raise ImportError('not built') from ImportError('Please upgrade numpy')")
+    monkeypatch.syspath_prepend(package.parents[1])
+    with pytest.raises(ImportError) as caught:
+        importlib.import_module("broken_frames")
+    error = caught.value.with_traceback(caught.tb.tb_next)  # without this test's own line, which would be the user's
+    assert code.missing_module(error) == (
+        "broken_frames cannot be imported (ImportError: Please upgrade numpy): repair its installation, for example "
+        "with pip"
+    )
+    assert code.missing_module(ImportError("no frame of an import")) == ""
+
+
 def test_a_folder_with_blanks_is_quoted_in_the_hint():
     hint = imports.hint("/my nets/net.py:build", ModuleNotFoundError("no", name="/my nets/net"))
     assert "PYTHONPATH='/my nets' convbench" in hint

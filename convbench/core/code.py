@@ -71,11 +71,27 @@ def place_of(error: BaseException) -> str:
 
 
 def missing_module(error: BaseException) -> str:
-    """Say what to install if convbench lacks a module that it depends on (torch); empty for any other error."""
+    """Say what to install or repair if a module that convbench depends on is missing or broken; empty otherwise."""
+    if package := _broken_package(error):
+        cause = typed_line(error.__cause__ or error)
+        return f"{package} cannot be imported ({cause}): repair its installation, for example with pip"
     name = error.name or "" if isinstance(error, ModuleNotFoundError) else ""
     if not name or name.partition(".")[0] == __name__.partition(".")[0] or place_of(error):
         return ""
     return f"{name} is not installed, and this needs it: install it, for example with pip"
+
+
+def _broken_package(error: BaseException) -> str:
+    """Return the installed package whose import raised the error, such as pandas beside an old numpy; empty if none."""
+    if isinstance(error, ModuleNotFoundError) or place_of(error):
+        return ""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__) if frame.f_code.co_name == "<module>")
+    packages = (
+        frame.f_globals["__name__"].partition(".")[0]
+        for frame in frames
+        if is_installed(Path(frame.f_code.co_filename))
+    )
+    return next((package for package in packages if package not in (__name__.partition(".")[0], "__main__")), "")
 
 
 @cache
