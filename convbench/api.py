@@ -379,15 +379,21 @@ def measure(model: nn.Module, /, *args: Any, protocol: Protocol | None = None, *
 @in_turn
 @names_arguments
 def compare(
-    first: Callable[..., Any], second: Callable[..., Any], /, *args: Any, detect: float = 0.05, **kwargs: Any
+    first: Callable[..., Any],
+    second: Callable[..., Any],
+    /,
+    *args: Any,
+    detect: float = 0.05,
+    budget: float | None = None,
+    **kwargs: Any,
 ) -> Comparison:
     """Test whether the second of two live callables is slower or faster on these inputs, by pairs in this process.
 
     ``detect`` is the relative difference to detect. Takes seconds to minutes: pairs are measured until the gate's rule
-    decides in both directions. The outputs of the two are not compared. Raises ConvbenchError if a call fails, or on a
-    device whose calls cannot be timed.
+    decides in both directions; after ``budget`` seconds an open verdict is ``cannot tell``. The outputs of the two are
+    not compared. Raises ConvbenchError if a call fails, or on a device whose calls cannot be timed.
     """
-    from convbench.check import live
+    from convbench.check import gate, live
     from convbench.check.settings import Rule
     from convbench.models.inputs import Inputs
     from convbench.runs import script
@@ -397,7 +403,7 @@ def compare(
         raise ConvbenchError(
             "compare takes two callables; lay two stored runs side by side with convbench.report(a, b)"
         )
-    return live.compare(first, second, Inputs(args, kwargs), Rule.detecting(detect))
+    return live.compare(first, second, Inputs(args, kwargs), Rule.detecting(detect), gate.deadline_of(budget))
 
 
 @names_arguments

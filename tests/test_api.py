@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 
 import forked
 import numpy as np
@@ -641,6 +641,30 @@ def test_the_gates_rule_tells_two_callables_apart(timed, first, second, noise, w
     if noise < 0.01:
         assert comparison.ratio.estimate == pytest.approx(second / first, rel=0.01)
     assert "this process" in repr(comparison)
+
+
+@pytest.mark.parametrize(
+    ("second", "budget", "reason"),
+    [
+        (1.0, 1, "the budget ended after 1 pair"),
+        (1.1, 2, "the budget ended after 2 pairs"),
+        (1.1, 3, "suspected and not confirmed: no new pairs were measured"),
+        (1.1, 5, "suspected, but not surely slower in 2 new pairs"),
+    ],
+)
+def test_a_comparison_ends_with_its_budget(timed, monkeypatch: pytest.MonkeyPatch, second, budget, reason) -> None:
+    """Beside a busy core it had taken minutes. Each pair takes a second here."""
+    timed({"first": 1.0, "second": second})
+    invented_time, seconds = pairs._time, list[int]()
+
+    def time(calls, names):
+        seconds.append(1)
+        return invented_time(calls, names)
+
+    monkeypatch.setattr(pairs, "_time", time)
+    monkeypatch.setattr(pairs, "time", SimpleNamespace(monotonic=lambda: sum(seconds)))
+    comparison = pairs.compare_calls(lambda: None, lambda: None, "cpu", Rule(), deadline=budget)
+    assert (comparison.verdict, comparison.reason) == ("cannot tell", reason)
 
 
 def test_new_pairs_that_refute_at_once_leave_the_ratio_unbounded(monkeypatch: pytest.MonkeyPatch) -> None:

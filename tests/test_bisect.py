@@ -544,6 +544,8 @@ def test_versions_are_those_that_pip_offers_in_the_range(monkeypatch):
     assert places.Versions.between(here, "torch", "2.11.0..2.11").places == ("2.11.0", "2.11.2")
     with pytest.raises(ConvbenchError, match=r"pip finds 2\.10\.0 there, but two versions are needed"):
         places.Versions.between(here, "torch", "2.10..2.10")
+    monkeypatch.setattr(places, "_pip", lambda *_: "Available versions: 2.13, 2.11")
+    assert places.Versions.between(here, "torch", "2.11.0..2.13.0").places == ("2.11", "2.13")
 
 
 class Shelf(places.Commits):

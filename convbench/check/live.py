@@ -7,6 +7,7 @@ this process affects the numbers.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +23,7 @@ from convbench.check.sides import Side
 from convbench.check.verdict import CaseVerdict, verdict
 from convbench.check.worker import Server
 from convbench.core import showing
+from convbench.core.text import counted
 from convbench.measure.live.module import device_of_all, first_call
 from convbench.models.inputs import Inputs
 from convbench.models.subject import WithoutGradients, current_device
@@ -88,7 +90,9 @@ class Live(Server):
 Calls = Mapping[str, Live]
 
 
-def compare(first: Callable[..., Any], second: Callable[..., Any], inputs: Inputs, rule: Rule) -> Comparison:
+def compare(
+    first: Callable[..., Any], second: Callable[..., Any], inputs: Inputs, rule: Rule, deadline: float = math.inf
+) -> Comparison:
     """Compare the second of two callables with the first, on the same inputs and without gradients.
 
     Raises ConvbenchError if one of them does not run on these inputs, or is on a device that cannot be timed.
@@ -98,32 +102,38 @@ def compare(first: Callable[..., Any], second: Callable[..., Any], inputs: Input
     with current_device(device):
         first_call(first, base)
         first_call(second, head)
-        return compare_calls(base, head, device, rule)
+        return compare_calls(base, head, device, rule, deadline)
 
 
-def compare_calls(first: Callable[[], Any], second: Callable[[], Any], device: str, rule: Rule) -> Comparison:
-    """Measure pairs until one direction is suspect or both are decided, and confirm a suspect by new pairs."""
+def compare_calls(
+    first: Callable[[], Any], second: Callable[[], Any], device: str, rule: Rule, deadline: float = math.inf
+) -> Comparison:
+    """Measure pairs until one direction is suspect or both are decided, and confirm a suspect by new pairs.
+
+    No pair but the first begins after the monotonic time ``deadline``.
+    """
     calls = {"first": Live(first, device), "second": Live(second, device)}
     timings: list[Timing] = []
     while len(timings) < SLOWER.max_pairs:
         timings.append(_time(calls, ("first", "second")))
         decisions = _calls_of(timings, rule)
-        if "suspect" in decisions or "undecided" not in decisions:
+        if "suspect" in decisions or "undecided" not in decisions or time.monotonic() >= deadline:
             break
-    word, ratio, reason = _verdict(calls, timings, rule)
+    word, ratio, reason = _verdict(calls, timings, rule, deadline)
     return Comparison(word, ratio, _typical_seconds(timings), reason, tuple(timings))
 
 
-def _verdict(calls: Calls, timings: list[Timing], rule: Rule) -> tuple[LiveVerdict, Ratio, str]:
+def _verdict(calls: Calls, timings: list[Timing], rule: Rule, deadline: float) -> tuple[LiveVerdict, Ratio, str]:
     ratio, decisions = decision.ratio([timing.log_ratio() for timing in timings]), _calls_of(timings, rule)
     if decisions == ("ok", "ok"):
         return "same", ratio, ""
     if "suspect" not in decisions:
-        return "cannot tell", ratio, f"too noisy after {len(timings)} pairs"
+        reason = "too noisy" if len(timings) == SLOWER.max_pairs else "the budget ended"
+        return "cannot tell", ratio, f"{reason} after {counted(len(timings), 'pair')}"
     if decisions[0] == "suspect":
-        verdict = _confirm(calls, ("first", "second"), timings, rule)
+        verdict = _confirm(calls, ("first", "second"), timings, rule, deadline)
         return _word(verdict, "slower"), verdict.ratio or ratio, verdict.reason
-    verdict = _confirm(calls, ("second", "first"), [_swap(timing) for timing in timings], rule)
+    verdict = _confirm(calls, ("second", "first"), [_swap(timing) for timing in timings], rule, deadline)
     return _word(verdict, "faster"), _inverse(verdict.ratio) if verdict.ratio else ratio, verdict.reason
 
 
@@ -133,11 +143,11 @@ def _calls_of(timings: list[Timing], rule: Rule) -> tuple[decision.Call, decisio
     return decision.decide(logs, rule), decision.decide([-log for log in logs], rule)
 
 
-def _confirm(calls: Calls, names: tuple[str, str], timings: list[Timing], rule: Rule) -> CaseVerdict:
+def _confirm(calls: Calls, names: tuple[str, str], timings: list[Timing], rule: Rule, deadline: float) -> CaseVerdict:
     """Return the gate's verdict on a suspect, from new pairs that time its base twice."""
     base, head = names
     confirmation: list[Timing] = []
-    while len(confirmation) < CONFIRM_AT_MOST:
+    while len(confirmation) < CONFIRM_AT_MOST and time.monotonic() < deadline:
         confirmation.append(_time(calls, (base, f"{base} again", head)))
         triples = [timing.triple() for timing in confirmation]
         if decision.confirmation(triples, rule, DIRECTIONS) != "undecided":

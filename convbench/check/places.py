@@ -119,7 +119,7 @@ class Versions:
         first, _, last = span.partition("..")
         if not (RELEASE.fullmatch(first) and RELEASE.fullmatch(last)):
             raise ConvbenchError(f"--package {package} {span}: name two versions, as in 2.11..2.13")
-        good, bad = _numbers(first), _numbers(last)
+        good, bad = _numbers(re.sub(r"(\.0)+$", "", first)), _numbers(last)  # 2.11 is as late as 2.11.0
         if good[: len(bad)] > bad:
             raise ConvbenchError(f"--package {package} {span}: {first} is later than {last}")
         versions = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import traceback
 from collections.abc import Iterable
@@ -19,7 +20,7 @@ class ConvbenchError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """Return what IPython and Jupyter show instead of a traceback: the user's lines, then the message."""
-        package = str(Path(__file__).parents[1])
+        package = f"{Path(__file__).parents[1]}{os.sep}"
         stack = traceback.extract_tb(self.__traceback__)
         frames = takewhile(lambda frame: not frame.filename.startswith(package), stack)
         places = traceback.format_list(list(frames)[1:])  # the first frame is IPython's own
