@@ -518,7 +518,9 @@ def test_a_models_seed_also_seeds_numpy_and_python():
 @pytest.mark.parametrize("scenario", ["inference", "train"])
 def test_weights_that_no_seed_decides_are_named(scenario):
     """The variant was blamed: "differs from eager's output". A parameter of a public model was left uninitialised."""
-    with pytest.raises(CaseFailed, match=r"built with the same seed have other weights in scale, so .* torch\.empty"):
+    with pytest.raises(
+        CaseFailed, match=r"built with the same seed have different weights in scale, so .* torch\.empty"
+    ):
         measured(case("Unfilled", SMALL, scenario, variant=(Choice("channels_last"),)), ["latency"])
 
 

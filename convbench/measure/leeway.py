@@ -100,7 +100,7 @@ def explanation(error: CaseFailed, eager: Subject) -> CaseFailed:
 
 
 def refuse_other_weights(make_eager: Callable[[], Subject], called: nn.Module | None) -> None:
-    """Raise CaseFailed if models of one seed have other weights: then no outputs can be compared.
+    """Raise CaseFailed if models of one seed have different weights: then no outputs can be compared.
 
     ``called`` is such a model that is compared too, because memory that nobody filled may differ only there.
     """
@@ -110,7 +110,7 @@ def refuse_other_weights(make_eager: Callable[[], Subject], called: nn.Module | 
     if names:
         raise CaseFailed(
             "error",
-            f"two models built with the same seed have other weights in {some(names)}, so their outputs cannot be "
+            f"two models built with the same seed have different weights in {some(names)}, so their outputs cannot be "
             "compared: fill what torch.empty(...) or torch.Tensor(...) leaves uninitialised, and draw random numbers "
             "from the generators of torch, numpy or Python that seeds reach",
         )
