@@ -1054,16 +1054,6 @@ def test_a_pinned_card_names_the_head_if_cases_differ_in_it(show):
         assert page.locator("#pin p").first.inner_text() == f"conv · eager · inference · cpu · head {head}"
 
 
-def test_a_search_covers_cases_of_hidden_reducers(show):
-    page = show()
-    page.locator(".legend .all").click()
-    settle(page)
-    assert page.locator("#table tbody tr").count() == 0
-    page.get_by_label("Search").fill("gap compile")
-    settle(page)
-    assert set(page.locator("#table tbody button.name").all_inner_texts()) == {"gap"}
-
-
 def test_a_copied_table_has_no_hidden_words(show):
     page = show()
     copied = page.evaluate(

@@ -26,6 +26,7 @@ from xml.etree import ElementTree
 import forked
 import pytest
 import records as made
+from packaging.requirements import Requirement
 
 from convbench.analysis.history import overview
 from convbench.analysis.table import write_csv
@@ -178,8 +179,10 @@ def test_packages_that_no_users_module_may_replace_include_those_that_they_requi
         if distribution not in closure:
             closure.add(distribution)
             with suppress(PackageNotFoundError):
-                requirements = [text for text in requires(distribution) or () if "extra ==" not in text]
-                names += [re.match(r"[\w.-]+", text)[0] for text in requirements]
+                requirements = map(Requirement, requires(distribution) or ())
+                names += [
+                    needed.name for needed in requirements if not needed.marker or needed.marker.evaluate({"extra": ""})
+                ]
     modules = {
         module
         for module, owners in packages_distributions().items()

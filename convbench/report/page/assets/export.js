@@ -4,7 +4,7 @@ const types = { csv: "text/csv", md: "text/markdown", tex: "application/x-tex", 
 
 function setUpExports() {
   for (const button of document.querySelectorAll("[data-export]")) button.addEventListener("click", () => {
-    const kind = button.dataset.export, heads = headsOf(), cells = listed().map((row) => heads.map(({ key }) => texts(key)[row]));
+    const kind = button.dataset.export, heads = headsOf(), cells = ordered().filter(isShown).map((row) => heads.map(({ key }) => texts(key)[row]));
     download(kind, makers[kind]([heads.map(({ words }) => words), ...cells], heads.map(({ numeric }) => numeric)), "-shown");
   });
   document.getElementById("csv").addEventListener("click", () => download("csv", asCsv([names(), ...records().map(Object.values)])));

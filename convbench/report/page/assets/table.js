@@ -39,14 +39,11 @@ function ordered() {
   return kept.rows;
 }
 
-// A search covers all cases, also those of hidden reducers.
-const listed = () => (wordsOf(document.getElementById("search").value).length ? ordered() : ordered().filter(isShown));
-
 // The page starts with Python's rows, so this is first called after the first frame.
 function drawTable() {
   const table = document.getElementById("table");
   if (!table) return;
-  const rows = listed();
+  const rows = ordered().filter(isShown);
   const heads = headsOf();
   table.tBodies[0].replaceChildren(...rows.slice(0, shownRows).map((row) => rowElement(row, heads)));
   document.getElementById("count").textContent = countOf(rows);
