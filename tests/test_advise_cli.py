@@ -326,6 +326,7 @@ def test_json_without_a_pick_has_the_reason(run):
 @pytest.mark.parametrize(("command", "training"), [
     ("convbench run a.yaml variant=eager --only gap", "convbench run a.yaml variant=eager quality=train --only gap"),
     ("merged", "convbench run default quality=train"),
+    ("convbench run a.yaml protocol.budget=5", "convbench run a.yaml quality=train"),  # 5 s would end the trainings
 ])  # fmt: skip
 def test_a_run_without_trainings_names_the_command_to_train(tmp_path, command, training):
     directory = records.stored(tmp_path / "run", [records.record()], command=command)

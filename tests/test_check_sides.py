@@ -574,7 +574,7 @@ def test_a_base_is_built_in_its_own_tree(repository, folder):
     ("prepare", "message"),
     [
         (lambda here, _: here, "ref of this repository, wheel or directory: `git fetch` it"),
-        (lambda _, tmp: tmp, "this is not a git repository: name a wheel or a directory"),
+        (lambda _, tmp: tmp, "this is not a git repository: run this in one, or name a wheel or a directory"),
         (
             lambda here, tmp: (run(tmp, "clone", "-q", "--depth", "1", here.as_uri(), "shallow"), tmp / "shallow")[1],
             "ref of this clone, which is shallow: fetch it first, as in `git fetch --depth 1 origin nowhere`",

@@ -422,6 +422,21 @@ def listing(*words: object):
     return CliRunner().invoke(app, ["runs", *map(str, words)], env={"COLUMNS": "200"})
 
 
+def test_a_suites_name_and_a_folder_of_runs_lead_to_the_run(tmp_path, monkeypatch):
+    """`convbench run smoke` takes a suite's name, but `convbench report smoke` takes a folder."""
+    monkeypatch.chdir(tmp_path)
+    records.stored(Path("reports/smoke"), [records.record()])
+    for given, message in (
+        ("smoke", "smoke: there is no such run: name a run directory, or a file in it; did you mean reports/smoke?"),
+        (
+            "reports",
+            "reports: not a run: there is no run.json in reports: `convbench runs reports` lists the runs in it",
+        ),
+    ):
+        assert str(CliRunner().invoke(app, ["report", given]).exception) == message
+    assert "reports/smoke" in CliRunner().invoke(app, ["runs", "--format", "csv"]).output
+
+
 def test_the_runs_of_a_store_are_listed_the_newest_first(tmp_path):
     invented.many(tmp_path / "s", count=2)
     shutil.copytree(tmp_path / "s" / "run000", tmp_path / "s" / "copy")

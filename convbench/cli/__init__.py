@@ -14,7 +14,9 @@ from typer.models import CommandInfo
 from convbench.cli.app import app, main, refuse_taken_names, verb_name
 from convbench.core import installed
 
-VERBS = ("run", "report", "advise", "check", "bisect", "history", "compare", "profile", "fits", "list", "doctor")
+VERBS = (
+    "run", "report", "advise", "check", "bisect", "history", "runs", "compare", "profile", "fits", "list", "doctor",
+)  # fmt: skip
 """The verbs that help lists first. The others follow in the order of their files."""
 
 

@@ -44,7 +44,8 @@ def check(
     ] = "",
     different_outputs: gate.DifferentOutputs = False,
     instructions: Annotated[
-        bool, typer.Option("--instructions", help="Also count a call's instructions with valgrind: minutes per case.")
+        bool,
+        typer.Option("--instructions", help="Also count a call's instructions: minutes per case if valgrind counts."),
     ] = False,
     as_json: Annotated[
         Path | None,

@@ -12,6 +12,7 @@ import typer
 
 from convbench.cli.app import app
 from convbench.cli.terminal import console, print_table
+from convbench.core.default_folders import REPORTS
 from convbench.core.errors import ConvbenchError
 from convbench.core.imports import near
 from convbench.core.registry import did_you_mean
@@ -24,7 +25,9 @@ FORMATS = ("table", "json", "csv")
 
 @app.command()
 def runs(
-    folders: Annotated[list[Path], typer.Argument(help="Run directories, or folders that hold them.")],
+    folders: Annotated[
+        list[Path] | None, typer.Argument(help="Run directories, or folders that hold them [default: reports].")
+    ] = None,
     suite: Annotated[str, typer.Option(metavar="GLOB", help="Only runs of these suites.")] = "",
     machine: Annotated[str, typer.Option(metavar="GLOB", help="Only runs of machines described so, as in epyc.")] = "",
     since: Annotated[str, typer.Option(metavar="DATE", help="Only runs since this date, as in 2026-11-01.")] = "",
@@ -38,7 +41,7 @@ def runs(
 
     if file_format not in FORMATS:
         raise ConvbenchError(f"unknown --format {file_format!r}{did_you_mean(file_format, FORMATS)}")
-    entries = runs_of(folders, suite, machine, since)
+    entries = runs_of(folders or [REPORTS], suite, machine, since)
     rows = [_row(entry) for entry in entries]
     if file_format == "json":
         print(json.dumps(rows, indent=1))

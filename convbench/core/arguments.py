@@ -21,7 +21,7 @@ ARGUMENTS = {
     "--until-sure": "until_sure=True",
     "--executor-options": "executor_options",
     "--json": "out",
-    "`convbench run --dry-run`": "convbench.load(suite).cases",
+    "`convbench run SUITE --dry-run`": "convbench.load(suite).cases",
     **{f"--{name}": name for name in SAME},
 }
 """What a caller of the API writes in place of an option or a command."""

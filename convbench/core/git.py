@@ -198,7 +198,7 @@ def _why_no_repository(cwd: Path, only_commits: bool) -> str:
     if ask(cwd, "rev-parse", "--git-dir"):
         remedy = "run this in a clone of it, or in a tree made by `git worktree add`"
         return f"cannot be checked out: the repository here has no working tree, as a bare one: {remedy}"
-    remedy = "run this in one" if only_commits else "name a wheel or a directory"
+    remedy = "run this in one" if only_commits else "run this in one, or name a wheel or a directory"
     return f"is not a {kind}{alternatives}, and this is not a git repository: {remedy}"
 
 

@@ -114,8 +114,9 @@ def find_trace(pattern: str, runs: list[Path]) -> Path:
     ]
     if not matches:
         place.exists()  # raises OSError for a path that no file can have
-        listing = "".join(f"\n  {profile.case}" for profile in profiles) or " none: run `convbench profile SUITE` first"
-        raise ConvbenchError(f"no profile of {pattern!r} in {', '.join(map(str, runs))}; profiled cases:{listing}")
+        listing = "".join(f"\n  {profile.case}" for profile in profiles)
+        hint = f"; profiled cases:{listing}" if listing else ": run `convbench profile SUITE` first"
+        raise ConvbenchError(f"no profile of {pattern!r} in {', '.join(map(str, runs))}{hint}")
     if len(matches) > 1:
         names = "".join(f"\n  {profile.case} ({profile.directory})" for profile in matches)
         raise ConvbenchError(f"{pattern!r} names {len(matches)} profiles; name one of them, or its folder:{names}")

@@ -18,6 +18,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from convbench.core import files, lock, visits
+from convbench.core.default_folders import REPORTS
 from convbench.core.errors import NewerFormat, StoreError
 from convbench.core.json_form import description_text, parse_description, parse_record, reason, record_line
 from convbench.core.record import SCHEMA_VERSION, Record, RunDescription
@@ -111,9 +112,11 @@ def load(path: Path) -> Stored:
     except (OSError, ValueError) as error:
         raise StoreError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
     if not is_run and not path_exists:
-        raise StoreError(f"{path}: there is no such run: name a run directory, or a file in it")
+        raise StoreError(f"{path}: there is no such run: name a run directory, or a file in it{_meant(path)}")
     if not is_run:
-        raise StoreError(f"{path}: not a run: there is no {RUN} in {directory}")
+        has_runs = next(directory.glob(f"*/{RUN}"), None) is not None
+        hint = f": `convbench runs {directory}` lists the runs in it" if has_runs else ""
+        raise StoreError(f"{path}: not a run: there is no {RUN} in {directory}{hint}")
     if not path_exists:
         raise StoreError(f"{path}: no such file: {directory} is a run and has none of that name")
     run = read_description(directory)
@@ -125,6 +128,11 @@ def load(path: Path) -> Stored:
     records = visits.join_visits(record for _, record in _read_lines(directory / RESULTS))
     place = {case: number for number, case in enumerate(run.planned)}
     return run, sorted(records, key=lambda record: place.get(record.case.id, len(place)))
+
+
+def _meant(path: Path) -> str:
+    """Return the run that a suite's name stands for, ``did you mean reports/smoke?``; empty if it was not measured."""
+    return f"; did you mean {REPORTS / path}?" if (REPORTS / path / RUN).exists() else ""
 
 
 def read_description(directory: Path) -> RunDescription:

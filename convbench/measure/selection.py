@@ -60,11 +60,11 @@ def refuse_idle(suite: Suite, selection: Selection) -> None:
 
 def _no_case(suite: Suite, selection: Selection, ids: Collection[Collection[str]]) -> SuiteError:
     reason = f"none of its {counted(len(suite.cases), 'case')} is selected{selection.hint(ids)}"
-    return SuiteError(f"{suite.path}: {reason}: `convbench run --dry-run` shows their names")
+    return SuiteError(f"{suite.path}: {reason}: `convbench run SUITE --dry-run` shows their names")
 
 
 def _idle(suite: Suite, pattern: str) -> SuiteError:
-    return SuiteError(f"{suite.path}: {_IDLE.format(pattern)}: `convbench run --dry-run` without it shows them")
+    return SuiteError(f"{suite.path}: {_IDLE.format(pattern)}: `convbench run SUITE --dry-run` without it shows them")
 
 
 def select(cases: Sequence[Case], selection: Selection) -> list[Case]:
@@ -72,7 +72,7 @@ def select(cases: Sequence[Case], selection: Selection) -> list[Case]:
     ids = {case: _ids(case, selection) for case in cases}
     selected_cases = list(dict.fromkeys(resolve(case) for case in cases if selection.keeps(ids[case])))
     if selected_cases and (pattern := idle(selection.only, ids.values())):
-        raise ConvbenchError(f"{_IDLE.format(pattern)}: `convbench run --dry-run` shows their names")
+        raise ConvbenchError(f"{_IDLE.format(pattern)}: `convbench run SUITE --dry-run` shows their names")
     return selected_cases
 
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from convbench.core.record import Case, Record
 
 OVER_BUDGET = (
-    "the first round takes longer than the budget and is completed anyway, so that every case has a result: a "
-    "selection by only or skip measures fewer cases"
+    "the first round takes longer than the budget and is completed anyway, so that every case has a result: "
+    "--only and --skip select fewer cases"
 )
 STYLES = {"ok": "", "failed": "red", "skipped": "yellow"}
 
