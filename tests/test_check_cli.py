@@ -224,6 +224,8 @@ def test_a_mistake_is_told_beside_a_running_check(here, in_process, monkeypatch,
         (("--base", "main", "--allocator", "jemaloc"), 2, "unknown --allocator 'jemaloc'"),
         (("--base", "main", "--budget", "3 weeks"), 2, "--budget 3 weeks: not a time: write 90s, 5m or 1h"),
         (("--base", "main", "--detect", "0"), 2, "--detect 0: give a percentage from 0.5 to 50"),
+        (("--base", "main", "--detect", "60%"), 2, "--detect 60: give a percentage from 0.5 to 50"),
+        (("--base", "main", "--detect", "5x"), 2, "'5x' is not a number"),
         (("--base", "main", "--base-python", "nowhere/python"), 2, "no such program"),
         (("--base", "missing.whl"), 2, "no such wheel"),
         (

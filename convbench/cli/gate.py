@@ -20,9 +20,20 @@ if TYPE_CHECKING:
 
 Threads = Annotated[int, typer.Option(min=1, help="Threads of both sides; more than one is noisier.")]
 Allocator = Annotated[str, typer.Option(help="C allocator of both sides: glibc or glibc-arena.")]
-Detect = Annotated[float, typer.Option(metavar="PERCENT", help="The slowdown to detect: 3 takes longer than 5.")]
 DifferentOutputs = Annotated[
     bool, typer.Option("--different-outputs", help="Time models even if their outputs differ.")
+]
+
+
+def _percentage(text: object) -> float:
+    try:
+        return float(str(text).removesuffix("%"))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a number") from None
+
+
+Detect = Annotated[
+    float, typer.Option(metavar="PERCENT", parser=_percentage, help="The slowdown to detect: 3 takes longer than 5.")
 ]
 
 
