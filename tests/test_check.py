@@ -151,6 +151,15 @@ def test_a_budget_that_ends_at_once_measures_nothing(run):
     assert verdict.exit_code(result) == 3
 
 
+def test_a_budget_that_ends_after_the_last_decision_ended_nothing(run):
+    """A resumed check finds every case decided, so it says nothing of a budget that is over."""
+    base, head = SAME | {"commit": "1" * 40}, SAME | {"commit": "2" * 40}
+    result = run(base, head)
+    resumed = run(base, head, earlier=result, budget=1e-9)
+    assert (resumed.budget, run(base, head, budget=1e-9).budget) == (None, 1e-9)
+    assert [case.pairs for case in resumed.cases] == [case.pairs for case in result.cases]
+
+
 def test_an_interrupted_visit_keeps_its_pairs(run, monkeypatch):
     """Only whole visits used to be kept: if CI ended a suite of slow cases, the minutes of a visit were lost."""
     kept: list[outcome.Outcome] = []
