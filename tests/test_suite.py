@@ -1045,6 +1045,7 @@ def test_projections_are_left_out_where_a_variant_cannot_have_them(cases: Any, v
         ("matrix: {variant: [eager, onnxruntime], scenario: [inference, train]}\ninclude: [{reducer: gap}]", (), 0),
         ("matrix: {reducer: gap, variant: [eager, onnxruntime], scenario: train}", (), 0),
         ("matrix: {reducer: gap, variant: onnxruntime, scenario: train}", (), 1),
+        ("matrix: {reducer: gap, variant: [onnxruntime, int8+onnxruntime], scenario: train}", (), 2),
         (
             "matrix: {reducer: gap, variant: onnxruntime, scenario: train}\ninclude: [{scenario: inference, head: 3}]",
             (),
