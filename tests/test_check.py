@@ -560,9 +560,24 @@ def test_heads_code_is_refused_even_if_bases_last_case_fails(run, tmp_path):
         run(SAME | leak, SAME)
 
 
-def test_different_environments_are_noted(run):
+def test_different_environments_and_requirements_are_noted(run, monkeypatch):
+    monkeypatch.setattr(
+        gate.requirements, "notes", lambda base, head: [f"{base.label} and {head.label} require others"]
+    )
     result = run({"seconds": {"gap": 0.01}, "torch": "2.12"}, {"seconds": {"gap": 0.01}})
-    assert result.notes == ("the sides' environments differ: torch",)
+    assert result.notes == ("the sides' environments differ: torch", "base and head require others")
+
+
+def test_only_the_same_code_under_the_same_interpreter_is_noted_as_such(tmp_path):
+    side = Side("main", None, tmp_path, (), commit="1" * 40)
+    inspected = Inspection("suite", [], 1.0)
+    (note,) = gate._notes(side, side, inspected)
+    assert note.startswith("base and head are the same commit")
+    for other in (replace(side, commit="2" * 40), replace(side, python="python3.99")):
+        assert gate._notes(side, other, inspected) == ()
+    changed = replace(side, changes=("a.py",))
+    assert gate._notes(changed, side, inspected) == ()
+    assert gate._notes(side, changed, inspected) == ("head has uncommitted changes: a.py",)
 
 
 @pytest.mark.parametrize("by_norm", [False, True])
