@@ -39,6 +39,13 @@ def test_consistent_answers_keep_all_the_variance_of_the_clips():
     assert floor_of_mean(answers) == pytest.approx(0.25 / POOL, rel=0.05)
 
 
+def test_the_numbers_of_the_clips_do_not_matter():
+    numbers = np.arange(POOL) * 1000 + 7
+    answers = drawn(lambda clips: clips % 2 == 0)
+    renumbered = {seed: run._replace(sources=tuple(numbers[list(run.sources)])) for seed, run in answers.items()}
+    assert floor_of_mean(renumbered) == floor_of_mean(answers)
+
+
 def test_answers_unrelated_to_the_clips_keep_little_variance():
     chance = np.random.default_rng(4)
     answers = drawn(lambda clips: chance.random(len(clips)) < 0.5, seeds=40)

@@ -7,11 +7,15 @@ import pytest
 import records
 from scipy import stats
 
+from convbench.analysis.inference.pool import Answers, floors_of_gaps
+from convbench.analysis.quality.collapse import collapse_often, fallen_seeds, fisher, is_at_chance
 from convbench.analysis.quality.controls import controls, linear_probes
 from convbench.analysis.quality.lessons import equal_limits, lessons
-from convbench.analysis.quality.qualities import costs_of, has_training, qualities
+from convbench.analysis.quality.qualities import costs_of, has_training, qualities, seed_table
 from convbench.analysis.quality.standing import standings
 from convbench.analysis.results import results
+from convbench.core.findings import TEST_CLIPS_KNOWN
+from convbench.core.record import Choice, Finding, Whole
 from convbench.report.words import quality as words
 from convbench.report.words.numbers import chance
 
@@ -31,6 +35,10 @@ def test_a_lesson_is_read_completely():
     assert lesson.at().test == pytest.approx(0.8)
     assert lesson.at("steps", 349).steps == 280
     assert lesson.at("steps", 69) is None
+    constants = [replace(lesson, majority=share).constant for share in (0.1, 0.98)]
+    assert constants == [0.125, 0.98]
+    assert replace(lesson, classes=0, majority=0.0).constant == 0.0
+    assert lessons([replace(records.lesson(), status="failed", readings=())]) == []
 
 
 def test_a_checkpoint_exactly_at_the_limit_counts():
@@ -155,6 +163,8 @@ def test_a_best_rate_at_the_grids_end_is_noted():
     assert only(run_records[:2]).rate_edge is None
     perfect = [records.lesson(1.0, seed=seed, rate=rate) for rate in (5e-4, 2e-3) for seed in (0, 1)]
     assert only(perfect).rate_edge is None
+    two = [records.lesson(0.6 + rate, seed=seed, rate=rate) for rate in (5e-4, 2e-3) for seed in (0, 1)]
+    assert only(two).rate_edge == "highest"
 
 
 def test_the_majority_share_is_given_for_unequal_classes():
@@ -227,22 +237,76 @@ def test_controls_are_separate_and_keep_their_dead_runs():
     (control,) = controls(run_records)
     assert (control.task, control.control, control.chance) == ("direction", "label-permutation", 0.125)
     assert dict(control.by_seed) == pytest.approx({0: 0.12, 1: 0.13})
-    assert only(run_records).mean == pytest.approx(0.9)
+    assert (only(run_records).mean, only(run_records).ended) == (pytest.approx(0.9), 1)
     assert equal_limits(permuted, "steps") == {}
 
 
 def test_linear_probes_are_grouped_by_seed():
     (probe,) = linear_probes([records.probed(0.98, 0.7, 1), records.probed(0.97, 0.6), records.record()])
     assert (dict(probe.where), dict(probe.what)) == ({0: 0.97, 1: 0.98}, {0: 0.6, 1: 0.7})
+    in_int8 = records.probed(0.9, 0.5, of=records.case(variant="int8"))
+    skipped = replace(records.probed(0.1, 0.1, 2), status="skipped", readings=())
+    run_records = [records.probed(0.98, 0.7), in_int8, skipped, records.lesson()]
+    assert [(probe.variant, dict(probe.where)) for probe in linear_probes(run_records)] == [("eager", {0: 0.98})]
+    assert [probe.variant for probe in linear_probes(run_records, in_variants=True)] == ["eager", "int8"]
+
+
+def test_a_control_is_read_at_the_rate_that_validates_best_and_expects_at_least_the_majority():
+    shuffled = [
+        records.lesson(val / 2, control="frame-shuffle", rate=rate, val=val) for rate, val in ((2e-3, 0.9), (8e-3, 0.8))
+    ]
+    permuted = records.lesson(0.1, control="label-permutation")
+    run_records = [*shuffled, permuted, records.lesson(0.1, control="other")]
+    assert [(control.expected, dict(control.by_seed)) for control in controls(run_records)] == [
+        (0.5, {0: 0.45}), (0.13, {0: 0.1}), (None, {0: 0.1}),
+    ]  # fmt: skip
+
+
+def test_of_equally_good_rates_the_lowest_is_chosen():
+    quality = only([records.lesson(0.9, rate=rate) for rate in (8e-3, 2e-3)])
+    assert (quality.learning_rate, list(quality.by_rate)) == (2e-3, [2e-3, 8e-3])
+
+
+def test_collapse_is_told_from_luck_by_fishers_test_and_the_clips():
+    assert is_at_chance(0.515, 0.5, 10_000)
+    assert not is_at_chance(0.516, 0.5, 10_000)
+    assert (fallen_seeds({0: 0.9}, 0.1, 1000), fallen_seeds({0: 0.9, 1: 0.3}, 0.1, 1000)) == (set(), {1})
+    for count, runs, other_count, other_runs in ((3, 5, 2, 9), (2, 5, 0, 9), (5, 5, 4, 9), (0, 3, 2, 3)):
+        table = [[count, runs - count], [other_count, other_runs - other_count]]
+        expected = stats.fisher_exact(table, alternative="greater").pvalue
+        assert fisher(count, runs, other_count, other_runs) == pytest.approx(expected)
+    assert collapse_often([0, 2, 0], [5, 5, 5]) == [False, True, False]
+    assert collapse_often([0, 0], [1, 1]) == [False, False]
 
 
 def test_costs_match_by_model_and_clip():
     quality = only([records.lesson()])
     headed = records.case(parts={"head": 8}, variant="compile")
     smaller = replace(records.case(), clip=replace(records.case().clip, height=32))
-    others = [FC, smaller, records.case(scenario="streaming")]
+    own_model = replace(records.case(), architecture=Whole(Choice("net:build")))
+    others = [FC, smaller, records.case(scenario="streaming"), own_model]
     case_results = results([records.record(case) for case in (records.case(), headed, *others)] + [records.lesson()])
     assert [result.case.variant_name for result in costs_of(quality, case_results)] == ["eager", "compile"]
+
+
+def test_one_run_that_learned_test_clips_makes_them_known():
+    known = records.lesson(seed=1)
+    known = replace(known, findings=(Finding(TEST_CLIPS_KNOWN, {}),))
+    assert [only([records.lesson(), *more]).knows_test_clips for more in ((), (known,))] == [False, True]
+
+
+def test_a_table_takes_the_fewest_clips_its_seeds_in_order_and_the_floors_of_its_qualities():
+    draws = {seed: Answers((1, 2, 3, 4), (True, True, seed > 1, False), 8) for seed in (2, 0, 1)}
+    few = only([records.lesson(0.7 + seed / 10, seed=seed, clips=4, answers=run) for seed, run in draws.items()])
+    other = Answers((1, 2, 3, 4), (True, False, True, True), 8)
+    many = only([records.lesson(0.9, seed=seed, of=FC, clips=8, answers=other) for seed in (0, 3)])
+    table = seed_table([few, many])
+    assert np.isnan(table.values).tolist() == [[False, False], [False, True], [False, True], [True, False]]
+    assert table.values[:3, 0] == pytest.approx([0.7, 0.8, 0.9])
+    assert (table.clips, table.floor.tolist()) == (4, [few.floor, many.floor])
+    assert few.floor != many.floor
+    assert table.gap_floors.tolist() == floors_of_gaps([few.answers, many.answers]).tolist()
+    assert table.gap_floors.any()
 
 
 def test_trainings_count_as_quality_unless_skipped():

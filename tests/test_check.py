@@ -31,13 +31,14 @@ from convbench.check import (
     verdict,
     words,
 )
-from convbench.check.inspection import Request
+from convbench.check.answers import Inspection, _refuse_leak
+from convbench.check.inspection import Request, _compare
 from convbench.check.ledger import Ledger
 from convbench.check.settings import Rule, Settings
 from convbench.check.sides import Side, scratch_folder
 from convbench.check.timings import Timings
 from convbench.cli.check_files import CheckFiles
-from convbench.core.errors import BuildFailed, Refused, StoreError, SuiteError
+from convbench.core.errors import BuildFailed, CaseFailed, Refused, StoreError, SuiteError
 from convbench.measure import parity
 from convbench.report.export.summary import BUDGET
 
@@ -149,6 +150,109 @@ def test_a_budget_that_ends_at_once_measures_nothing(run):
     result = run(SAME, SAME, budget=1e-9)
     assert {case.reason for case in verdicts(result).values()} == {"not measured"}
     assert verdict.exit_code(result) == 3
+
+
+def test_a_budget_that_ends_after_the_last_decision_ended_nothing(run):
+    """A resumed check finds every case decided, so it says nothing of a budget that is over."""
+    base, head = SAME | {"commit": "1" * 40}, SAME | {"commit": "2" * 40}
+    result = run(base, head)
+    resumed = run(base, head, earlier=result, budget=1e-9)
+    assert (resumed.budget, run(base, head, budget=1e-9).budget) == (None, 1e-9)
+    assert [case.pairs for case in resumed.cases] == [case.pairs for case in result.cases]
+
+
+class Idle:
+    """A worker that waits in a stock, and tells what is done with it."""
+
+    def __init__(self, side: Side, settings: Settings, *_: object) -> None:
+        self.side, self.settings, self.calls = side, settings, []
+        self.is_broken = False
+
+    def await_greeting(self) -> None:
+        self.calls.append("greeted")
+        if self.is_broken:
+            raise CaseFailed("crash", "it died")
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_: self.calls.append(name)
+
+
+def test_a_stock_gives_the_worker_of_the_side_its_variables_and_its_threads(tmp_path):
+    one, two = (Side(name, None, tmp_path, ()) for name in ("one", "two"))
+    settings, more_threads = Settings(), Settings(threads=2)
+    workers = [Idle(two, settings), Idle(one, more_threads), Idle(one, settings), Idle(one, settings)]
+    idle_workers = stock.Stock()
+    for worker, variables in zip(workers, ((), (), (("A", "1"),), ()), strict=True):
+        idle_workers.put(worker, variables)
+    surplus = Idle(one, settings)
+    idle_workers.put(surplus, ())
+    assert (surplus.calls, [worker.calls for worker in workers]) == (["close"], [[]] * 4)
+    slower = replace(settings, timeout=7.0)
+    assert idle_workers.take(one, (), slower) is workers[3]
+    assert (workers[3].settings, workers[3].calls) == (slower, ["hurry", "greeted"])
+    assert idle_workers.take(one, (), settings) is None
+    workers[1].is_broken = True
+    assert idle_workers.take(one, (), more_threads) is None
+    assert workers[1].calls[-2:] == ["greeted", "close"]
+    with idle_workers:
+        pass
+    assert [worker.calls[-1] for worker in workers] == ["close", "close", "close", "greeted"]
+
+
+def test_a_stock_starts_only_the_workers_that_it_lacks(tmp_path, monkeypatch):
+    monkeypatch.setattr(stock, "SideWorker", Idle)
+    base, head = (Side(name, None, tmp_path, ()) for name in ("base", "head"))
+    idle_workers = stock.Stock()
+    idle_workers.put(Idle(base, Settings()), ())
+    counts = []
+    for sides in ((base, head), (base, base, head), (base, base, base, head), (head, head, head)):
+        idle_workers.order(sides, (), Settings(), tmp_path, {"name": "gap"}, [0])
+        counts.append([worker.side.label for _, worker in idle_workers._idle_workers])
+    assert counts == [["base", "head"], ["base", "head", "base"], *[["base", "head", "base", "base"]] * 2]
+    assert idle_workers._idle_workers[1][1].calls == ["confine", "greet"]
+
+
+@pytest.mark.parametrize(("tolerances", "are_same"), [((1e-3, 0.1), True), ((0.1, 1e-3), True), ((1e-3, 1e-3), False)])
+def test_outputs_get_the_larger_tolerance_and_facts_of_both_sides_are_compared(tmp_path, tolerances, are_same):
+    facts = {"base": {"macs": 1, "params": 2, "old": 3}, "head": {"macs": 5, "params": 2, "new": 3}}
+    answers = {}
+    for name, tolerance, value in zip(facts, tolerances, (1.0, 1.05), strict=True):
+        path = tmp_path / f"{name}.npz"
+        np.savez(path, np.full((2, 3), value))
+        answers[name] = {"path": str(path), "tolerance": tolerance, "by_norm": False, "facts": facts[name]}
+    inspected = Inspection("suite", [pairs.CheckedCase("gap", {}, 0)], 1.0)
+    _compare("gap", answers, inspected, True, ("base", "head"))
+    assert (not inspected.invalid, len(inspected.facts["gap"])) == (are_same, 1 if are_same else 2)
+    assert inspected.facts["gap"][0] == outcome.Fact("macs", 1, 5)
+    assert not list(tmp_path.glob("*.npz"))
+
+
+def test_only_code_of_heads_own_tree_in_base_is_refused(tmp_path):
+    head_root, nested_root = tmp_path / "head", tmp_path / "head" / "worktrees" / "base"
+    files = {"net": str(head_root / "net.py")}
+
+    class Base:
+        def ask(self, _: str) -> dict:
+            return {"files": files}
+
+    def refuse(base_root: Path | None, name: str = "base") -> None:
+        sides = {"base": Side("b", base_root, tmp_path, ()), "head": Side("h", head_root, tmp_path, ())}
+        _refuse_leak(Base(), name, sides, inspected)
+
+    inspected = Inspection("suite", [], 1.0)
+    for base_root in (tmp_path / "base", nested_root):
+        with pytest.raises(Refused, match=r"base imports net from the head's tree \(net\.py\)"):
+            refuse(base_root)
+    refuse(head_root)  # one tree in two interpreters
+    refuse(None)
+    refuse(tmp_path / "base", "head")
+    for file in (nested_root / "net.py", head_root / ".venv" / "net.py", head_root / "x" / "site-packages" / "net.py"):
+        files = {"other": str(file)}
+        refuse(nested_root)
+    assert {name: list(modules) for name, modules in inspected.files.items()} == {
+        "base": ["net", "other"],
+        "head": ["net"],
+    }
 
 
 def test_an_interrupted_visit_keeps_its_pairs(run, monkeypatch):
@@ -456,9 +560,24 @@ def test_heads_code_is_refused_even_if_bases_last_case_fails(run, tmp_path):
         run(SAME | leak, SAME)
 
 
-def test_different_environments_are_noted(run):
+def test_different_environments_and_requirements_are_noted(run, monkeypatch):
+    monkeypatch.setattr(
+        gate.requirements, "notes", lambda base, head: [f"{base.label} and {head.label} require others"]
+    )
     result = run({"seconds": {"gap": 0.01}, "torch": "2.12"}, {"seconds": {"gap": 0.01}})
-    assert result.notes == ("the sides' environments differ: torch",)
+    assert result.notes == ("the sides' environments differ: torch", "base and head require others")
+
+
+def test_only_the_same_code_under_the_same_interpreter_is_noted_as_such(tmp_path):
+    side = Side("main", None, tmp_path, (), commit="1" * 40)
+    inspected = Inspection("suite", [], 1.0)
+    (note,) = gate._notes(side, side, inspected)
+    assert note.startswith("base and head are the same commit")
+    for other in (replace(side, commit="2" * 40), replace(side, python="python3.99")):
+        assert gate._notes(side, other, inspected) == ()
+    changed = replace(side, changes=("a.py",))
+    assert gate._notes(changed, side, inspected) == ()
+    assert gate._notes(side, changed, inspected) == ("head has uncommitted changes: a.py",)
 
 
 @pytest.mark.parametrize("by_norm", [False, True])

@@ -536,6 +536,12 @@ def test_a_damaged_outdated_or_unwritable_index_is_rebuilt(tmp_path, cache, monk
     assert history_of(folder) == first
 
 
+def test_an_index_keeps_how_each_metric_becomes_one_number(tmp_path):
+    records.stored(tmp_path / "a", records.default_records()[:2])
+    metrics = index.ask([tmp_path], numbers.read, index.Index.metrics)
+    assert {short: metrics[short].number for short in ("latency", "params")} == {"latency": "median", "params": "exact"}
+
+
 def _refresh(folder: Path, barrier) -> None:
     barrier.wait()
     assert index.ask([folder], numbers.read, lambda runs: len(list(runs.rows("latency")))) == 40

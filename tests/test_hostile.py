@@ -612,6 +612,9 @@ def test_the_stored_results_of_another_check_are_refused():
     Ledger(earlier_outcome=replace(before, seed=None)).refuse_another(before)  # an older file does not tell its seed
     Ledger(earlier_outcome=before).refuse_another(replace(before, settings=Settings(timeout=5.0)))  # it applies
     for now in (
+        replace(before, suite="t"),
+        replace(before, rule=Rule.detecting(0.05)),
+        replace(before, head=replace(side, environment={"cpu": "a", "convbench": "1"})),
         replace(before, seed=1),
         replace(before, base=replace(side, build="make fast")),
         replace(before, cases=(CaseOutcome("a", (), ()),)),
@@ -622,11 +625,16 @@ def test_the_stored_results_of_another_check_are_refused():
         with pytest.raises(Refused, match=r"not the same .* as before"):
             Ledger(earlier_outcome=before).refuse_another(now)
     untold = replace(before, base=replace(side, commit=None))
-    with pytest.raises(Refused, match="base is not a commit, so there is no telling"):
-        Ledger(earlier_outcome=untold).refuse_another(untold)
     changed = replace(before, head=replace(side, dirty=True))
-    with pytest.raises(Refused, match="head has uncommitted changes, so"):
-        Ledger(earlier_outcome=before).refuse_another(changed)
+    for earlier, now in ((untold, untold), (untold, before), (before, untold)):
+        with pytest.raises(Refused, match="base is not a commit, so there is no telling"):
+            Ledger(earlier_outcome=earlier).refuse_another(now)
+    for earlier, now in ((before, changed), (changed, before)):
+        with pytest.raises(Refused, match="head has uncommitted changes, so"):
+            Ledger(earlier_outcome=earlier).refuse_another(now)
+        assert Ledger(earlier_outcome=earlier, required=False).earlier_cases(now) == ()
+    with pytest.raises(Refused, match=r"head has uncommitted changes \(a\.py\), so"):
+        Ledger(earlier_outcome=before).refuse_another(changed, {"base": ["b.py"], "head": ["a.py"]})
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 right.
 """
 
+import itertools
 from dataclasses import replace
 
 import invented
@@ -24,6 +25,7 @@ from convbench.analysis.inference.noninferior import (
     ERROR,
     count_untold,
     differences,
+    hurdle,
     p_values,
     pairs,
     shortfalls,
@@ -613,7 +615,51 @@ def test_two_configurations_are_compared_by_the_paired_t_test():
     table = np.array([[0.6, 0.5], [0.61, 0.55], [0.60, 0.52], [0.60, 0.58]])
     expected = stats.ttest_1samp(table[:, 1] - table[:, 0], 0.02, alternative="less").pvalue
     assert p_values(compared(table), 0.02)[0] == pytest.approx(expected / (1 - CEILING_SHARE))
-    assert p_value(table) == pytest.approx(stats.ttest_rel(table[:, 1], table[:, 0]).pvalue)
+    for seeds in (table, table[:2]):
+        assert p_value(seeds) == pytest.approx(stats.ttest_rel(seeds[:, 1], seeds[:, 0]).pvalue)
+
+
+def test_seeds_that_agree_exactly_differ_surely_unless_few_clips_could_make_the_difference():
+    table = np.array([[0.7, 0.8]] * 3)
+    assert (p_value(table), p_value(np.full((3, 2), 0.7))) == (0.0, 1.0)
+    floor = 0.03**2  # with it, half the squared difference is compared with the floor of one mean
+    assert p_value(table, floor) == pytest.approx(stats.f.sf(0.1**2 / 2 / floor, 1, 2))
+    assert p_value(np.full((3, 2), 0.7), floor) == 1.0
+
+
+def test_configurations_of_equal_means_do_not_differ():
+    """Rounding made the squares that they explain negative in a third of such tables, and the p-value NaN."""
+    assert [
+        p_value(np.array([[a, b], [b, a]])) for a, b in itertools.permutations((0.5, 0.55, 0.6, 0.61, 0.93), 2)
+    ] == [pytest.approx(1.0)] * 20
+
+
+def test_four_configurations_are_compared_at_once_and_three_two_by_two():
+    values = 0.6 + np.random.default_rng(0).normal(0, (0.01, 0.02, 0.04, 0.03), (6, 4))
+    for count, places in ((4, (0, 1, 2, 3)), (3, (0, 1))):
+        comparison, covariance = compared(values[:, :count]), fit(SeedTable.of(values[:, places])).covariance
+        variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
+        assert comparison.error[0, 1] == pytest.approx(np.sqrt(variance))
+
+
+def test_the_distance_to_one_has_the_error_of_the_own_runs_and_of_the_clips():
+    values = 0.9 + np.random.default_rng(0).normal(0, 0.02, (5, 2))
+    table = SeedTable.of(values)._replace(floor=np.array([0.0, 0.01**2]))
+    comparison = pairs(table)
+    assert comparison.headroom == pytest.approx(1 - values.mean(axis=0))
+    assert comparison.headroom_error == pytest.approx(np.sqrt(values.var(axis=0, ddof=1) / 5 + [0.0, 0.01**2]))
+    assert comparison.headroom_df.tolist() == [4, 4]
+
+
+def test_a_configuration_is_told_from_another_at_95_percent_on_both_sides():
+    comparison = compared(0.9 + np.random.default_rng(0).normal(0, 0.02, (5, 2)))
+    bound = stats.t.ppf(0.975, comparison.df[0, 1]) * comparison.error[0, 1]
+    for gap, count in ((0.999 * bound, 2), (1.001 * bound, 1), (-1.001 * bound, 1)):
+        assert count_untold(replace(comparison, gap=np.array([[0.0, gap], [-gap, 0.0]])), 0) == count
+
+
+def test_one_configuration_fewer_than_there_are_can_be_wrong():
+    assert [hurdle(k, 0.05) / hurdle(2, 0.05) for k in (1, 2, 4)] == pytest.approx([1, 1, 1 / 3])
 
 
 def test_a_lost_seed_is_left_out_of_its_pairs_only():
@@ -644,6 +690,9 @@ def test_without_shared_seeds_the_seed_effect_is_noise():
     table = np.full((6, 2), np.nan)
     table[:3, 0], table[3:, 1] = (0.5, 0.52, 0.51), (0.9, 0.92, 0.91)
     assert not is_connected(~np.isnan(table))
+    chain = np.eye(4, dtype=bool) | np.eye(4, k=1, dtype=bool)  # each seed links a configuration with the next
+    assert is_connected(chain)
+    assert not is_connected(np.delete(chain, 1, axis=0))
     comparison = compared(table)
     assert comparison.gap[0, 1] == pytest.approx(0.4)
     assert comparison.error[0, 1] == pytest.approx(np.sqrt(2 * 1e-4 / 3))
@@ -659,6 +708,7 @@ def test_only_variances_that_agree_are_moderated_to_a_common_value():
     variances, freedom = moderate(4 * unlike, df)
     assert np.abs(np.log(variances / unlike)).max() < 1.5
     assert (freedom < 6).all()
+    assert moderate(np.full(2, 3e-5), np.full(2, 0.3))[1].tolist() == [0.5, 0.5]
 
 
 def test_variances_that_differ_by_no_more_than_chance_are_pooled():

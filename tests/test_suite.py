@@ -467,6 +467,23 @@ def test_exclude_of_an_axis_that_only_include_sets_is_refused(cases: Any, axis: 
         cases(text)
 
 
+def test_exclude_compares_a_chain_of_variants_link_by_link(cases: Any) -> None:
+    variants = ["eager", "int8", "int8+onnxruntime", "int8+compile"]
+    for excluded in variants:
+        text = f"matrix: {{reducer: gap, variant: [{', '.join(variants)}]}}\nexclude: [{{variant: {excluded}}}]"
+        assert [case.variant_name for case in cases(text)] == [name for name in variants if name != excluded]
+
+
+def test_an_entry_without_parts_extends_every_model_of_the_matrix(cases: Any) -> None:
+    models = "{name: needs_option:model, size: [4, 8]}"
+    sweep = cases(f"matrix: {{model: {models}}}\ninclude: [{{threads: 2}}]")
+    assert [(str(case.architecture), case.threads) for case in sweep] == [
+        ("needs_option:model(size=4)", 2), ("needs_option:model(size=8)", 2),
+    ]  # fmt: skip
+    sweep = cases(f"matrix: {{model: {models}}}\ninclude: [{{reducer: gap, threads: 2}}]")
+    assert [type(case.architecture) for case in sweep] == [Whole, Whole, Parts]
+
+
 def test_include_brings_back_what_was_excluded(cases: Any) -> None:
     text = "matrix: {reducer: [gap, fc]}\nexclude: [{reducer: fc}]\ninclude: [{reducer: fc, lstm_input: 8}]"
     assert sizes(cases(text)) == [("gap", None), ("fc", 8)]
@@ -1028,6 +1045,7 @@ def test_projections_are_left_out_where_a_variant_cannot_have_them(cases: Any, v
         ("matrix: {variant: [eager, onnxruntime], scenario: [inference, train]}\ninclude: [{reducer: gap}]", (), 0),
         ("matrix: {reducer: gap, variant: [eager, onnxruntime], scenario: train}", (), 0),
         ("matrix: {reducer: gap, variant: onnxruntime, scenario: train}", (), 1),
+        ("matrix: {reducer: gap, variant: [onnxruntime, int8+onnxruntime], scenario: train}", (), 2),
         (
             "matrix: {reducer: gap, variant: onnxruntime, scenario: train}\ninclude: [{scenario: inference, head: 3}]",
             (),

@@ -145,11 +145,11 @@ def _refuse_leak(worker: Link, name: str, sides: Mapping[str, Side], inspection:
     base, head = sides["base"], sides["head"]
     files = worker.ask("modules")["files"]
     inspection.files.setdefault(name, {}).update(files)
-    if name != "base" or base.root is None or head.root is None or base.root == head.root:
+    if name != "base" or base.root is None or head.root is None:
         return
     for module, file in files.items():
         path = Path(file)
-        is_own = path.is_relative_to(base.root)
+        is_own = path.is_relative_to(base.root)  # so is all of one tree in two interpreters
         if path.is_relative_to(head.root) and not is_own and not {"site-packages", ".venv"} & set(path.parts):
             names = base.alias or "base", head.alias or "the head"
             raise Refused(

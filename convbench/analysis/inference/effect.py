@@ -33,10 +33,11 @@ def p_value(accuracies: Floats, floor: float = 0.0) -> float:
     error_df, effect_df = len(row) - rank, rank - block_rank
     if effect_df < 1 or error_df < 1:
         return 1.0
-    if squares <= 1e-15 * max(block_squares, 1e-12):
+    if not floor and squares <= 1e-15 * max(block_squares, 1e-12):
         return float(block_squares <= 1e-12)
     noise = squares / error_df + floor * len(row) / k  # the floor of a mean, times its number of runs
-    return float(fdtrc(effect_df, error_df, (block_squares - squares) / effect_df / noise))
+    explained_squares = max(block_squares - squares, 0.0)  # rounding can make it negative, and the p-value NaN
+    return float(fdtrc(effect_df, error_df, explained_squares / effect_df / noise))
 
 
 def _residual(design: Floats, values: Floats) -> tuple[float, int]:

@@ -139,9 +139,7 @@ def _upper_bounds(contrasts: Pairs, error: float) -> Floats:
 def count_untold(contrasts: Pairs, index: int) -> int:
     """Count the configurations, itself included, that are not told from this one as better or worse, each by itself."""
     half_width = stdtrit(contrasts.df[index], 1 - ERROR / 2) * contrasts.error[index]
-    is_apart = np.abs(contrasts.gap[index]) > half_width
-    is_apart[index] = False
-    return int((~is_apart).sum())
+    return int((np.abs(contrasts.gap[index]) <= half_width).sum())
 
 
 def differences(contrasts: Pairs, index: int) -> tuple[Floats, Floats]:

@@ -64,7 +64,7 @@ def is_connected(is_sound: Flags) -> bool:
     links = (is_sound.T.astype(int) @ is_sound.astype(int)) > 0
     is_reached = links[0]
     for _ in range(len(links)):
-        is_reached = links[is_reached].any(axis=0) | is_reached
+        is_reached = links[is_reached].any(axis=0)
     return bool(is_reached.all())
 
 
