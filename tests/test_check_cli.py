@@ -41,8 +41,10 @@ class Net(nn.Module):
     def __init__(self, kind="same"):
         super().__init__()
         assert kind in KINDS, f"no such kind {kind}"
-        self.scale = SCALE if kind == "scaled" else 1.0
+        self.scale = 1.0 if kind == "same" else SCALE
         self.lstm = nn.LSTM(48, 8, batch_first=True)
+        if kind == "unseeded":
+            nn.init.uniform_(self.lstm.bias_ih_l0, b=torch.Generator().seed() / 2**64)
 
     def forward(self, clip):
         return self.lstm(self.scale * clip.flatten(2))[0]
@@ -420,17 +422,19 @@ def test_compare_with_a_run_of_counts_shows_the_counts(here, in_process):
 
 
 def test_a_check_with_torch_says_why_cases_are_invalid(here):
-    """Base fails to build one case, and another's outputs differ: nothing is timed. ``test_check_worker`` times."""
-    (here / "mine.yaml").write_text(SUITE)
-    (here / "nets.py").write_text(NETS + "\nKINDS, SCALE = ('scaled',), 1.0\n")
+    """Base fails to build one case, and the others' outputs differ: nothing is timed. ``test_check_worker`` times."""
+    (here / "mine.yaml").write_text(SUITE.replace("new]", "new, unseeded]"))
+    (here / "nets.py").write_text(NETS + "\nKINDS, SCALE = ('scaled', 'unseeded'), 1.0\n")
     commit(here, "nets")
-    (here / "nets.py").write_text(NETS + "\nKINDS, SCALE = ('scaled', 'new'), 2.0\n")
+    (here / "nets.py").write_text(NETS + "\nKINDS, SCALE = ('scaled', 'new', 'unseeded'), 2.0\n")
     done = convbench(here, "check", "mine.yaml", "--base", "main", "--json", "out.json", fake=False)
     assert done.returncode == 5, done.stderr
     check_outcome = outcome.read(here / "out.json")
     reasons = {case_outcome.id.partition("/")[0]: case_outcome.invalid for case_outcome in check_outcome.cases}
     assert reasons["nets:Net(kind=new)"] == "error in base: AssertionError: no such kind new (nets.py:8)"
     assert reasons["nets:Net(kind=scaled)"].startswith("outputs differ: tensor 0")
+    unseeded = "outputs differ: two models built with the same seed have different weights in lstm.bias_ih_l0"
+    assert reasons["nets:Net(kind=unseeded)"].startswith(unseeded)
     assert check_outcome.base.environment["allocator"] == check_outcome.head.environment["allocator"] == "glibc"
     assert check_outcome.base.environment["threads"] == 1
 

@@ -42,6 +42,15 @@ def test_profile_measures_and_traces_the_selected_cases(run_directory):
     assert all(record.samples("params") for record in records)
 
 
+def test_an_interrupted_profile_is_resumed(run_directory, in_process):
+    """Nothing is measured again; the message of an interruption names the option."""
+    run = run_directory / "reports" / "tiny-profile"
+    before = (run / "results.jsonl").read_bytes()
+    done = in_process("profile", "tiny.yaml", "--only", "*gap*", "--quiet", "--resume", cwd=run_directory)
+    assert done.returncode == 0, done.stderr
+    assert (run / "results.jsonl").read_bytes() == before
+
+
 def test_trace_serves_one_profile(run_directory):
     process = start("trace", "*gap*/train/*", cwd=run_directory)
     try:

@@ -456,6 +456,14 @@ def test_two_lower_number_types_fail_with_advice():
     assert not attempts.explain(single).message.endswith(attempts.TWO_TYPES)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA answers")
+def test_code_that_asks_for_cuda_without_a_gpu_fails_with_advice():
+    """It was "Torch not compiled with CUDA enabled" only, of a captioning model whose first token calls .cuda()."""
+    with pytest.raises((AssertionError, RuntimeError)) as failed:
+        torch.zeros(1).cuda()
+    assert attempts.explain(failed.value).message.endswith(attempts.NEEDS_CUDA)
+
+
 @pytest.mark.parametrize("layer", [nn.LSTM(2, 2), nn.GRU(2, 2)])
 def test_a_quantised_layer_without_a_batch_fails_with_advice(layer):
     """It was "input must have 3 dimensions, got 2" only, of a model that runs in eager."""

@@ -7,8 +7,9 @@ import pytest
 import records
 from rich.console import Console
 
+from convbench.core import metrics
 from convbench.core.case import common_options, id_matches
-from convbench.core.record import Case, Choice, Whole
+from convbench.core.record import Case, Choice, Reading, Whole
 from convbench.report.terminal.progress import watcher
 from convbench.report.terminal.table import Results, line
 from convbench.report.words.names import apart
@@ -129,6 +130,8 @@ def test_a_case_takes_one_line():
     assert line(few).endswith("16.9 M params, 327 M MACs")
     alone = replace(few, readings=tuple(reading for reading in few.readings if reading.metric.name == "params"))
     assert line(alone).endswith("/cpu  16.9 M params")
+    sizes = replace(few, readings=(Reading(metrics.CPU_PEAK, (3 << 20,)), Reading(metrics.PREDICTED, (2 << 20,))))
+    assert line(sizes).endswith("/cpu  memory 3.00 MiB, predicted memory 2.00 MiB")
     gem = records.failed(records.case("gem"))
     assert line(gem) == f"failed  {gem.case.id}  wrong output: output differs from eager: max 0.3"
 

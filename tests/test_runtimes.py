@@ -461,6 +461,7 @@ def test_a_clips_single_answer_equals_the_streams_last_answer() -> None:
             case(Choice("openvino"), architecture=own("Lowered", "lowered"), clip=SMALL),
             "numpy's arrays, which have no bfloat16",
         ),
+        (case(Choice("openvino"), architecture=own("Emptying"), clip=SMALL), "shape of an output without numbers"),
         (case(Choice("openvino"), architecture=own("Turning"), clip=SMALL), "complex numbers, which ONNX does not"),
         (case(Choice("openvino"), architecture=own("Spelling"), clip=SMALL), "returns a str without tensors, so an"),
         (
@@ -943,6 +944,17 @@ def test_calibration_uses_a_tasks_own_clips_however_few(count: int, monkeypatch:
     numbers = [number for sample in ranges for number in sample.tensors[0][:, 0, 0, 0, 0].tolist()]
     assert len(numbers) >= 4 * 4
     assert set(numbers) == set(range(count))
+
+
+@pytest.mark.parametrize("reducer", ["encoder.0", "encoder.1"])
+def test_a_stage_inside_another_is_quantised_with_it(reducer: str) -> None:
+    """It failed with torch's "no attribute 'qconfig'"."""
+    stages = (("backbone", "encoder"), ("reducer", reducer))
+    static = case(
+        Choice("int8", STATIC), architecture=Whole(Choice("exported_models:Together"), stages=stages), clip=SMALL
+    )
+    model = open_case(static, 0)[0].model
+    assert not any(type(module) is torch.nn.Conv2d for module in model.modules())
 
 
 @pytest.mark.parametrize(("variant", "scenario"), [("eager", "inference"), ("eager", "train"), ("int8", "streaming")])

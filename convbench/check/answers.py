@@ -122,6 +122,15 @@ class Answers:
                         del links[name]
         return answers
 
+    def other_weights(self, case: CheckedCase) -> str:
+        """Return why no outputs of head can be compared: one seed gives different weights. Empty if it does not."""
+        with ExitStack() as stack:
+            link = self._open(stack, ["head"], case)["head"]
+            try:
+                return str(link.ask("weights", **case.arguments, name=case.id)["reason"])
+            except CaseFailed:  # an older convbench cannot tell
+                return ""
+
     def _open(self, stack: ExitStack, names: Sequence[str], case: CheckedCase) -> dict[str, Link]:
         """Return a process for each of these sides in which nothing has been inspected yet."""
         settings = case.settings(self.settings)

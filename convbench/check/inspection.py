@@ -60,9 +60,13 @@ def inspect(base: Side, head: Side, request: Request, settings: Settings, folder
             _resolve(link, name, inspection)
     limited_settings = inspection.with_limit(settings)
     for group in groups(inspection.valid):
-        answers = Answers(sides, limited_settings, folder, inspection, stock).of(group)
-        for case in (case.id for case in group if case.id not in inspection.invalid):
-            _compare(case, answers[case], inspection, request.same_outputs, names)
+        inspector = Answers(sides, limited_settings, folder, inspection, stock)
+        answers = inspector.of(group)
+        for case in (case for case in group if case.id not in inspection.invalid):
+            difference = _compare(case.id, answers[case.id], inspection, names)
+            if difference and request.same_outputs:
+                reason = inspector.other_weights(case) or difference
+                inspection.invalid[case.id] = f"outputs differ: {reason}; {REMEDY}"
     origin.refuse_same_code(base, head, [case.case for case in inspection.valid], inspection.files)
     return inspection
 
@@ -145,15 +149,13 @@ def _compare(
     case: str,
     answers: dict[str, dict[str, Any]],
     inspection: Inspection,
-    same_outputs: bool,
     names: tuple[str, str],
-) -> None:
+) -> str | None:
+    """Note the differences of a case, and return that of its outputs."""
     base, head = answers["base"], answers["head"]
     files = [Path(answer["path"]) for answer in (base, head)]
     tolerance = max(base["tolerance"], head["tolerance"])
     difference = outputs.difference(files[0], files[1], tolerance, head["by_norm"], names)
-    if difference and same_outputs:
-        inspection.invalid[case] = f"outputs differ: {difference}; {REMEDY}"
     base_facts, head_facts = base["facts"], head["facts"]
     facts = [
         Fact(name, base_facts[name], fact) for name, fact in head_facts.items() if base_facts.get(name, fact) != fact
@@ -165,3 +167,4 @@ def _compare(
     inspection.facts[case] = tuple(facts)
     for file in files:
         file.unlink()
+    return difference

@@ -91,6 +91,10 @@ class Server:
         by_norm = _write_outputs(subject.run(), outputs)
         return {"facts": counts | {"dtype": str(subject.dtype)}, "tolerance": tolerance, "by_norm": by_norm}
 
+    def weights(self, case: Any, name: str, seed: int) -> Answer:
+        """Return as ``reason`` why no outputs can be compared if one seed gives different weights, else empty."""
+        return {"reason": self.side.other_weights(self._case(case, name), seed)}
+
     def instructions(self, case: Any, seed: int, injected: tuple[int, int] | None = None) -> Answer:
         """Return the instructions of a call of the case as ``count``, and ``by``, what counted them."""
         run = self._subject(case, seed, injected).run

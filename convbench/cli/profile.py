@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convbench.cli.app import Device, Only, Overrides, Port, Skip, Source, app
-from convbench.cli.run import run
+from convbench.cli.run import Resumable, Resume, run
 from convbench.core.default_folders import REPORTS
 from convbench.core.errors import ConvbenchError
 
@@ -20,7 +20,7 @@ RunDirectory = Annotated[Path, typer.Argument(help="A run directory with profile
 Open = Annotated[bool, typer.Option("--open", help="Open it in the browser.")]
 
 
-@app.command()
+@app.command(cls=Resumable)
 def profile(
     ctx: typer.Context,
     suite: Source,
@@ -29,6 +29,7 @@ def profile(
     only: Only = None,
     skip: Skip = None,
     out: Annotated[Path | None, typer.Option(help="The run's directory [default: reports/SUITE-profile].")] = None,
+    resume: Resume = "",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.")] = False,
 ) -> None:
     """Measure cases of a suite and take a torch.profiler trace of each."""
@@ -36,7 +37,7 @@ def profile(
 
     changes = [*(overrides or []), "profile=true"]
     directory = out or REPORTS / f"{load(suite, changes).name}-profile"
-    run(ctx, suite, changes, device, only, skip, out=directory, metrics="", quiet=quiet)
+    run(ctx, suite, changes, device, only, skip, out=directory, metrics="", resume=resume, quiet=quiet)
 
 
 @app.command()

@@ -30,6 +30,11 @@ TWO_TYPES = (
     "two number types meet: give the inputs, and tensors that the code makes itself, such as a first state, the type "
     "of the weights, as in torch.zeros(..., dtype=frame.dtype), and replace .float() by .to(weight.dtype)"
 )
+NEEDS_CUDA = (
+    "the model's code asks for CUDA: replace .cuda() by .to(frame.device), and make tensors with device=frame.device"
+)
+_LACKS_CUDA = ("Torch not compiled with CUDA enabled", "Found no NVIDIA driver", "No CUDA GPUs are available")
+"""Parts of torch's messages if code asks for a GPU where there is none."""
 UNBATCHED = (
     "torch's quantised LSTM and GRU need a batch axis: call the layer with a batch of one, as in "
     "lstm(frames.unsqueeze(1)), or use int8+onnxruntime"
@@ -102,6 +107,8 @@ def explain(error: BaseException) -> Failure:
             return Failure("error", f"{located(error)}; {LOST}")
         case RuntimeError() if BUSY in str(error):
             return Failure("error", f"{located(error)}; {ADMITTED}")
+        case AssertionError() | RuntimeError() if any(part in str(error) for part in _LACKS_CUDA):
+            return Failure("error", f"{located(error)}; {NEEDS_CUDA}")
         case RuntimeError() if _METS_META.search(str(error)):
             return Failure("error", f"{located(error)}; {KEPT_TENSOR}")
         case _ if type(error).__name__ == "InductorError" and _METS_SYMBOL.search(line_of(error)):

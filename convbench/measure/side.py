@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,11 +21,12 @@ from pydantic import TypeAdapter
 
 from convbench.core import findings as codes
 from convbench.core.comparability import fingerprint
+from convbench.core.errors import CaseFailed
 from convbench.core.package import __version__
 from convbench.core.record import Case, Finding, Protocol, Reading, Scalar, Whole
 from convbench.core.registry import probes
 from convbench.core.traits import own_process
-from convbench.measure import attempts, harness
+from convbench.measure import attempts, harness, leeway
 from convbench.measure.agreement import tolerance
 from convbench.measure.first_call import open_case
 from convbench.measure.machine import environment, nvml
@@ -86,6 +88,15 @@ def compared(case: Case, seed: int) -> tuple[Subject, float]:
     _stay_on(case.device)
     case_subject, _ = open_case(case, seed)
     return case_subject, tolerance(case_subject)
+
+
+def other_weights(case: Case, seed: int) -> str:
+    """Return why no outputs can be compared if models of one seed have different weights, else an empty text."""
+    try:
+        leeway.refuse_other_weights(partial(assemble, case.eager, seed), None)
+    except CaseFailed as error:
+        return str(error)
+    return ""
 
 
 def _stay_on(device: str) -> None:

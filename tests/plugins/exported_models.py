@@ -68,6 +68,13 @@ class Turning(nn.Module):
         return torch.fft.rfft(clip)
 
 
+class Emptying(nn.Module):
+    """Returns scores and an empty list of boxes, for which OpenVINO returned a single number."""
+
+    def forward(self, clip):
+        return clip.mean((2, 3, 4)), clip[:0, 0, 0, 0, :3]
+
+
 class Spelling(nn.Module):
     """Returns a text that it reads from the clip, and with ``scored`` a score beside it."""
 
@@ -116,6 +123,13 @@ class Apart(nn.Module):
         for part in self.encoder:
             maps = part(maps)
         return self.lstm(maps.mean((2, 3)).unflatten(0, clip.shape[:2]))[0]
+
+
+class Together(Apart):
+    """Calls its encoder."""
+
+    def forward(self, clip):
+        return self.lstm(self.encoder(clip.flatten(0, 1)).mean((2, 3)).unflatten(0, clip.shape[:2]))[0]
 
 
 class Solving(nn.Module):

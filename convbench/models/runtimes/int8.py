@@ -76,6 +76,7 @@ def quantise_with_ranges(subject: Subject, clips: Sequence[Inputs]) -> None:
     roots = stage_roots(subject.case, model)
     parts = [module for stage in ("backbone", "reducer") for module in called_parts(roots.get(stage, ()))]
     names = [name for name, module in model.named_modules() if name and any(module is part for part in parts)]
+    names = [name for name in names if not any(name.startswith(f"{outer}.") for outer in names)]  # quantised with it
     if not names:
         raise CaseFailed(
             "error",

@@ -39,6 +39,8 @@ class OpenVino:
                 "OpenVINO takes and returns numpy's arrays, which have no bfloat16: let the model take and return "
                 "float32, or measure a float32 model with openvino(precision=bf16)"
             )
+        if any(tensor.numel() == 0 for tensor in structure.row(example.output)):
+            raise Impossible("OpenVINO loses the shape of an output without numbers: let the model leave it out")
         path = onnx_file.write(flat_model, example, folder, self.exporter, OPSET)
         if self.quantisation:
             int8_onnx.quantise(path, self.quantisation, example.names)

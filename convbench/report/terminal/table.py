@@ -135,6 +135,9 @@ def _cost(result: Result) -> str:
     latency = f"{units.interval(result.latency)}  " if result.latency else ""
     numbers = {"params": result.params, "MACs": result.macs}
     texts = [f"{units.count(number)} {name}" for name, number in numbers.items() if number is not None]
+    if not (latency or texts):
+        sizes = {"memory": result.memory, "predicted memory": result.value(metrics.PREDICTED)}
+        texts = [f"{name} {units.size(size)}" for name, size in sizes.items() if size is not None]
     probes = (metric for metric in own_metrics([result]) if "table" in metric.shown)
     return latency + ", ".join([*texts, *(f"{inside(m.title)} {units.human(result.value(m), m.unit)}" for m in probes)])
 
