@@ -192,8 +192,8 @@ def command(run: RunDescription, step: Step, directory: str) -> str:
     run_command, key = Command.of(run), step.overrides.partition("=")[0]
     overrides = run_command.overrides
     if key:  # the budget was meant for what the run measured: it would end the trainings that the step adds
-        kept = (text for text in overrides if text.partition("=")[0] not in (key, "protocol.budget"))
-        overrides = (*kept, step.overrides)
+        other_overrides = (text for text in overrides if text.partition("=")[0] not in (key, "protocol.budget"))
+        overrides = (*other_overrides, step.overrides)
     return replace(run_command, overrides=overrides, resume=step.resume, until_sure=step.until_sure).into(folder)
 
 
