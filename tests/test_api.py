@@ -584,7 +584,7 @@ def test_an_input_may_share_a_name_with_our_parameters(monkeypatch: pytest.Monke
     inputs = dict.fromkeys(("model", "first", "second"), torch.ones(2, 2))
     assert convbench.count(Mixing(), **inputs).macs == 8
     assert convbench.measure(Mixing(), protocol=convbench.Protocol(**QUICK), **inputs).samples
-    monkeypatch.setattr(pairs, "compare_calls", lambda first, second, _device, _rule: torch.equal(first(), second()))
+    monkeypatch.setattr(pairs, "compare_calls", lambda first, second, *_: torch.equal(first(), second()))
     assert convbench.compare(Mixing(), Mixing(), **inputs)
 
 
@@ -737,7 +737,7 @@ def on_gpu(number: int) -> nn.Module:
 
 
 def test_pairs_wait_for_the_gpu_that_either_callable_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pairs, "compare_calls", lambda _first, _second, device, _rule: device)
+    monkeypatch.setattr(pairs, "compare_calls", lambda _first, _second, device, *_: device)
     monkeypatch.setattr(pairs, "current_device", lambda _device: nullcontext())
     assert convbench.compare(Net(), on_gpu(1), CLIP) == "cuda:1"
     assert convbench.compare(Net(), Net(), CLIP) == "cpu"

@@ -221,8 +221,8 @@ def test_outputs_get_the_larger_tolerance_and_facts_of_both_sides_are_compared(t
         np.savez(path, np.full((2, 3), value))
         answers[name] = {"path": str(path), "tolerance": tolerance, "by_norm": False, "facts": facts[name]}
     inspected = Inspection("suite", [pairs.CheckedCase("gap", {}, 0)], 1.0)
-    _compare("gap", answers, inspected, True, ("base", "head"))
-    assert (not inspected.invalid, len(inspected.facts["gap"])) == (are_same, 1 if are_same else 2)
+    difference = _compare("gap", answers, inspected, ("base", "head"))
+    assert (not difference, len(inspected.facts["gap"])) == (are_same, 1 if are_same else 2)
     assert inspected.facts["gap"][0] == outcome.Fact("macs", 1, 5)
     assert not list(tmp_path.glob("*.npz"))
 
