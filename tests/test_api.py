@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from types import MappingProxyType, SimpleNamespace
 
 import forked
@@ -665,6 +666,14 @@ def test_a_comparison_ends_with_its_budget(timed, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(pairs, "time", SimpleNamespace(monotonic=lambda: sum(seconds)))
     comparison = pairs.compare_calls(lambda: None, lambda: None, "cpu", Rule(), deadline=budget)
     assert (comparison.verdict, comparison.reason) == ("cannot tell", reason)
+
+
+def test_a_budget_is_seconds_from_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs, "compare_calls", lambda *_arguments: _arguments[-1])
+    assert convbench.compare(nn.Flatten(), nn.Flatten(), CLIP) == math.inf
+    assert 0 < convbench.compare(nn.Flatten(), nn.Flatten(), CLIP, budget=1e6) - monotonic() <= 1e6
+    with pytest.raises(convbench.ConvbenchError, match="budget 0: give seconds, more than 0"):
+        convbench.compare(nn.Flatten(), nn.Flatten(), CLIP, budget=0)
 
 
 def test_new_pairs_that_refute_at_once_leave_the_ratio_unbounded(monkeypatch: pytest.MonkeyPatch) -> None:
