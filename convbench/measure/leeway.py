@@ -100,20 +100,26 @@ def explanation(error: CaseFailed, eager: Subject) -> CaseFailed:
 
 
 def refuse_other_weights(make_eager: Callable[[], Subject], called: nn.Module | None) -> None:
-    """Raise CaseFailed if models of one seed have different weights: then no outputs can be compared.
+    """Raise CaseFailed if models of one seed have different weights: see ``other_weights``."""
+    if reason := other_weights(make_eager, called):
+        raise CaseFailed("error", reason)
+
+
+def other_weights(make_eager: Callable[[], Subject], called: nn.Module | None = None) -> str:
+    """Return why no outputs can be compared if models of one seed have different weights; empty if they are the same.
 
     ``called`` is such a model that is compared too, because memory that nobody filled may differ only there.
     """
     twin = make_eager().model.state_dict()
     models = [make_eager().model.state_dict(), *([dict(called.named_parameters())] if called else [])]
     names = [name for name in twin if not all(_is_same(twin[name], model.get(name, twin[name])) for model in models)]
-    if names:
-        raise CaseFailed(
-            "error",
-            f"two models built with the same seed have different weights in {some(names)}, so their outputs cannot be "
-            "compared: fill what torch.empty(...) or torch.Tensor(...) leaves uninitialised, and draw random numbers "
-            "from the generators of torch, numpy or Python that seeds reach",
-        )
+    if not names:
+        return ""
+    return (
+        f"two models built with the same seed have different weights in {some(names)}, so their outputs cannot be "
+        "compared: fill what torch.empty(...) or torch.Tensor(...) leaves uninitialised, and draw random numbers from "
+        "the generators of torch, numpy or Python that seeds reach"
+    )
 
 
 def _nudged_output(eager: Subject, step: float, draw: int) -> Any:

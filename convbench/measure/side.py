@@ -21,7 +21,6 @@ from pydantic import TypeAdapter
 
 from convbench.core import findings as codes
 from convbench.core.comparability import fingerprint
-from convbench.core.errors import CaseFailed
 from convbench.core.package import __version__
 from convbench.core.record import Case, Finding, Protocol, Reading, Scalar, Whole
 from convbench.core.registry import probes
@@ -92,11 +91,7 @@ def compared(case: Case, seed: int) -> tuple[Subject, float]:
 
 def other_weights(case: Case, seed: int) -> str:
     """Return why no outputs can be compared if models of one seed have different weights, else an empty text."""
-    try:
-        leeway.refuse_other_weights(partial(assemble, case.eager, seed), None)
-    except CaseFailed as error:
-        return str(error)
-    return ""
+    return leeway.other_weights(partial(assemble, case.eager, seed))
 
 
 def _stay_on(device: str) -> None:
