@@ -28,7 +28,7 @@ from command import TESTS, convbench, start
 from convbench import __main__
 from convbench.cli import app, ending
 from convbench.core import installed, lock, store
-from convbench.core.errors import ConvbenchError
+from convbench.core.errors import ConvbenchError, Unavailable
 from convbench.core.package import __version__
 from convbench.measure.machine import doctor
 from convbench.plugins.executors.fake import Fake
@@ -114,6 +114,16 @@ def test_json_prints_only_one_object_per_case(here):
 def test_quiet_prints_nothing(here):
     done = convbench("run", "tiny.yaml", "--quiet", "--metrics", "params", cwd=here)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_run_that_measured_nothing_tells_so_even_if_quiet(here, in_process, monkeypatch):
+    def answer(*_: object) -> None:
+        raise Unavailable("no compiler")
+
+    monkeypatch.setitem(Fake.__init__.__kwdefaults__, "answer", answer)
+    done = in_process("run", "tiny.yaml", "--executor", "fake", "--quiet", "--out", "out", cwd=here)
+    message = "convbench: 0 of 4 cases measured, 4 skipped: out/index.html says why\n"
+    assert (done.returncode, done.stdout, done.stderr) == (5, "", message)
 
 
 def test_dry_run_shows_the_cases_and_writes_nothing(here):

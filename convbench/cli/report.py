@@ -97,7 +97,11 @@ def print_missing_plugins() -> None:
 
 
 def conclude(directory: Path, show: bool) -> None:
-    """Write the report of a run. If ``show``, first print the table and the answer, and last the report's path."""
+    """Write the report of a run. If ``show``, first print the table and the answer, and last the report's path.
+
+    If not, standard error still tells that cases failed or were skipped.
+    """
+    from convbench.analysis.results import results
     from convbench.core import store
     from convbench.report.page import run as page
     from convbench.report.terminal.table import Results
@@ -112,3 +116,5 @@ def conclude(directory: Path, show: bool) -> None:
     print_missing_plugins()
     if show:
         print(path)
+    elif any(record.status != "ok" for record in records):
+        print(f"convbench: {answer.outcome(run, results(records))}: {path} says why", file=sys.stderr)

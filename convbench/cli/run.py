@@ -241,8 +241,9 @@ def _commit(run: RunDescription) -> str:
 
 
 def _exit_code(records: Sequence[Record]) -> int:
-    """Return the exit code of a run: whether each of its cases has a result or is skipped."""
-    return INCOMPLETE if any(record.status == "failed" for record in records) else MEASURED
+    """Return the exit code of a run: whether each of its cases has a result or is skipped, and one has a result."""
+    states = {record.status for record in records}
+    return INCOMPLETE if "failed" in states or "ok" not in states else MEASURED
 
 
 def _measure(
