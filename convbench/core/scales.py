@@ -10,9 +10,14 @@ SECONDS = ((1e-9, "ns"), (1e-6, "µs"), (1e-3, "ms"), (1.0, "s"))
 BYTES = ((1.0, "B"), (2.0**10, "KiB"), (2.0**20, "MiB"), (2.0**30, "GiB"), (2.0**40, "TiB"))
 
 
-def fitting_unit(value: float, scale: Scale) -> tuple[float, str]:
-    """Return the largest factor, with unit, that leaves at least 1 after rounding to three digits; or the smallest."""
-    return next((step for step in reversed(scale) if abs(value) >= step[0] * 0.9995), scale[0])
+HALF_UP = 1 + 1e-12
+"""A factor by which a half rounds up, even if a division by a unit left it just below itself."""
+
+
+def fitting_unit(value: float, scale: Scale, significant: int = 3) -> tuple[float, str]:
+    """Return the largest factor, with unit, that leaves at least 1 after rounding; or the smallest."""
+    least = (1 - 10.0**-significant / 2) / HALF_UP
+    return next((step for step in reversed(scale) if abs(value) >= step[0] * least), scale[0])
 
 
 def four_digits(value: float) -> str:

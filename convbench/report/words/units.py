@@ -6,7 +6,7 @@ import math
 import re
 
 from convbench.core.metric import Metric
-from convbench.core.scales import BYTES, SECONDS, Scale, fitting_unit
+from convbench.core.scales import BYTES, HALF_UP, SECONDS, Scale, fitting_unit
 from convbench.core.statistics import Interval
 
 MISSING = "–"
@@ -35,7 +35,7 @@ def digits(value: float, significant: int = 3) -> str:
     """Return the value with ``significant`` digits, thousands grouped, without exponent or trailing point."""
     if value == 0:
         return "0"
-    number = float(f"{value:.{significant}g}")
+    number = float(f"{value * HALF_UP:.{significant}g}")
     decimals = max(0, significant - 1 - math.floor(math.log10(abs(number))))
     return f"{number:,.{decimals}f}"
 
@@ -138,7 +138,7 @@ def interval(value: Interval | None) -> str:
         return MISSING
     if not value.bounded:
         return f"{seconds(value.median)} [too few samples]"
-    scale, _ = _unit_of_rounded(value.median, _SECONDS, precision(value))
+    scale, _ = fitting_unit(value.median, _SECONDS, precision(value))
     return f"{median(value)} {_ends(Interval(*(seconds / scale for seconds in value)))}"
 
 
@@ -147,7 +147,7 @@ def median(value: Interval | None) -> str:
     if value is None:
         return MISSING
     significant = precision(value)
-    scale, unit = _unit_of_rounded(value.median, _SECONDS, significant)
+    scale, unit = fitting_unit(value.median, _SECONDS, significant)
     return f"{digits(value.median / scale, significant)} {unit}"
 
 
@@ -183,11 +183,7 @@ def ratio(value: tuple[float, float, float]) -> str:
 def _with_unit(value: float | None, scales: Scale, significant: int = 3) -> str:
     if value is None or not math.isfinite(value):
         return MISSING
-    scale, unit = _unit_of_rounded(value, scales, significant)
+    scale, unit = fitting_unit(value, scales, significant)
     is_whole = scale == 1.0 and float(value).is_integer()
     return f"{int(value):,} {unit}".rstrip() if is_whole else f"{digits(value / scale, significant)} {unit}".rstrip()
 
-
-def _unit_of_rounded(value: float, scales: Scale, significant: int) -> tuple[float, str]:
-    """Return the factor and unit that fit the value as it is written: 996 ms with two digits is ``1.0 s``."""
-    return fitting_unit(value if significant > 2 else float(f"{value:.{significant}g}"), scales)
