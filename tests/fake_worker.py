@@ -15,7 +15,7 @@ import time
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from convbench.check import serving
+from convbench.check.programs import serving
 
 TOLD = json.loads(Path("fake.json").read_text())
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from convbench.check import instructions, progress
+from convbench.check import progress
 from convbench.check.outcome import Timing
 from convbench.check.pairs import CheckedCase
+from convbench.check.programs import instructions
 from convbench.check.settings import Rule
 from convbench.check.timings import Timings
 from convbench.report.words import names
@@ -125,5 +126,5 @@ def test_without_counters_and_valgrind_the_error_names_the_package(monkeypatch):
 @pytest.mark.parametrize("name", ["serving", "injection", "instructions"])
 def test_a_program_lent_to_a_side_imports_no_convbench(name):
     """A side of another version runs these programs of the head by their path."""
-    path = Path(importlib.util.find_spec(f"convbench.check.{name}").origin)
+    path = Path(importlib.util.find_spec(f"convbench.check.programs.{name}").origin)
     assert "convbench" not in path.read_text().replace("convbench_worker", "").replace("convbench check", "")

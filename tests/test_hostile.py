@@ -32,8 +32,8 @@ from convbench.analysis.history import overview
 from convbench.analysis.table import write_csv
 from convbench.check import ci
 from convbench.check.outcome import CaseOutcome, Outcome, SideOutcome
+from convbench.check.programs.worker import Server
 from convbench.check.settings import Rule, Settings
-from convbench.check.worker import Server
 from convbench.core import cache, code, errors, files, imports, installed, lock, scratch, store, text
 from convbench.core.errors import ConvbenchError, StoreError, SuiteError
 from convbench.core.record import Failure, Protocol, RunDescription

@@ -10,7 +10,7 @@ from mmap import mmap
 
 import pytest
 
-from convbench.check.worker import _trim_heap
+from convbench.check.programs.worker import _trim_heap
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Trial
 from convbench.core.registry import executors
 from convbench.measure.machine import environment, malloc

@@ -23,7 +23,7 @@ from convbench.measure.attempts import explain_death
 from convbench.measure.machine import malloc
 from convbench.runs.process_start import DISCIPLINE
 
-PROGRAM = Path(__file__).with_name("worker.py")
+PROGRAM = Path(__file__).parent / "programs" / "worker.py"
 START_TIMEOUT = 120.0
 PROTOCOL = 1
 """The ``convbench.measure.side.PROTOCOL`` that a side must speak."""

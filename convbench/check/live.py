@@ -18,10 +18,10 @@ from convbench.check import decision, pairs
 from convbench.check.decision import CONFIRM_AT_MOST, SLOWER, Ratio
 from convbench.check.outcome import CaseOutcome, Timing
 from convbench.check.pairs import Arm, CheckedCase
+from convbench.check.programs.worker import Server
 from convbench.check.settings import Rule, Settings
 from convbench.check.sides import Side
 from convbench.check.verdict import CaseVerdict, verdict
-from convbench.check.worker import Server
 from convbench.core import showing
 from convbench.core.text import counted
 from convbench.measure.live.module import device_of_all, first_call

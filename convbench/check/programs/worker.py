@@ -26,9 +26,10 @@ FLAT_SIDE = os.path.join(HERE, "flat_side.py")  # noqa: PTH118
 SERVING = os.path.join(HERE, "serving.py")  # noqa: PTH118
 INJECTION = os.path.join(HERE, "injection.py")  # noqa: PTH118
 INSTRUCTIONS = os.path.join(HERE, "instructions.py")  # noqa: PTH118
-CLOCK = os.path.join(os.path.dirname(HERE), "measure", "running_clock.py")  # noqa: PTH118, PTH120
+PACKAGE = os.path.dirname(os.path.dirname(HERE))  # noqa: PTH120
+CLOCK = os.path.join(PACKAGE, "measure", "running_clock.py")  # noqa: PTH118
 """The clock of ``convbench run``, by which both sides are timed."""
-VALUES = os.path.join(os.path.dirname(HERE), "models", "values.py")  # noqa: PTH118, PTH120
+VALUES = os.path.join(PACKAGE, "models", "values.py")  # noqa: PTH118
 """The program that finds the numbers in an output of any kind, the same on both sides."""
 PROGRAMS = (__file__, FLAT_SIDE, SERVING, INJECTION, INSTRUCTIONS, CLOCK, VALUES)
 """The programs of head that the workers of both sides run."""
