@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import weakref
+from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import ClassVar
@@ -20,7 +21,7 @@ from convbench.core.errors import CaseFailed, ConvbenchError, Impossible, Unavai
 from convbench.core.metric import Metric
 from convbench.core.record import Case, Choice, Clip, Finding, Parts, Protocol, Reading, Record, Recurrent, Whole
 from convbench.core.registry import Plugin, declares, probes, scenarios, variants
-from convbench.measure import attempts, first_call, harness
+from convbench.measure import attempts, first_call, harness, reference
 from convbench.measure.probes import ProbeTraits, is_exact, results_of, traits_of
 from convbench.models import subject, values
 from convbench.plugins.probes import memory
@@ -348,6 +349,47 @@ def test_the_reference_workload_needs_only_the_device():
     assert (reading.metric.name, reading.metric.unit, reading.metric.better) == ("reference_s", "s", "neither")
     assert len(reading.samples) >= QUICK.min_samples
     assert min(reading.samples) > 0
+
+
+def _set_default_type() -> None:
+    torch.set_default_dtype(torch.float64)
+
+
+def _set_precision() -> None:
+    torch.set_float32_matmul_precision("medium")
+
+
+def _set_device() -> None:
+    torch.set_default_device("meta")
+
+
+def _autocast() -> None:
+    torch.set_autocast_enabled("cpu", True)
+
+
+@pytest.fixture
+def global_settings() -> Iterator[None]:
+    """Restore torch's settings of the whole process at the end."""
+    yield
+    torch.set_default_dtype(torch.float32)
+    torch.set_float32_matmul_precision("highest")
+    torch.set_default_device(None)
+    torch.set_autocast_enabled("cpu", False)
+
+
+@pytest.mark.usefixtures("global_settings")
+@pytest.mark.parametrize("change", [_set_default_type, _set_precision, _set_device, _autocast])
+def test_settings_of_the_users_code_do_not_change_the_reference_workload(monkeypatch, change):
+    """A model's module that calls ``torch.set_default_dtype(torch.float64)`` had a reference of twice the time, so its
+    cases were withheld as disturbed; after ``set_float32_matmul_precision("medium")`` it had half,
+    and latencies of later runs were scaled to that."""
+    results: list[torch.Tensor] = []
+    monkeypatch.setattr(reference, "warm_up", lambda *_: None)
+    monkeypatch.setattr(reference, "sample", lambda call, *_: [results.append(call()) or []])
+    reference.Reference("cpu").block()
+    change()
+    reference.Reference("cpu").block()
+    assert torch.equal(*results)
 
 
 def test_an_unknown_metric_is_named():
