@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from convbench.analysis.history.overview import History
     from convbench.check.against_base import Check
-    from convbench.check.bisected import Bisected
+    from convbench.check.bisection.bisected import Bisected
     from convbench.check.inspection import Request
     from convbench.check.live import Comparison
     from convbench.measure.live.count import Count
@@ -250,7 +250,7 @@ def check(
     from convbench.check import against_base
     from convbench.check.gate import SilentAnnouncer
     from convbench.check.settings import Rule, Settings
-    from convbench.check.sides import Base
+    from convbench.check.trees.sides import Base
     from convbench.runs import script
 
     script.refuse_again()
@@ -289,9 +289,9 @@ def bisect(
     file ``out``, by default ``reports/bisect/search.json``; ``resume`` continues the search in that file.
     Raises ConvbenchError if bad is not surely slower than good.
     """
-    from convbench.check import bisect as search
+    from convbench.check.bisection import bisect as search
+    from convbench.check.bisection.places import Span
     from convbench.check.gate import SilentAnnouncer
-    from convbench.check.places import Span
     from convbench.check.settings import Rule, Settings
     from convbench.runs import script
 

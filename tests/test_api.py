@@ -176,7 +176,8 @@ def test_a_run_takes_metrics_and_a_budget_like_the_command(tmp_path: Path) -> No
 
 
 def test_check_and_bisect_take_threads_build_and_resume(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from convbench.check import against_base, bisect
+    from convbench.check import against_base
+    from convbench.check.bisection import bisect
 
     monkeypatch.setattr(against_base, "check", lambda _request, base, settings, *_: (base.build, settings.threads))
     assert convbench.check("smoke", "main", threads=2, build="make") == ("make", 2)

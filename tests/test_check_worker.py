@@ -23,13 +23,14 @@ import numpy as np
 import pytest
 import torch
 
-from convbench.check import link, outcome, outputs, pairs, sides
+from convbench.check import link, outcome, outputs, pairs
 from convbench.check.link import Link, SideWorker
 from convbench.check.pairs import Arm, CheckedCase, FailedCase, PairRequest
 from convbench.check.programs import serving, worker
 from convbench.check.settings import Settings
-from convbench.check.sides import Side
 from convbench.check.stock import Stock
+from convbench.check.trees import sides
+from convbench.check.trees.sides import Side
 from convbench.core.errors import CaseFailed
 from convbench.measure import running_clock
 from convbench.measure import side as side_of_head

@@ -17,9 +17,10 @@ from test_check_cli import FAKE, convbench
 
 from convbench import api
 from convbench.analysis.history import overview
-from convbench.check import confirm, gate, link, outcome, sides
+from convbench.check import confirm, gate, link, outcome
 from convbench.check.settings import Rule
 from convbench.check.timings import Timings
+from convbench.check.trees import sides
 from convbench.cli import history
 from convbench.core import lock, store
 from convbench.core.errors import SuiteError

@@ -14,12 +14,13 @@ from pathlib import Path
 from convbench.analysis.history.course import Change, Confirmation, Decision
 from convbench.analysis.history.numbers import machine_name
 from convbench.analysis.history.overview import History
-from convbench.check import gate, outcome, sides
+from convbench.check import gate, outcome
 from convbench.check.inspection import Request
 from convbench.check.ledger import Ledger
 from convbench.check.outcome import Outcome
 from convbench.check.settings import Rule, Settings
-from convbench.check.sides import Side, WorkingTree
+from convbench.check.trees import sides
+from convbench.check.trees.sides import Side, WorkingTree
 from convbench.check.verdict import CaseVerdict, verdicts
 from convbench.core import files, git, installed, store
 from convbench.core.commands import Command

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from convbench.check.settings import Settings
-from convbench.check.sides import Side
+from convbench.check.trees.sides import Side
 from convbench.core import scratch
 from convbench.core.errors import CaseFailed, FailureKind, Refused
 from convbench.measure.attempts import explain_death

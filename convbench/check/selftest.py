@@ -21,9 +21,9 @@ from convbench.check.inspection import Request, inspect
 from convbench.check.link import SideWorker
 from convbench.check.pairs import Arm, CheckedCase
 from convbench.check.settings import Rule, Settings
-from convbench.check.sides import Side
 from convbench.check.stock import Stock
 from convbench.check.timings import Timings
+from convbench.check.trees.sides import Side
 from convbench.check.verdict import verdict
 from convbench.core import files, json_form
 from convbench.core.comparability import machine_key

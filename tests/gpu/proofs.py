@@ -434,9 +434,10 @@ SLOWDOWNS = ((0.0, 130.0), (0.05, 290.0))
 
 def gate(device: str, findings: Findings) -> None:
     """Try the gate on the same code and on a known slowdown; cases that are open when time is up are inconclusive."""
-    from convbench.check import selftest, sides  # here, as the processes of other proofs need not import it
+    from convbench.check import selftest  # here, as the processes of other proofs need not import it
     from convbench.check.inspection import Request
     from convbench.check.settings import Rule, Settings
+    from convbench.check.trees import sides
 
     trials, working_tree = findings.path.parent / "trials.jsonl", sides.WorkingTree.at(Path.cwd(), GATED[0])
     with sides.scratch_folder() as folder, sides.materialise(".", working_tree, folder) as side:
