@@ -129,7 +129,8 @@ def run(
         >>> run.frame().params.tolist()
         [83840, 83840]
     """
-    from convbench.runs import preparation, script, sweep
+    from convbench.runs import preparation, sweep
+    from convbench.runs.process import script
 
     script.refuse_again()
     if resume not in (True, False, "stale"):
@@ -212,7 +213,8 @@ def export_model(
     else ``dynamo``. With ``any_batch`` the file takes any number of clips. Returns the path of the file. Raises
     ConvbenchError unless the glob names a single measured case.
     """
-    from convbench.runs import model_file, script
+    from convbench.runs import model_file
+    from convbench.runs.process import script
 
     script.refuse_again()
     if exporter not in (None, *get_args(Exporter)):
@@ -251,7 +253,7 @@ def check(
     from convbench.check.gate import SilentAnnouncer
     from convbench.check.settings import Rule, Settings
     from convbench.check.trees.sides import Base
-    from convbench.runs import script
+    from convbench.runs.process import script
 
     script.refuse_again()
     base = str(base) if isinstance(base, Path) else text("base", base)
@@ -293,7 +295,7 @@ def bisect(
     from convbench.check.bisection.places import Span
     from convbench.check.gate import SilentAnnouncer
     from convbench.check.settings import Rule, Settings
-    from convbench.runs import script
+    from convbench.runs.process import script
 
     script.refuse_again()
     if not text("good", good):
@@ -369,7 +371,7 @@ def measure(model: nn.Module, /, *args: Any, protocol: Protocol | None = None, *
     """
     from convbench.measure.live import measurement
     from convbench.models.inputs import Inputs
-    from convbench.runs import script
+    from convbench.runs.process import script
 
     script.refuse_again()
     settings = check_protocol(Protocol() if protocol is None else protocol)
@@ -396,7 +398,7 @@ def compare(
     from convbench.check import gate, live
     from convbench.check.settings import Rule
     from convbench.models.inputs import Inputs
-    from convbench.runs import script
+    from convbench.runs.process import script
 
     script.refuse_again()
     if not (callable(first) and callable(second)):

@@ -38,7 +38,7 @@ from convbench.core.traits import VariantTraits
 from convbench.measure.live import measurement
 from convbench.measure.live import module as live
 from convbench.models.inputs import Inputs
-from convbench.runs import script
+from convbench.runs.process import script
 
 QUICK = {"max_time": 0.05, "max_warmup": 0.02, "min_samples": 6, "visits": 1}
 MEASURING = ("run", "check", "bisect", "count", "measure", "compare")

@@ -169,7 +169,7 @@ def test_a_mistake_in_a_case_is_named_in_the_message(real, planned):
 
 def test_the_modules_request_names_the_files_of_code(real):
     files = real.ask("modules")["files"]
-    assert Path(files["convbench.measure.first_call"]).parent == Path(worker.__file__).parents[2] / "measure"
+    assert Path(files["convbench.measure.attempts"]).parent == Path(worker.__file__).parents[2] / "measure"
     assert worker.__file__ not in files.values()
 
 

@@ -20,7 +20,8 @@ from convbench.core.errors import CaseFailed, ConvbenchError, Impossible, Unavai
 from convbench.core.metric import Metric
 from convbench.core.record import Case, Choice, Clip, Finding, Parts, Protocol, Reading, Record, Recurrent, Whole
 from convbench.core.registry import Plugin, declares, probes, scenarios, variants
-from convbench.measure import attempts, first_call, harness
+from convbench.measure import attempts, harness
+from convbench.measure.comparison import first_call
 from convbench.measure.probes import ProbeTraits, is_exact, results_of, traits_of
 from convbench.models import subject, values
 from convbench.plugins.probes import memory

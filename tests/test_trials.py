@@ -16,8 +16,8 @@ from convbench.core import store
 from convbench.core.errors import Impossible, SuiteError
 from convbench.core.record import Parts, Training
 from convbench.runs import user_code
-from convbench.runs.processes import Processes
-from convbench.runs.running import Call
+from convbench.runs.process.processes import Processes
+from convbench.runs.process.running import Call
 from convbench.suite import load
 from convbench.suite.selection import Selection
 

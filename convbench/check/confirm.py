@@ -29,7 +29,7 @@ from convbench.core.record import RunDescription
 from convbench.core.shared_place import CONFIRMED
 from convbench.core.statistics import Interval
 from convbench.core.text import digest
-from convbench.runs.process_start import process_variables
+from convbench.runs.process.start import process_variables
 
 WORDS: dict[str, Decision] = {"regression": "confirmed", "ok": "refuted"}
 REMEDY = "name a --store that can be written"

@@ -21,7 +21,7 @@ from convbench.core import scratch
 from convbench.core.errors import CaseFailed, FailureKind, Refused
 from convbench.measure.attempts import explain_death
 from convbench.measure.machine import malloc
-from convbench.runs.process_start import DISCIPLINE
+from convbench.runs.process.start import DISCIPLINE
 
 PROGRAM = Path(__file__).parent / "programs" / "worker.py"
 START_TIMEOUT = 120.0

@@ -16,8 +16,8 @@ from convbench.runs.cluster.engine import Engine, Limits
 from convbench.runs.cluster.roll import log
 from convbench.runs.cluster.worker import modules_of
 from convbench.runs.executor import Executor, Host, Job, JobRecord
-from convbench.runs.process_needs import AllNeeds
-from convbench.runs.script import user_imports
+from convbench.runs.process.needs import AllNeeds
+from convbench.runs.process.script import user_imports
 from convbench.runs.user_code import UserCode
 from convbench.suite import Suite
 
