@@ -30,10 +30,11 @@ from convbench import api
 from convbench.check import live as pairs
 from convbench.check.outcome import Timing
 from convbench.check.settings import Rule, Settings
-from convbench.core import arguments, installed, registry, store
+from convbench.core import arguments, installed, registry
 from convbench.core.commands import Command
 from convbench.core.registry import reducers
 from convbench.core.statistics import Interval
+from convbench.core.storage import store
 from convbench.core.traits import VariantTraits
 from convbench.measure.live import measurement
 from convbench.measure.live import module as live

@@ -23,8 +23,9 @@ from typing import Any
 
 import torch
 
-from convbench.core import metrics, profiles
+from convbench.core import metrics
 from convbench.core.record import STAGES, Case, Choice, Clip, Parts, Protocol
+from convbench.core.storage import profiles
 from convbench.measure import attempts, harness
 from convbench.measure.machine import nvml
 from convbench.measure.memory import allocations

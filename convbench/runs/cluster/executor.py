@@ -6,10 +6,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from convbench.core import code, metrics, profiles
+from convbench.core import code, metrics
 from convbench.core.errors import ConvbenchError
 from convbench.core.findings import NOT_PROFILED
 from convbench.core.record import Case, Finding, Record
+from convbench.core.storage import profiles
 from convbench.core.text import joined
 from convbench.runs.cluster.driver import Driver
 from convbench.runs.cluster.engine import Engine, Limits
