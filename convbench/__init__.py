@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         run,
     )
     from convbench.check.against_base import Check
-    from convbench.check.bisected import Bisected
+    from convbench.check.bisection.bisected import Bisected
     from convbench.check.live import Comparison
     from convbench.core.errors import ConvbenchError
     from convbench.core.record import Case, Protocol, Record
@@ -72,7 +72,7 @@ __all__ = [
 _PLACES = {
     "convbench.analysis.history.overview": ("History",),
     "convbench.check.against_base": ("Check",),
-    "convbench.check.bisected": ("Bisected",),
+    "convbench.check.bisection.bisected": ("Bisected",),
     "convbench.check.live": ("Comparison",),
     "convbench.core.errors": ("ConvbenchError",),
     "convbench.core.record": ("Case", "Protocol", "Record"),

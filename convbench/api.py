@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 
-from convbench.core import files, git, imports, lock, store
+from convbench.core import files, git, imports, lock
 from convbench.core.arguments import flag, names_arguments, text, texts, thread_count
 from convbench.core.commands import Command
 from convbench.core.default_folders import BISECT, REPORTS
@@ -22,6 +22,7 @@ from convbench.core.errors import ConvbenchError
 from convbench.core.option_types import Exporter
 from convbench.core.record import Case, Protocol
 from convbench.core.registry import SHELVES, Registry, did_you_mean
+from convbench.core.storage import store
 from convbench.core.text import value_text
 from convbench.report.run import Run
 from convbench.suite import Suite, from_data
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from convbench.analysis.history.overview import History
     from convbench.check.against_base import Check
-    from convbench.check.bisected import Bisected
+    from convbench.check.bisection.bisected import Bisected
     from convbench.check.inspection import Request
     from convbench.check.live import Comparison
     from convbench.measure.live.count import Count
@@ -129,7 +130,8 @@ def run(
         >>> run.frame().params.tolist()
         [83840, 83840]
     """
-    from convbench.runs import preparation, script, sweep
+    from convbench.runs import preparation, sweep
+    from convbench.runs.process import script
 
     script.refuse_again()
     if resume not in (True, False, "stale"):
@@ -212,7 +214,8 @@ def export_model(
     else ``dynamo``. With ``any_batch`` the file takes any number of clips. Returns the path of the file. Raises
     ConvbenchError unless the glob names a single measured case.
     """
-    from convbench.runs import model_file, script
+    from convbench.runs import model_file
+    from convbench.runs.process import script
 
     script.refuse_again()
     if exporter not in (None, *get_args(Exporter)):
@@ -250,8 +253,8 @@ def check(
     from convbench.check import against_base
     from convbench.check.gate import SilentAnnouncer
     from convbench.check.settings import Rule, Settings
-    from convbench.check.sides import Base
-    from convbench.runs import script
+    from convbench.check.trees.sides import Base
+    from convbench.runs.process import script
 
     script.refuse_again()
     base = str(base) if isinstance(base, Path) else text("base", base)
@@ -289,11 +292,11 @@ def bisect(
     file ``out``, by default ``reports/bisect/search.json``; ``resume`` continues the search in that file.
     Raises ConvbenchError if bad is not surely slower than good.
     """
-    from convbench.check import bisect as search
+    from convbench.check.bisection import bisect as search
+    from convbench.check.bisection.places import Span
     from convbench.check.gate import SilentAnnouncer
-    from convbench.check.places import Span
     from convbench.check.settings import Rule, Settings
-    from convbench.runs import script
+    from convbench.runs.process import script
 
     script.refuse_again()
     if not text("good", good):
@@ -369,7 +372,7 @@ def measure(model: nn.Module, /, *args: Any, protocol: Protocol | None = None, *
     """
     from convbench.measure.live import measurement
     from convbench.models.inputs import Inputs
-    from convbench.runs import script
+    from convbench.runs.process import script
 
     script.refuse_again()
     settings = check_protocol(Protocol() if protocol is None else protocol)
@@ -396,7 +399,7 @@ def compare(
     from convbench.check import gate, live
     from convbench.check.settings import Rule
     from convbench.models.inputs import Inputs
-    from convbench.runs import script
+    from convbench.runs.process import script
 
     script.refuse_again()
     if not (callable(first) and callable(second)):

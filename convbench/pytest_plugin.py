@@ -78,7 +78,7 @@ def case_benchmark(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[
 def _measure(case: Case, protocol: Protocol, benchmark: Any) -> Any:
     """Call the case under ``benchmark`` and return its output. Raises Unavailable if the machine cannot run it."""
     from convbench.measure import harness
-    from convbench.measure.first_call import open_case
+    from convbench.measure.comparison.first_call import open_case
     from convbench.measure.machine import malloc
 
     malloc.hold()

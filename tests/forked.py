@@ -41,7 +41,7 @@ LIBRARIES = (
     "rich.progress", "pydantic", "ruamel.yaml", "jinja2",
 )  # fmt: skip
 """Libraries that take long to import and do not depend on plug-ins."""
-COMPILER = "convbench.runs.compiler_imports"
+COMPILER = "convbench.runs.process.compiler_imports"
 """The module that takes long to import in the forkserver of compiled cases."""
 READ_AT_START = (
     "PYTHON", "LD_", "MALLOC_", "GLIBC_", "GOMP_", "OMP_", "KMP_", "MKL_", "DNNL_", "OPENBLAS_", "TORCH", "ATEN_",
@@ -101,7 +101,7 @@ def spawn_or_fork(path: str, args: Sequence[str], descriptors: Sequence[int]) ->
 
 def forkserver_variables() -> dict[str, str]:
     """The variables that convbench sets before it starts a forkserver."""
-    from convbench.runs.process_start import SAFE_START, discipline
+    from convbench.runs.process.start import SAFE_START, discipline
 
     return SAFE_START | discipline()
 

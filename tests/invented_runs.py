@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import records
 
-from convbench.core import store
 from convbench.core.record import Record
+from convbench.core.storage import store
 
 BEGIN = datetime(2026, 9, 1, 12, tzinfo=UTC)
 GAP, FC, GMP = records.case("gap"), records.case("fc", 128), records.case("gmp")

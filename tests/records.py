@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from convbench.core import store
 from convbench.core.record import (
     Case,
     Choice,
@@ -22,6 +21,7 @@ from convbench.core.record import (
     RunDescription,
     Trial,
 )
+from convbench.core.storage import store
 from convbench.core.traits import notes_of
 
 UNITS = {"s": "s", "bytes": "B", "params": "1", "macs": "MAC", "flops": "FLOP", "adds": "1"}

@@ -30,15 +30,16 @@ from convbench import api
 from convbench.check import live as pairs
 from convbench.check.outcome import Timing
 from convbench.check.settings import Rule, Settings
-from convbench.core import arguments, installed, registry, store
+from convbench.core import arguments, installed, registry
 from convbench.core.commands import Command
 from convbench.core.registry import reducers
 from convbench.core.statistics import Interval
+from convbench.core.storage import store
 from convbench.core.traits import VariantTraits
 from convbench.measure.live import measurement
 from convbench.measure.live import module as live
 from convbench.models.inputs import Inputs
-from convbench.runs import script
+from convbench.runs.process import script
 
 QUICK = {"max_time": 0.05, "max_warmup": 0.02, "min_samples": 6, "visits": 1}
 MEASURING = ("run", "check", "bisect", "count", "measure", "compare")
@@ -176,7 +177,8 @@ def test_a_run_takes_metrics_and_a_budget_like_the_command(tmp_path: Path) -> No
 
 
 def test_check_and_bisect_take_threads_build_and_resume(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from convbench.check import against_base, bisect
+    from convbench.check import against_base
+    from convbench.check.bisection import bisect
 
     monkeypatch.setattr(against_base, "check", lambda _request, base, settings, *_: (base.build, settings.threads))
     assert convbench.check("smoke", "main", threads=2, build="make") == ("make", 2)

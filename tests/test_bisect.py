@@ -19,16 +19,17 @@ from command import commit, git
 from scipy.stats import t
 from test_check_cli import convbench
 
-from convbench.check import bisect, bisected, gate, outputs, pairs, places
+from convbench.check import gate, outputs, pairs
 from convbench.check.answers import Inspection
+from convbench.check.bisection import bisect, bisected, places
+from convbench.check.bisection.search import Model, Range, Search
 from convbench.check.decision import Triple
 from convbench.check.inspection import Request
 from convbench.check.outcome import CaseOutcome, Timing
 from convbench.check.pairs import CheckedCase
-from convbench.check.search import Model, Range, Search
 from convbench.check.settings import Rule, Settings
-from convbench.check.sides import Side, WorkingTree
 from convbench.check.timings import Timings
+from convbench.check.trees.sides import Side, WorkingTree
 from convbench.core import lock, scratch
 from convbench.core.errors import BuildFailed, CaseFailed, ConvbenchError, OutOfTime, Refused, StoreError
 

@@ -35,11 +35,11 @@ from convbench.check.answers import Inspection, _refuse_leak
 from convbench.check.inspection import Request, _compare
 from convbench.check.ledger import Ledger
 from convbench.check.settings import Rule, Settings
-from convbench.check.sides import Side, scratch_folder
 from convbench.check.timings import Timings
+from convbench.check.trees.sides import Side, scratch_folder
 from convbench.cli.check_files import CheckFiles
 from convbench.core.errors import BuildFailed, CaseFailed, Refused, StoreError, SuiteError
-from convbench.measure import parity
+from convbench.measure.comparison import parity
 from convbench.report.export.summary import BUDGET
 
 FAKE = Path(__file__).with_name("fake_worker.py")

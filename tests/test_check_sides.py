@@ -20,7 +20,8 @@ import pytest
 from command import commit
 from command import git as run
 
-from convbench.check import bisected, origin, requirements, sides
+from convbench.check.bisection import bisected
+from convbench.check.trees import origin, requirements, sides
 from convbench.core import git, imports, lock, scratch
 from convbench.core.errors import BuildFailed, ConvbenchError, Refused, StoreError
 from convbench.core.text import some

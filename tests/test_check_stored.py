@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from convbench.analysis import stored_runs
 from convbench.cli.app import app
 from convbench.cli.compare import COMPARABLE, LOOKS_SLOWER, lay_beside_baseline
-from convbench.core import store
 from convbench.core.record import Finding, Record, Visit
 from convbench.core.registry import executors
+from convbench.core.storage import store
 from convbench.report.words.comparison import notes
 from convbench.runs import preparation, sweep
 from convbench.suite import load

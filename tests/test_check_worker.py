@@ -23,13 +23,14 @@ import numpy as np
 import pytest
 import torch
 
-from convbench.check import link, outcome, outputs, pairs, sides
+from convbench.check import link, outcome, outputs, pairs
 from convbench.check.link import Link, SideWorker
 from convbench.check.pairs import Arm, CheckedCase, FailedCase, PairRequest
 from convbench.check.programs import serving, worker
 from convbench.check.settings import Settings
-from convbench.check.sides import Side
 from convbench.check.stock import Stock
+from convbench.check.trees import sides
+from convbench.check.trees.sides import Side
 from convbench.core.errors import CaseFailed
 from convbench.measure import running_clock
 from convbench.measure import side as side_of_head
@@ -168,7 +169,7 @@ def test_a_mistake_in_a_case_is_named_in_the_message(real, planned):
 
 def test_the_modules_request_names_the_files_of_code(real):
     files = real.ask("modules")["files"]
-    assert Path(files["convbench.measure.first_call"]).parent == Path(worker.__file__).parents[2] / "measure"
+    assert Path(files["convbench.measure.attempts"]).parent == Path(worker.__file__).parents[2] / "measure"
     assert worker.__file__ not in files.values()
 
 

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from convbench.analysis.claims.claim import Claim, Curve, Number, Plot, Point, all_claims
 from convbench.cli import claims
 from convbench.cli.app import app
-from convbench.core import store
 from convbench.core.errors import StoreError
+from convbench.core.storage import store
 from convbench.report.export import claims_json
 from convbench.report.page import claims as page
 from convbench.report.terminal.claims import table

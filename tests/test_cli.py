@@ -27,9 +27,10 @@ from command import TESTS, convbench, start
 
 from convbench import __main__
 from convbench.cli import app, ending
-from convbench.core import installed, lock, store
+from convbench.core import installed, lock
 from convbench.core.errors import ConvbenchError, Unavailable
 from convbench.core.package import __version__
+from convbench.core.storage import store
 from convbench.measure.machine import doctor
 from convbench.plugins.executors.fake import Fake
 
@@ -68,7 +69,7 @@ def wait_for(condition, seconds: float = 60.0) -> None:
 
 def test_help_and_version_need_no_torch():
     """Commands that measure in other processes need none either: loading the shelf of executors imports no torch."""
-    modules = "convbench.cli, convbench.suite, convbench.core.store, convbench.report.page.run"
+    modules = "convbench.cli, convbench.suite, convbench.core.storage.store, convbench.report.page.run"
     shelf = "from convbench.core.registry import executors; list(executors)"
     script = f"import sys, {modules}; {shelf}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()

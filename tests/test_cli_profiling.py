@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from command import convbench, start
 
-from convbench.core import profiles, store
+from convbench.core.storage import profiles, store
 
 TINY = """
 name: tiny

@@ -25,10 +25,11 @@ import pytest
 
 from convbench import suite as suites
 from convbench.cli.ending import code_of
-from convbench.core import git, metrics, package, profiles
+from convbench.core import git, metrics, package
 from convbench.core.errors import CaseFailed, ConvbenchError, Impossible, Unavailable
 from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Reading, Record, Recurrent, Trial, Whole
 from convbench.core.registry import reducers
+from convbench.core.storage import profiles
 from convbench.measure.attempts import failed_record
 from convbench.measure.traces.capture import Capture
 from convbench.plugins.executors import ray, slurm

@@ -4,6 +4,7 @@ import os
 import sys
 import tempfile
 from contextlib import ExitStack
+from multiprocessing import resource_tracker
 from unittest.mock import Mock
 
 import psutil
@@ -11,8 +12,8 @@ import pytest
 
 from convbench.runs import early_server, user_code
 from convbench.runs.early_server import COMPILER, DIGITS
-from convbench.runs.process_start import forkserver_pid
-from convbench.runs.running import Call
+from convbench.runs.process.running import Call
+from convbench.runs.process.start import forkserver_pid
 
 pytestmark = pytest.mark.slow
 NET = """
@@ -100,7 +101,7 @@ def test_a_command_ends_its_server_before_it_returns(tmp_path, in_process):
 
 def test_a_server_interrupted_at_its_start_leaves_no_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr("convbench.runs.processes.resource_tracker.ensure_running", Mock(side_effect=KeyboardInterrupt))
+    monkeypatch.setattr(resource_tracker, "ensure_running", Mock(side_effect=KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt), early_server.start("smoke", []):
         pass
     assert not list(tmp_path.iterdir())

@@ -17,12 +17,12 @@ from convbench.core.errors import CaseFailed, ConvbenchError
 from convbench.core.imports import import_path
 from convbench.core.record import Case, Choice, Clip, Whole
 from convbench.measure import handover
+from convbench.measure.comparison.parity import Parity
 from convbench.measure.handover import HEAD, _array, _eager_output, _program, _program_path, foreign_variants
-from convbench.measure.parity import Parity
 from convbench.models.deployment import Example
 from convbench.models.subject import assemble
 from convbench.runs.model_file import _find_record
-from convbench.runs.processes import Processes
+from convbench.runs.process.processes import Processes
 
 RECORDS = [records.record(records.case(name)) for name in ("gap", "gmp")]
 

@@ -25,7 +25,7 @@ from convbench.cli.app import app
 from convbench.core import metrics
 from convbench.core.record import Case, Choice, Clip, Parts, Reading, Record
 from convbench.measure.memory.prediction import predict
-from convbench.runs.process_start import is_alive
+from convbench.runs.process.start import is_alive
 
 GPU = Path(__file__).parent / "gpu"
 PAPER = os.environ | {"PYTHONPATH": str(GPU / "rehearsal")}

@@ -21,7 +21,8 @@ from convbench.core.errors import CaseFailed, ConvbenchError, Impossible, Unavai
 from convbench.core.metric import Metric
 from convbench.core.record import Case, Choice, Clip, Finding, Parts, Protocol, Reading, Record, Recurrent, Whole
 from convbench.core.registry import Plugin, declares, probes, scenarios, variants
-from convbench.measure import attempts, first_call, harness, reference
+from convbench.measure import attempts, harness, reference
+from convbench.measure.comparison import first_call
 from convbench.measure.probes import ProbeTraits, is_exact, results_of, traits_of
 from convbench.models import subject, values
 from convbench.plugins.probes import memory

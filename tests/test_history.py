@@ -29,13 +29,14 @@ from convbench.analysis.history.overview import HistoryQuery
 from convbench.analysis.history.series import Point, Series, minute, series
 from convbench.analysis.history.steps import LEAST_NOISE
 from convbench.cli import app
-from convbench.core import index, merging, metrics, store
+from convbench.core import metrics
 from convbench.core.commands import Command
 from convbench.core.comparability import fingerprint
 from convbench.core.errors import ConvbenchError, Refused, StoreError
-from convbench.core.index import Entry
 from convbench.core.record import Choice, Reading
 from convbench.core.statistics import Interval
+from convbench.core.storage import index, merging, store
+from convbench.core.storage.index import Entry
 from convbench.report.page import history as page
 from convbench.report.words import history as words
 

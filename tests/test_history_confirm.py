@@ -17,12 +17,14 @@ from test_check_cli import FAKE, convbench
 
 from convbench import api
 from convbench.analysis.history import overview
-from convbench.check import confirm, gate, link, outcome, sides
+from convbench.check import confirm, gate, link, outcome
 from convbench.check.settings import Rule
 from convbench.check.timings import Timings
+from convbench.check.trees import sides
 from convbench.cli import history
-from convbench.core import lock, store
+from convbench.core import lock
 from convbench.core.errors import SuiteError
+from convbench.core.storage import store
 from convbench.report.words import history as words
 
 COUNT, AT = 16, 8

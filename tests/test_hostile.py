@@ -34,9 +34,10 @@ from convbench.check import ci
 from convbench.check.outcome import CaseOutcome, Outcome, SideOutcome
 from convbench.check.programs.worker import Server
 from convbench.check.settings import Rule, Settings
-from convbench.core import cache, code, errors, files, imports, installed, lock, scratch, store, text
+from convbench.core import cache, code, errors, files, imports, installed, lock, scratch, text
 from convbench.core.errors import ConvbenchError, StoreError, SuiteError
 from convbench.core.record import Failure, Protocol, RunDescription
+from convbench.core.storage import store
 from convbench.measure.machine import toolchain
 from convbench.report.viewers import perfetto
 from convbench.suite import load

@@ -30,9 +30,9 @@ from convbench.plugins.executors.isolated import Isolated, measure
 from convbench.runs.early_server import COMPILER
 from convbench.runs.executor import Job
 from convbench.runs.menu import Menu, jobs, visit_record
-from convbench.runs.process_start import TRAINED, forkserver_pid, hold_interrupts, is_alive
-from convbench.runs.processes import Processes
-from convbench.runs.running import Call
+from convbench.runs.process.processes import Processes
+from convbench.runs.process.running import Call
+from convbench.runs.process.start import TRAINED, forkserver_pid, hold_interrupts, is_alive
 from convbench.runs.schedule import Schedule
 
 QUICK = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5, timeout=20)
@@ -288,7 +288,7 @@ def test_a_visit_imports_nothing_that_the_server_has_not_imported():
     """
     work = pickle.dumps((measure, Job(gap(), VISITS, ("latency",), checked=True))).hex()
     script = (
-        "import pickle, sys\nimport convbench.runs.forkserver_imports\nbefore = set(sys.modules)\n"
+        "import pickle, sys\nimport convbench.runs.process.forkserver_imports\nbefore = set(sys.modules)\n"
         f"work, job = pickle.loads(bytes.fromhex({work!r}))\nassert work(job).status == 'ok'\n"
         "print({name for name in set(sys.modules) - before if name.startswith('convbench')})"
     )
@@ -332,7 +332,7 @@ def test_a_case_never_sees_ctrl_c():
     """The process that started first in an interpreter used to lack the signal mask, so a fresh one is used here."""
     script = (
         "import signal\nfrom contextlib import closing\n"
-        "from convbench.runs.processes import Processes\nfrom convbench.runs.running import Call\n"
+        "from convbench.runs.process.processes import Processes\nfrom convbench.runs.process.running import Call\n"
         "if __name__ == '__main__':\n    with closing(Processes()) as processes:\n"
         "        for variables in ({}, {'NEEDS': 'a fresh interpreter'}):\n"
         "            print(processes.run(Call(signal.pthread_sigmask, (signal.SIG_BLOCK, ()), variables)))\n"

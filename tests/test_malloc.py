@@ -15,7 +15,7 @@ from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Trial
 from convbench.core.registry import executors
 from convbench.measure.machine import environment, malloc
 from convbench.runs.executor import Job
-from convbench.runs.running import Call
+from convbench.runs.process.running import Call
 
 glibc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's mallopt")
 MIB = 1 << 20

@@ -21,11 +21,12 @@ from convbench.analysis import table
 from convbench.analysis.costs.pareto import fronts
 from convbench.analysis.results import result, results, shown_metrics
 from convbench.cli.app import app
-from convbench.core import metrics, store
+from convbench.core import metrics
 from convbench.core.errors import ConvbenchError
 from convbench.core.metric import EVERYWHERE, Metric
 from convbench.core.record import Reading
 from convbench.core.registry import exports, figures, probes
+from convbench.core.storage import store
 from convbench.measure import harness
 from convbench.report.page import rows
 from convbench.report.page import run as page

@@ -11,7 +11,8 @@ import command
 import newcomer
 import pytest
 
-from convbench.core import installed, store
+from convbench.core import installed
+from convbench.core.storage import store
 
 OWN = "[shop-plugins 1.2]"
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from convbench.core.errors import CaseFailed
 from convbench.core.record import Case, Choice, Clip, Parts, Recurrent, Whole
-from convbench.measure import first_call
+from convbench.measure.comparison import first_call
 from convbench.measure.counts.counted import on_meta_or_reason
 from convbench.measure.memory import allocations, largest
 from convbench.measure.memory.allocations import sizes_of

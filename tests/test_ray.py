@@ -11,9 +11,10 @@ import psutil
 import pytest
 
 import convbench
-from convbench.core import lock, store
+from convbench.core import lock
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Record
+from convbench.core.storage import store
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("ray", reason="needs the extra [ray]")

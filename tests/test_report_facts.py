@@ -9,8 +9,8 @@ import pytest
 import records
 
 from convbench.analysis.results import results
-from convbench.core import store
 from convbench.core.record import Visit
+from convbench.core.storage import store
 from convbench.report.words.facts import conditions, environment, fact, inner_title, place, protocol, title
 from convbench.runs import preparation, sweep
 from convbench.suite import load

@@ -29,12 +29,12 @@ from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Reading, 
 from convbench.core.registry import Plugin, declares, probes, variants
 from convbench.core.traits import VariantTraits
 from convbench.measure import attempts, harness
-from convbench.measure.first_call import open_case
+from convbench.measure.comparison.first_call import open_case
+from convbench.measure.comparison.parity import TOLERANCE, Parity, compare, parity_of
 from convbench.measure.handover import _load, _write, hand_over
 from convbench.measure.machine import nvml
 from convbench.measure.machine.toolchain import missing_tool
 from convbench.measure.memory import alone
-from convbench.measure.parity import TOLERANCE, Parity, compare, parity_of
 from convbench.measure.preflight import resolve
 from convbench.measure.quality import in_variant
 from convbench.measure.quality.data import Labelled

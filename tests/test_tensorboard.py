@@ -14,9 +14,9 @@ import pytest
 pytest.importorskip("torch_tb_profiler", reason="needs convbench[tensorboard]")
 pytest.importorskip("tensorboard", reason="needs convbench[tensorboard]")
 
-from convbench.core import profiles
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol
-from convbench.measure import first_call
+from convbench.core.storage import profiles
+from convbench.measure.comparison import first_call
 from convbench.measure.machine.toolchain import missing_tool
 from convbench.measure.traces import capture
 from convbench.report.viewers import tensorboard as viewer

@@ -12,10 +12,11 @@ from torch import nn
 from convbench.core.errors import CaseFailed, Impossible
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Whole
 from convbench.core.registry import probes
-from convbench.measure import agreement, attempts, first_call, harness
+from convbench.measure import attempts, harness
+from convbench.measure.comparison import agreement, first_call
+from convbench.measure.comparison.parity import TOLERANCE
 from convbench.measure.counts import dispatched
 from convbench.measure.counts.counted import macs_by_stage
-from convbench.measure.parity import TOLERANCE
 from convbench.measure.preflight import preflight
 from convbench.measure.stages import stopwatch
 from convbench.measure.stages.stopwatch import LEAST

@@ -12,12 +12,12 @@ from typer.testing import CliRunner
 
 from convbench.analysis.quality.qualities import qualities
 from convbench.cli import app
-from convbench.core import store
 from convbench.core.errors import Impossible, SuiteError
 from convbench.core.record import Parts, Training
+from convbench.core.storage import store
 from convbench.runs import user_code
-from convbench.runs.processes import Processes
-from convbench.runs.running import Call
+from convbench.runs.process.processes import Processes
+from convbench.runs.process.running import Call
 from convbench.suite import load
 from convbench.suite.selection import Selection
 

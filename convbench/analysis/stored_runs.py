@@ -9,9 +9,10 @@ from typing import NamedTuple
 from convbench.analysis import compare
 from convbench.analysis.compare import Match
 from convbench.analysis.results import measured_results, results, typical
-from convbench.core import metrics, store
+from convbench.core import metrics
 from convbench.core.record import Case, RunDescription
 from convbench.core.statistics import Interval
+from convbench.core.storage import store
 from convbench.core.visits import scope
 
 EXACT_METRICS = (metrics.PARAMS, metrics.MACS, metrics.GRAPH_BREAKS)

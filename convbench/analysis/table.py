@@ -17,7 +17,7 @@ from convbench.core import files, metrics
 from convbench.core.metric import Metric
 from convbench.core.record import STAGES, Record, Scalar
 from convbench.core.statistics import percentile, percentile_bound
-from convbench.core.store import CSV, report_elsewhere
+from convbench.core.storage.store import CSV, report_elsewhere
 from convbench.core.text import cell
 from convbench.core.visits import threads
 

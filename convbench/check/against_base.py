@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from convbench.check import floor, gate, sides, words
+from convbench.check import floor, gate, words
 from convbench.check.inspection import Request, read_suite
 from convbench.check.outcome import Outcome
 from convbench.check.settings import Rule, Settings
+from convbench.check.trees import sides
 from convbench.check.verdict import CaseVerdict, exit_code, verdicts
 from convbench.core import imports, showing
 from convbench.core.errors import Refused

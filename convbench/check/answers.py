@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from convbench.check.link import Copy, Link, SideWorker
-from convbench.check.origin import BUILD
 from convbench.check.outcome import Fact
 from convbench.check.pairs import CheckedCase
 from convbench.check.settings import Settings
-from convbench.check.sides import Side
 from convbench.check.stock import Stock, Variables
+from convbench.check.trees.origin import BUILD
+from convbench.check.trees.sides import Side
 from convbench.core.errors import BuildFailed, CaseFailed, Refused
 from convbench.core.record import Scalar
 from convbench.core.text import digest

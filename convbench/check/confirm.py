@@ -14,21 +14,23 @@ from pathlib import Path
 from convbench.analysis.history.course import Change, Confirmation, Decision
 from convbench.analysis.history.numbers import machine_name
 from convbench.analysis.history.overview import History
-from convbench.check import gate, outcome, sides
+from convbench.check import gate, outcome
 from convbench.check.inspection import Request
 from convbench.check.ledger import Ledger
 from convbench.check.outcome import Outcome
 from convbench.check.settings import Rule, Settings
-from convbench.check.sides import Side, WorkingTree
+from convbench.check.trees import sides
+from convbench.check.trees.sides import Side, WorkingTree
 from convbench.check.verdict import CaseVerdict, verdicts
-from convbench.core import files, git, installed, store
+from convbench.core import files, git, installed
 from convbench.core.commands import Command
 from convbench.core.errors import ConvbenchError, StoreError, SuiteError
 from convbench.core.record import RunDescription
-from convbench.core.shared_place import CONFIRMED
 from convbench.core.statistics import Interval
+from convbench.core.storage import store
+from convbench.core.storage.shared_place import CONFIRMED
 from convbench.core.text import digest
-from convbench.runs.process_start import process_variables
+from convbench.runs.process.start import process_variables
 
 WORDS: dict[str, Decision] = {"regression": "confirmed", "ok": "refuted"}
 REMEDY = "name a --store that can be written"

@@ -13,7 +13,7 @@ from convbench.check.link import SideWorker
 from convbench.check.outcome import INSTRUCTIONS, Fact
 from convbench.check.pairs import CheckedCase
 from convbench.check.settings import Settings
-from convbench.check.sides import Side
+from convbench.check.trees.sides import Side
 from convbench.core.errors import BuildFailed, CaseFailed
 
 COUNTING_TIMEOUT = 1800.0

@@ -10,16 +10,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from convbench.check import pairs, progress, requirements
+from convbench.check import pairs, progress
 from convbench.check.answers import Inspection
 from convbench.check.counting import count_instructions
 from convbench.check.inspection import Request, inspect
 from convbench.check.outcome import CaseOutcome, Outcome, SideOutcome
 from convbench.check.pairs import Arm, CheckedCase, PairRequest
 from convbench.check.settings import Rule, Settings
-from convbench.check.sides import Side
 from convbench.check.stock import Stock
 from convbench.check.timings import Timings
+from convbench.check.trees import requirements
+from convbench.check.trees.sides import Side
 from convbench.core.arguments import is_number
 from convbench.core.comparability import differing
 from convbench.core.errors import ConvbenchError

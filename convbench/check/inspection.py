@@ -9,15 +9,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from convbench.check import origin, outputs
+from convbench.check import outputs
 from convbench.check.answers import Answers, Inspection, fresh_copy, keep_worker, start_workers
 from convbench.check.ledger import Ledger
 from convbench.check.link import Link
 from convbench.check.outcome import OUTPUT, Fact
 from convbench.check.pairs import CheckedCase, groups
 from convbench.check.settings import Settings
-from convbench.check.sides import Side
 from convbench.check.stock import Stock
+from convbench.check.trees import origin
+from convbench.check.trees.sides import Side
 from convbench.core.errors import CaseFailed, SuiteError, line_of
 from convbench.core.record import Scalar
 from convbench.core.text import counted, cut

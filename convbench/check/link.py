@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from convbench.check.settings import Settings
-from convbench.check.sides import Side
+from convbench.check.trees.sides import Side
 from convbench.core import scratch
 from convbench.core.errors import CaseFailed, FailureKind, Refused
 from convbench.measure.attempts import explain_death
 from convbench.measure.machine import malloc
-from convbench.runs.process_start import DISCIPLINE
+from convbench.runs.process.start import DISCIPLINE
 
 PROGRAM = Path(__file__).parent / "programs" / "worker.py"
 START_TIMEOUT = 120.0

@@ -20,7 +20,7 @@ from convbench.check.outcome import CaseOutcome, Timing
 from convbench.check.pairs import Arm, CheckedCase
 from convbench.check.programs.worker import Server
 from convbench.check.settings import Rule, Settings
-from convbench.check.sides import Side
+from convbench.check.trees.sides import Side
 from convbench.check.verdict import CaseVerdict, verdict
 from convbench.core import showing
 from convbench.core.text import counted

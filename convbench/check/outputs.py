@@ -15,7 +15,7 @@ Parts = list[tuple[str, np.ndarray]]
 NEXT_TO_NOTHING = 1e-2
 """A gradient's norm counts as at least this share of that of all gradients.
 
-A copy of the constant of ``measure.parity``, which imports torch while this module must not; a test compares the two.
+A copy of that of ``measure.comparison.parity``, which imports torch while this module must not; a test compares them.
 """
 
 

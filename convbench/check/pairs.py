@@ -18,8 +18,8 @@ import psutil
 from convbench.check.link import SideWorker
 from convbench.check.outcome import Timing
 from convbench.check.settings import Settings
-from convbench.check.sides import Side
 from convbench.check.stock import Stock
+from convbench.check.trees.sides import Side
 from convbench.core.errors import CaseFailed
 from convbench.core.statistics import robust_deviation
 

@@ -21,16 +21,17 @@ from convbench.check.inspection import Request, inspect
 from convbench.check.link import SideWorker
 from convbench.check.pairs import Arm, CheckedCase
 from convbench.check.settings import Rule, Settings
-from convbench.check.sides import Side
 from convbench.check.stock import Stock
 from convbench.check.timings import Timings
+from convbench.check.trees.sides import Side
 from convbench.check.verdict import verdict
-from convbench.core import files, json_form
+from convbench.core import files
 from convbench.core.comparability import machine_key
 from convbench.core.errors import Refused, StoreError
 from convbench.core.package import __version__
 from convbench.core.record import Scalar
 from convbench.core.statistics import rate_interval
+from convbench.core.storage import json_form
 from convbench.core.text import digest
 
 ENOUGH_POWER, FEWEST = 0.9, 10

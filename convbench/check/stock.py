@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from convbench.check.link import SideWorker
 from convbench.check.settings import Settings
-from convbench.check.sides import Side
+from convbench.check.trees.sides import Side
 from convbench.core.errors import CaseFailed
 
 Variables = tuple[tuple[str, str], ...]

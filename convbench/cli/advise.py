@@ -72,8 +72,8 @@ def advise(
     from convbench.analysis.quality.lessons import Budget
     from convbench.analysis.quality.qualities import has_training
     from convbench.analysis.results import results
-    from convbench.core import store
     from convbench.core.quantities import share
+    from convbench.core.storage import store
     from convbench.report.words.advice import unfinished
 
     margin = share("--within", within)
@@ -210,7 +210,7 @@ def _idle_options(ask: Ask, equal_budget: Budget) -> str:
 def _print_not_run(
     path: Path, run: RunDescription, results: Sequence[Result], ask: Ask, equal_budget: Budget, as_json: bool
 ) -> None:
-    from convbench.core import store
+    from convbench.core.storage import store
     from convbench.report.words.advice import missing_quality
 
     reason = missing_quality(run, results, str(store.directory_of(path)))

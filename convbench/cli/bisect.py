@@ -14,7 +14,7 @@ from convbench.core.default_folders import BISECT
 from convbench.core.errors import ConvbenchError
 
 if TYPE_CHECKING:
-    from convbench.check.bisected import Bisected
+    from convbench.check.bisection.bisected import Bisected
 
 NAMED, A_RANGE = 0, 3
 
@@ -51,9 +51,9 @@ def bisect(
     Good and bad are checked first: if bad is not certainly slower, the search ends with exit 2. Commits that do not
     build are passed over. With --package, versions that pip can install are laid over this environment.
     """
-    from convbench.check import bisect as search
+    from convbench.check.bisection import bisect as search
+    from convbench.check.bisection.places import Span
     from convbench.check.inspection import Request
-    from convbench.check.places import Span
     from convbench.core import files, imports
 
     if bool(good) == bool(package[0]):
@@ -75,7 +75,7 @@ def bisect(
 
 def _show(answer: Bisected, place: Path) -> int:
     """Print the answer and return the exit code."""
-    from convbench.check.bisected import sentences
+    from convbench.check.bisection.bisected import sentences
 
     print("\n".join(sentences(answer)))
     print(f"kept in {place}")

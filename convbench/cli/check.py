@@ -82,7 +82,7 @@ def check(
         raise ConvbenchError("nothing to compare with: give --base (a git ref, a wheel or a directory) or --baseline")
     files = CheckFiles(suite, as_json, junit, summary)
     from convbench.check import against_base
-    from convbench.check.sides import Base
+    from convbench.check.trees.sides import Base
 
     side = Base(base or ".", base_python, build)
     request = Request(suite, overrides or (), only or (), skip or (), not different_outputs, instructions)

@@ -31,7 +31,7 @@ def claims(
     """Test the article's claims: supported, refuted, depends or undecided, with the experiment and its numbers."""
     from convbench.analysis.claims.claim import all_claims, tally
     from convbench.analysis.claims.evidence import Evidence
-    from convbench.core import merging, store
+    from convbench.core.storage import merging, store
     from convbench.report.export import claims_json
     from convbench.report.page import claims as page
     from convbench.report.terminal.claims import table
@@ -58,7 +58,7 @@ def claims(
 
 def _page(out: Path) -> Path:
     """Return the file, or ``index.html`` in the directory; ``claims.html`` in a run's, whose page is ``index.html``."""
-    from convbench.core import store
+    from convbench.core.storage import store
 
     return destination(out, "claims.html" if store.exists(out) else "index.html")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from convbench.analysis.stored_runs import StoredComparison
     from convbench.core.record import Record
     from convbench.core.statistics import Interval
-    from convbench.core.store import Stored
+    from convbench.core.storage.store import Stored
     from convbench.suite.selection import Selection
 
 COMPARABLE, LOOKS_SLOWER = 0, 3
@@ -34,7 +34,7 @@ def compare(
 ) -> None:
     """Describe two stored runs; exit 4 if nothing in them can be compared. To decide, use `check`."""
     from convbench.analysis import stored_runs
-    from convbench.core import store
+    from convbench.core.storage import store
     from convbench.report.words import comparison as words
 
     runs = store.load(run_a), store.load(run_b)
@@ -64,7 +64,8 @@ def compare(
 
 def base_of(baseline: Path) -> str | None:
     """Return the commit that a stored run measured, if it is in this repository and was clean; else None."""
-    from convbench.core import git, store
+    from convbench.core import git
+    from convbench.core.storage import store
 
     environment = store.load(baseline)[0].environment
     commit = environment.get("commit")
@@ -83,7 +84,7 @@ def lay_beside_baseline(baseline: Path, suite: str, overrides: Sequence[str], de
     from convbench.analysis import stored_runs
     from convbench.check.verdict import INVALID
     from convbench.cli.gate import hold_machine
-    from convbench.core import store
+    from convbench.core.storage import store
     from convbench.runs import preparation, sweep
     from convbench.runs.user_code import load
 

@@ -13,7 +13,7 @@ from convbench.core.errors import ConvbenchError
 from convbench.core.text import counted
 
 if TYPE_CHECKING:
-    from convbench.core.exchange import Transfer
+    from convbench.core.storage.exchange import Transfer
 
 
 @app.command()
@@ -25,7 +25,7 @@ def push(
 
     Runs that cannot be read are passed over and named. It is an error if the given run, or every run, is one of them.
     """
-    from convbench.core import exchange
+    from convbench.core.storage import exchange
 
     transfer = exchange.push(source, place)
     is_named = any(reason.startswith(f"{source}: ") for reason in transfer.passed_over)
@@ -44,7 +44,7 @@ def pull(
     Runs that are not complete yet, or do not match their name, are passed over and named. It is an error if there are
     no others.
     """
-    from convbench.core import exchange
+    from convbench.core.storage import exchange
 
     transfer = exchange.pull(place, store)
     _tell(transfer, str(store))

@@ -31,7 +31,8 @@ def export(
 
     Failed cases and cases without a latency are named. It is an error if the file would be empty.
     """
-    from convbench.core import files, metrics, store
+    from convbench.core import files, metrics
+    from convbench.core.storage import store
     from convbench.report.words.findings import failure
 
     plugin = exports.get(file_format)
@@ -74,8 +75,8 @@ def export_model(
     ] = False,
 ) -> None:
     """Write a measured model as ONNX, checked against eager, with a short program beside it that runs it."""
-    from convbench.core import store
     from convbench.core.commands import Command
+    from convbench.core.storage import store
     from convbench.report.words import units
     from convbench.runs import model_file
 

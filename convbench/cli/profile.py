@@ -50,7 +50,7 @@ def trace(
     open_it: Open = False,
 ) -> None:
     """Serve a page on loopback that hands a trace to the Perfetto viewer (which is loaded from the network)."""
-    from convbench.core import profiles, store
+    from convbench.core.storage import profiles, store
     from convbench.report.viewers import perfetto
 
     folders = (path.parent for path in REPORTS.rglob(profiles.PROFILES))

@@ -32,9 +32,9 @@ def report(
 ) -> None:
     """Write the report of a run again, or lay several runs side by side."""
     from convbench.analysis.table import write_csv
-    from convbench.core import merging, store
     from convbench.core.files import write
     from convbench.core.registry import did_you_mean
+    from convbench.core.storage import merging, store
     from convbench.report.export import figure_files, latex, summary
     from convbench.report.page import compare
     from convbench.report.page import run as page
@@ -102,7 +102,7 @@ def conclude(directory: Path, show: bool) -> None:
     If not, standard error still tells that cases failed or were skipped.
     """
     from convbench.analysis.results import results
-    from convbench.core import store
+    from convbench.core.storage import store
     from convbench.report.page import run as page
     from convbench.report.terminal.table import Results
     from convbench.report.words import answer

@@ -205,7 +205,7 @@ def merge(
 ) -> None:
     """Join the runs of one suite's shards into one run; exit 5 if a shard or a result is missing or being measured."""
     from convbench.analysis.table import write_csv
-    from convbench.core import merging, shards, store
+    from convbench.core.storage import merging, shards, store
 
     open_runs = [str(path) for path in runs if store.is_measured(path)]  # before they are read: one may end meanwhile
     stored_runs = [store.load(path) for path in runs]
@@ -259,7 +259,7 @@ def _measure(
     """Measure into ``directory``. Ctrl-C prints how to resume."""
     from convbench.check import floor
     from convbench.check.settings import Rule, Settings
-    from convbench.core import store
+    from convbench.core.storage import store
     from convbench.report.terminal import progress
     from convbench.runs import sweep
 
@@ -312,7 +312,7 @@ def _remainder_sentences(
 
 def _count_missing(directory: Path, records: Sequence[Record], prepared: PreparedRun) -> int:
     """Count and report cases without a record: trainings that the budget left out, or cases without an answer."""
-    from convbench.core import store
+    from convbench.core.storage import store
 
     run = store.read_description(directory)
     if prepared.suite.protocol.budget:

@@ -18,7 +18,7 @@ from convbench.core.imports import near
 from convbench.core.registry import did_you_mean
 
 if TYPE_CHECKING:
-    from convbench.core.index import Entry
+    from convbench.core.storage.index import Entry
 
 FORMATS = ("table", "json", "csv")
 

@@ -68,9 +68,10 @@ def selftest(
         )  # fmt: skip
         _show(*_repeats(suite, overrides, device, (only or (), skip or ()), 60 * minutes), as_json)
         return
-    from convbench.check import against_base, floor, sides
+    from convbench.check import against_base, floor
     from convbench.check import selftest as test
     from convbench.check.inspection import Request
+    from convbench.check.trees import sides
 
     files.refuse_unwritable(out, "choose another place with --out")
     settings, rule, percents = gate.settings_of(threads, allocator, device), gate.rule_of(detect), _percents(slowdowns)

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from convbench.core.default_folders import OF_GATE, REPORTS
-from convbench.core.shared_place import CONFIRMED
-from convbench.core.store import RUN
+from convbench.core.storage.shared_place import CONFIRMED
+from convbench.core.storage.store import RUN
 from convbench.core.text import one_line
 
 TIMEOUT = 300.0

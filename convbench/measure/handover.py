@@ -22,11 +22,11 @@ from convbench.core.option_types import Exporter
 from convbench.core.package import __version__
 from convbench.core.record import Case, Choice, Reading, Scalar
 from convbench.core.traits import FP32, dtype, of_variant
-from convbench.measure.agreement import agreement
 from convbench.measure.attempts import explain
-from convbench.measure.leeway import by_chance, explanation, refuse_other_weights
-from convbench.measure.outputs import time_call
-from convbench.measure.parity import Parity
+from convbench.measure.comparison.agreement import agreement
+from convbench.measure.comparison.leeway import by_chance, explanation, refuse_other_weights
+from convbench.measure.comparison.outputs import time_call
+from convbench.measure.comparison.parity import Parity
 from convbench.models import network
 from convbench.models.deployment import Example
 from convbench.models.runtimes.onnx_file import FILE

@@ -17,8 +17,8 @@ from convbench.core.registry import Plugin, did_you_mean, probes
 from convbench.core.scales import gib
 from convbench.core.traits import FP32, notes_of
 from convbench.measure import progress
+from convbench.measure.comparison.first_call import Opening, open_case
 from convbench.measure.counts.counted import SECONDS_ON_META, SLOW, after_call, forget_counts, on_meta_or_reason
-from convbench.measure.first_call import Opening, open_case
 from convbench.measure.machine import environment
 from convbench.measure.probes import Probe, probe_name, results_of, traits_of
 from convbench.measure.quality.trial import trial

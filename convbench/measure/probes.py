@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from convbench.core.errors import ConvbenchError, line_of
-from convbench.core.json_form import Stored, as_stored, reason
 from convbench.core.metric import Metric
 from convbench.core.metrics import refuse_clash
 from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import DECLARED, probes
+from convbench.core.storage.json_form import Stored, as_stored, reason
 from convbench.core.text import value_text
 
 if TYPE_CHECKING:

@@ -25,9 +25,10 @@ from convbench.core.package import __version__
 from convbench.core.record import Case, Finding, Protocol, Reading, Scalar, Whole
 from convbench.core.registry import probes
 from convbench.core.traits import own_process
-from convbench.measure import attempts, harness, leeway
-from convbench.measure.agreement import tolerance
-from convbench.measure.first_call import open_case
+from convbench.measure import attempts, harness
+from convbench.measure.comparison import leeway
+from convbench.measure.comparison.agreement import tolerance
+from convbench.measure.comparison.first_call import open_case
 from convbench.measure.machine import environment, nvml
 from convbench.measure.preflight import resolve
 from convbench.measure.selection import plan as plan_of

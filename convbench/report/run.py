@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convbench.analysis import table
-from convbench.core import files, metrics, showing, store
+from convbench.core import files, metrics, showing
 from convbench.core.arguments import names_arguments
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Record, RunDescription
+from convbench.core.storage import store
 
 if TYPE_CHECKING:
     import pandas as pd

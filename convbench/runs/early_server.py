@@ -9,9 +9,9 @@ from pathlib import Path
 
 from convbench.core import imports
 from convbench.runs import user_code
-from convbench.runs.processes import Processes
+from convbench.runs.process.processes import Processes
 
-COMPILER, DIGITS = "convbench.runs.compiler_imports", "sklearn.datasets"
+COMPILER, DIGITS = "convbench.runs.process.compiler_imports", "sklearn.datasets"
 """Modules that each compiled case, and each case that trains, would otherwise import for itself."""
 COMPILES, TRAINS = re.compile("compile|inductor"), re.compile("quality")
 _servers: list[Processes] = []

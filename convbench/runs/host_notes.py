@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from convbench.analysis import hosts as host_effects
-from convbench.core import merging, store
 from convbench.core.errors import StoreError
 from convbench.core.record import Record, RunDescription
+from convbench.core.storage import merging, store
 from convbench.runs.executor import Executor, Host
 
 

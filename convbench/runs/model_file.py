@@ -15,7 +15,7 @@ from convbench.core.record import Record, RunDescription, Scalar
 from convbench.runs.user_code import UserCode
 
 if TYPE_CHECKING:
-    from convbench.measure.parity import Parity
+    from convbench.measure.comparison.parity import Parity
 
 WINNER = "winner"
 """Stands for the case that the run recommends."""

@@ -12,9 +12,9 @@ from convbench.core import traits
 from convbench.core.errors import ConvbenchError
 from convbench.core.option_types import settings
 from convbench.core.package import __version__
-from convbench.core.profiles import PROFILES
 from convbench.core.record import Case, Record, RunDescription, Scalar, timestamp
 from convbench.core.registry import executors
+from convbench.core.storage.profiles import PROFILES
 from convbench.measure.probes import Probe
 from convbench.runs import host_notes, repeats, user_code
 from convbench.runs.executor import Executor, Host

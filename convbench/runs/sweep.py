@@ -17,11 +17,12 @@ from typing import Protocol as Interface
 
 from convbench.analysis.choice.recommendation import LOOK
 from convbench.analysis.table import write_csv
-from convbench.core import code, store
+from convbench.core import code
 from convbench.core.comparability import differing, other_hardware
 from convbench.core.errors import StoreError
 from convbench.core.progress import RunState
 from convbench.core.record import Case, Record, RunDescription
+from convbench.core.storage import store
 from convbench.core.visits import Scope, in_table, scope
 from convbench.runs import host_notes, menu, repeats
 from convbench.runs.executor import Executor, Job, job_records

@@ -17,9 +17,9 @@ from convbench import suite as suites
 from convbench.core import imports
 from convbench.core.errors import CaseFailed, ConvbenchError, SuiteError
 from convbench.core.record import Case, Whole
-from convbench.runs.processes import Processes
-from convbench.runs.running import Call
-from convbench.runs.script import user_imports
+from convbench.runs.process.processes import Processes
+from convbench.runs.process.running import Call
+from convbench.runs.process.script import user_imports
 from convbench.suite import Suite
 
 T = TypeVar("T")

@@ -26,10 +26,10 @@ from peer_gates import TOOLS, Missing
 from project_of_gate import KINDS, make
 from scipy.stats import binomtest, median_abs_deviation
 
-from convbench.check import sides
 from convbench.check.link import ALLOCATORS, SideWorker
 from convbench.check.settings import Settings
-from convbench.check.sides import Side, WorkingTree
+from convbench.check.trees import sides
+from convbench.check.trees.sides import Side, WorkingTree
 from convbench.measure.machine.environment import describe
 
 OUT, TABLE = Path("reports/gate"), Path("docs/method/gate-table.md")

@@ -20,8 +20,9 @@ from scipy.stats import ttest_ind_from_stats
 from convbench.analysis.history import numbers, overview
 from convbench.analysis.history.course import course
 from convbench.analysis.history.series import Point, Series
-from convbench.core import index, metrics
-from convbench.core.index import Contents, Entry, IndexedValue
+from convbench.core import metrics
+from convbench.core.storage import index
+from convbench.core.storage.index import Contents, Entry, IndexedValue
 
 RUNS, SERIES = 120, 200
 NOISES = (0.01, 0.015, 0.02, 0.03)

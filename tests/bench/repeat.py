@@ -32,9 +32,9 @@ from convbench.analysis.agreement import Agreement, agreement
 from convbench.analysis.latencies import machines
 from convbench.analysis.results import results
 from convbench.cli.app import INCOMPLETE, MEASURED
-from convbench.core import store
 from convbench.core.record import Record
 from convbench.core.spread import LIMIT_OF_MEDIAN
+from convbench.core.storage import store
 from convbench.measure.machine import malloc
 from convbench.measure.machine.environment import describe
 

@@ -29,9 +29,10 @@ from convbench.analysis import latencies
 from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.costs.ranking import MARGIN
 from convbench.analysis.results import Result, results
-from convbench.core import store, visits
+from convbench.core import visits
 from convbench.core.record import Record, Visit
 from convbench.core.statistics import Interval
+from convbench.core.storage import store
 from convbench.report.words import units
 from convbench.report.words.decision import decision
 

@@ -21,7 +21,7 @@ from convbench.core.metrics import OTHER
 from convbench.core.record import Case, Choice, Parts, Protocol, Record
 from convbench.core.registry import executors
 from convbench.core.statistics import median_interval, ratio_interval
-from convbench.measure import first_call
+from convbench.measure.comparison import first_call
 from convbench.measure.machine.environment import describe
 from convbench.measure.preflight import resolve
 from convbench.measure.stages.stopwatch import split_by_hooks

@@ -34,7 +34,7 @@ from convbench.check.settings import Rule, Settings
 from convbench.cli import ending
 from convbench.cli.app import app
 from convbench.cli.terminal import CleanStream, Stream
-from convbench.core import profiles
+from convbench.core.storage import profiles
 from convbench.suite import shipped_suites
 
 SECONDS, MEBIBYTES = 10.0, 500

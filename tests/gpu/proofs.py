@@ -23,8 +23,9 @@ from typing import Any
 
 import torch
 
-from convbench.core import metrics, profiles
+from convbench.core import metrics
 from convbench.core.record import STAGES, Case, Choice, Clip, Parts, Protocol
+from convbench.core.storage import profiles
 from convbench.measure import attempts, harness
 from convbench.measure.machine import nvml
 from convbench.measure.memory import allocations
@@ -434,9 +435,10 @@ SLOWDOWNS = ((0.0, 130.0), (0.05, 290.0))
 
 def gate(device: str, findings: Findings) -> None:
     """Try the gate on the same code and on a known slowdown; cases that are open when time is up are inconclusive."""
-    from convbench.check import selftest, sides  # here, as the processes of other proofs need not import it
+    from convbench.check import selftest  # here, as the processes of other proofs need not import it
     from convbench.check.inspection import Request
     from convbench.check.settings import Rule, Settings
+    from convbench.check.trees import sides
 
     trials, working_tree = findings.path.parent / "trials.jsonl", sides.WorkingTree.at(Path.cwd(), GATED[0])
     with sides.scratch_folder() as folder, sides.materialise(".", working_tree, folder) as side:

@@ -12,9 +12,9 @@ from convbench.analysis.claims.judgement import Lacking, Number
 from convbench.analysis.quality.lessons import Lesson, lessons
 from convbench.analysis.quality.qualities import Quality, qualities
 from convbench.analysis.results import Group, Result, results
-from convbench.core import merging
 from convbench.core.record import EAGER, Clip, Parts, Record, Recurrent, RunDescription, Training
 from convbench.core.statistics import Interval
+from convbench.core.storage import merging
 
 TRAIN = "run the suites claims and claims-dials, and give `convbench claims` both runs"
 COSTS = "run the suite claims, and give `convbench claims` its run"

@@ -11,12 +11,13 @@ from pathlib import Path
 from convbench.analysis import latencies
 from convbench.analysis.compare import protocol_facts
 from convbench.analysis.results import Result, measured_results, own_metrics, results
-from convbench.core import merging, metrics, store, traits
+from convbench.core import metrics, traits
 from convbench.core.comparability import fingerprint
 from convbench.core.errors import NewerFormat, StoreError
-from convbench.core.index import Contents, Entry, IndexedValue, Problem
 from convbench.core.metric import Metric
 from convbench.core.record import Choice, Record, Scalar
+from convbench.core.storage import merging, store
+from convbench.core.storage.index import Contents, Entry, IndexedValue, Problem
 from convbench.core.text import counted, digest
 
 DERIVED = (metrics.FRAMES_PER_S, metrics.LAUNCH_SHARE)

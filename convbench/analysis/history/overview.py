@@ -14,12 +14,13 @@ from convbench.analysis.history.course import Change, Confirmation, Course, cour
 from convbench.analysis.history.series import UNDATED, Series, moment, require_date, series
 from convbench.analysis.history.steps import LEAST_POINTS
 from convbench.analysis.stored_runs import CONSTANTS, COUNTS
-from convbench.core import index, metrics
+from convbench.core import metrics
 from convbench.core.case import id_matches
 from convbench.core.errors import ConvbenchError, Refused, StoreError
-from convbench.core.index import Entry, Index, Problem
 from convbench.core.metric import Metric, with_title
 from convbench.core.registry import did_you_mean
+from convbench.core.storage import index
+from convbench.core.storage.index import Entry, Index, Problem
 from convbench.core.text import counted
 
 NOTHING, CONFIRMED, SUSPECTED = 0, 1, 3

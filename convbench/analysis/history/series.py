@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from convbench.core.errors import ConvbenchError
-from convbench.core.index import Entry, Row
+from convbench.core.storage.index import Entry, Row
 
 UNDATED = datetime.min.replace(tzinfo=UTC)
 

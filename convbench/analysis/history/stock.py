@@ -10,9 +10,9 @@ from pathlib import Path
 from convbench.analysis.history import numbers
 from convbench.analysis.history.overview import no_run
 from convbench.analysis.history.series import moment, require_date
-from convbench.core import index
 from convbench.core.errors import ConvbenchError, StoreError
-from convbench.core.index import Entry, Index
+from convbench.core.storage import index
+from convbench.core.storage.index import Entry, Index
 from convbench.core.text import counted
 
 

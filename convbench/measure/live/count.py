@@ -15,7 +15,7 @@ from convbench.core import showing
 from convbench.measure.counts.counted import after_call, count_by_module, reason_of
 from convbench.measure.counts.traced import trace
 from convbench.measure.live.module import device_of, first_call, refuse_no_module, subject
-from convbench.measure.restored import changes_for_good, is_frozen, restore
+from convbench.measure.live.restored import changes_for_good, is_frozen, restore
 from convbench.models.inputs import Inputs
 from convbench.models.network import preserve_random_state
 from convbench.models.subject import Subject

@@ -12,7 +12,7 @@ from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.core.statistics import Interval, median_interval
 from convbench.core.text import counted
-from convbench.measure.first_call import faults, versions
+from convbench.measure.comparison.first_call import faults, versions
 from convbench.measure.live.module import first_call, refuse_no_module, refuse_other_devices, subject
 from convbench.models.inputs import Inputs
 from convbench.models.subject import current_device

@@ -17,11 +17,11 @@ from convbench.measure import attempts
 from convbench.measure.machine import malloc
 from convbench.runs import early_server, user_code
 from convbench.runs.executor import Host, Job, JobRecord, OnThisMachine, measure_here, one_by_one, this_machine
-from convbench.runs.process_needs import AllNeeds
-from convbench.runs.process_start import TRAINED
-from convbench.runs.processes import Processes
-from convbench.runs.running import SECONDS_BETWEEN_LOOKS, Call, RunningCall
-from convbench.runs.script import user_imports
+from convbench.runs.process.needs import AllNeeds
+from convbench.runs.process.processes import Processes
+from convbench.runs.process.running import SECONDS_BETWEEN_LOOKS, Call, RunningCall
+from convbench.runs.process.script import user_imports
+from convbench.runs.process.start import TRAINED
 
 T = TypeVar("T")
 ON_ONE_GPU = 4

@@ -10,9 +10,9 @@ import numpy as np
 
 from convbench.analysis.results import typical
 from convbench.core import metrics
-from convbench.core.json_form import finite
 from convbench.core.record import Record, RunDescription
 from convbench.core.registry import exports
+from convbench.core.storage.json_form import finite
 
 VERSION = "5.2.3"
 """The version of pytest-benchmark with this layout."""

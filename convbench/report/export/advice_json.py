@@ -8,7 +8,7 @@ from convbench.analysis.choice.candidates import Candidate
 from convbench.analysis.choice.recommendation import Recommendation, Settle
 from convbench.analysis.choice.trade import Trade
 from convbench.analysis.results import shown_metrics
-from convbench.core.json_form import finite
+from convbench.core.storage.json_form import finite
 from convbench.report.words.advice import sentences
 
 Plain = str | float | int | None | list["Plain"] | Mapping[str, "Plain"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from convbench.analysis.history.course import Change, Course
 from convbench.analysis.history.overview import History
-from convbench.core.json_form import finite
+from convbench.core.storage.json_form import finite
 from convbench.report.words import history as words
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from convbench.analysis.costs.ranking import MARGIN
-from convbench.core import profiles
 from convbench.core.grouping import grouped
 from convbench.core.scales import BYTES, fitting_unit
+from convbench.core.storage import profiles
 from convbench.core.text import counted, digest
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.style import HUES, MUTED, TEXT, canvas, short_name

@@ -13,8 +13,8 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from convbench.core import profiles
 from convbench.core.errors import ConvbenchError
+from convbench.core.storage import profiles
 from convbench.report.viewers.loopback import LOOPBACK, free_port
 
 EXTRA = "convbench[tensorboard]"

@@ -24,8 +24,8 @@ from convbench.analysis.quality.qualities import has_training
 from convbench.analysis.results import Result, costs, is_triable, measured_results
 from convbench.analysis.results import results as results_of
 from convbench.core import findings as codes
-from convbench.core import shards
 from convbench.core.record import Parts, Record, RunDescription
+from convbench.core.storage import shards
 from convbench.core.text import counted, first_names, joined, some_long
 from convbench.report.words import elsewhere, quality, runtimes, units
 from convbench.report.words.advice import NO_HEAD

@@ -12,11 +12,11 @@ from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.costs.headlines import Headline, undecided_results, withheld_results
 from convbench.analysis.costs.ranking import as_light, exclude_controls
 from convbench.analysis.results import Result, costs, is_triable
-from convbench.core import shards
 from convbench.core.commands import Command
 from convbench.core.findings import PAGE_FAULTS
-from convbench.core.merging import SHARD
 from convbench.core.record import EAGER, Parts, RunDescription
+from convbench.core.storage import shards
+from convbench.core.storage.merging import SHARD
 from convbench.core.text import counted, cut, cut_name, file_stem, joined, one_line
 from convbench.report.words import units
 from convbench.report.words.elsewhere import whereabouts

@@ -10,8 +10,8 @@ from convbench.analysis.history.series import minute
 from convbench.analysis.results import Result, measured_results
 from convbench.core.case import is_training
 from convbench.core.comparability import differing
-from convbench.core.merging import SHARD
 from convbench.core.record import RunDescription, Scalar, Training
+from convbench.core.storage.merging import SHARD
 from convbench.core.text import counted
 from convbench.report.words import units
 from convbench.report.words.units import percent

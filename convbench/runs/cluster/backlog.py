@@ -11,7 +11,7 @@ from convbench.runs.cluster.engine import Member
 from convbench.runs.cluster.hosts import Groups, needs_home
 from convbench.runs.cluster.ledger import OpenJobs
 from convbench.runs.executor import Job
-from convbench.runs.process_needs import has_own_variant
+from convbench.runs.process.needs import has_own_variant
 
 
 @dataclass

@@ -6,18 +6,19 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from convbench.core import code, metrics, profiles
+from convbench.core import code, metrics
 from convbench.core.errors import ConvbenchError
 from convbench.core.findings import NOT_PROFILED
 from convbench.core.record import Case, Finding, Record
+from convbench.core.storage import profiles
 from convbench.core.text import joined
 from convbench.runs.cluster.driver import Driver
 from convbench.runs.cluster.engine import Engine, Limits
 from convbench.runs.cluster.roll import log
 from convbench.runs.cluster.worker import modules_of
 from convbench.runs.executor import Executor, Host, Job, JobRecord
-from convbench.runs.process_needs import AllNeeds
-from convbench.runs.script import user_imports
+from convbench.runs.process.needs import AllNeeds
+from convbench.runs.process.script import user_imports
 from convbench.runs.user_code import UserCode
 from convbench.suite import Suite
 

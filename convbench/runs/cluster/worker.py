@@ -26,8 +26,8 @@ from convbench.core.record import Case
 from convbench.core.registry import executors
 from convbench.runs.cluster.engine import Beat, Began, Done, Ended, Joined, Message, Piece
 from convbench.runs.executor import Executor, Host, Job
+from convbench.runs.process.script import UserImports, user_imports
 from convbench.runs.schedule import cores_of
-from convbench.runs.script import UserImports, user_imports
 
 SECONDS_A_BEAT = 3.0
 CHUNK = 60_000

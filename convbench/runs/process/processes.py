@@ -23,7 +23,9 @@ from typing import Any, TypeVar
 from convbench.core import lock, scratch
 from convbench.core.errors import CaseFailed, ConvbenchError
 from convbench.measure.machine.toolchain import missing_tool
-from convbench.runs.process_start import (
+from convbench.runs.process.running import Call, RunningCall
+from convbench.runs.process.script import hide_script
+from convbench.runs.process.start import (
     SAFE_START,
     discipline,
     forget_forkserver,
@@ -35,11 +37,9 @@ from convbench.runs.process_start import (
     run_child,
     short_path,
 )
-from convbench.runs.running import Call, RunningCall
-from convbench.runs.script import hide_script
 
 T = TypeVar("T")
-PRELOAD = ["convbench.runs.forkserver_imports"]
+PRELOAD = ["convbench.runs.process.forkserver_imports"]
 SERVER_KILLED = (EOFError, ConnectionError, FileNotFoundError)
 """Errors of a start without a server. Other errors, such as too many open files, are the system's."""
 

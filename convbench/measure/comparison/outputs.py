@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from convbench.measure.parity import NUMBERS
+from convbench.measure.comparison.parity import NUMBERS
 from convbench.measure.timing import wait_for
 from convbench.models import values
 from convbench.models.subject import Subject

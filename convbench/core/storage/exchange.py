@@ -15,10 +15,19 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from convbench.core import store
 from convbench.core.errors import StoreError
-from convbench.core.run_folders import runs_below
-from convbench.core.shared_place import CONFIRMED, FILES, Content, Folder, SharedPlace, explain, is_part, open_place
+from convbench.core.storage import store
+from convbench.core.storage.run_folders import runs_below
+from convbench.core.storage.shared_place import (
+    CONFIRMED,
+    FILES,
+    Content,
+    Folder,
+    SharedPlace,
+    explain,
+    is_part,
+    open_place,
+)
 
 _OF_CONTENT = re.compile(rf"{CONFIRMED}/.*|(\d{{1,14}}|undated)-[0-9a-f]{{16}}", re.ASCII)
 """Names that are derived from the content; others were given by hand."""

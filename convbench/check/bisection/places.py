@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
-from convbench.check import sides
-from convbench.check.sides import Side, WorkingTree
+from convbench.check.trees import sides
+from convbench.check.trees.sides import Side, WorkingTree
 from convbench.core import git, scratch
 from convbench.core.errors import BuildFailed, ConvbenchError
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 from importlib.machinery import all_suffixes
 from pathlib import Path
 
-from convbench.check import worktrees
-from convbench.check.wheel import unpack
+from convbench.check.trees import worktrees
+from convbench.check.trees.wheel import unpack
 from convbench.core import code, git, scratch
 from convbench.core.errors import BuildFailed, ConvbenchError
 from convbench.core.text import cut
@@ -191,7 +191,7 @@ def with_python(side: Side, python: str, folder: Path) -> Side:
     program = shutil.which(python)
     if program is None:
         raise ConvbenchError(f"--base-python {python!r}: no such program")
-    package = Path(__file__).parents[1]
+    package = Path(__file__).parents[2]
     (folder / "lent").mkdir()
     (folder / "lent" / package.name).symlink_to(package)
     label = f"{side.label}, {python}"

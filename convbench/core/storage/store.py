@@ -20,8 +20,8 @@ from pydantic import ValidationError
 from convbench.core import files, lock, visits
 from convbench.core.default_folders import REPORTS
 from convbench.core.errors import NewerFormat, StoreError
-from convbench.core.json_form import description_text, parse_description, parse_record, reason, record_line
 from convbench.core.record import SCHEMA_VERSION, Record, RunDescription
+from convbench.core.storage.json_form import description_text, parse_description, parse_record, reason, record_line
 
 RUN, RESULTS, CSV, LOCK = "run.json", "results.jsonl", "results.csv", ".lock"
 PREVIOUS = "previous"

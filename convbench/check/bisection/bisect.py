@@ -16,19 +16,21 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from convbench.check import against_base, bisected, gate, pairs, requirements
+from convbench.check import against_base, gate, pairs
 from convbench.check.answers import Inspection
-from convbench.check.bisected import Bisected, State
+from convbench.check.bisection import bisected
+from convbench.check.bisection.bisected import Bisected, State
+from convbench.check.bisection.places import Line, Span
+from convbench.check.bisection.search import Model
 from convbench.check.decision import Ratio
 from convbench.check.inspection import Request, inspect
 from convbench.check.ledger import no_resume
 from convbench.check.pairs import Arm, CheckedCase, FailedCase, PairRequest
-from convbench.check.places import Line, Span
-from convbench.check.search import Model
 from convbench.check.settings import Rule, Settings
-from convbench.check.sides import Side, WorkingTree, scratch_folder
 from convbench.check.stock import Stock
 from convbench.check.timings import Timings
+from convbench.check.trees import requirements
+from convbench.check.trees.sides import Side, WorkingTree, scratch_folder
 from convbench.check.verdict import CaseVerdict, verdict
 from convbench.core.comparability import fingerprint
 from convbench.core.errors import BuildFailed, CaseFailed, ConvbenchError, OutOfTime, Refused, StoreError

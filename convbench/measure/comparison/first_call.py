@@ -13,10 +13,10 @@ from convbench.core.errors import CaseFailed
 from convbench.core.findings import INPUTS_CHANGED, NOT_A_NUMBER, NOT_IN_INFERENCE_MODE
 from convbench.core.record import Case, Finding, Reading
 from convbench.core.traits import compiles
-from convbench.measure.agreement import agreement
+from convbench.measure.comparison.agreement import agreement
+from convbench.measure.comparison.leeway import by_chance, by_rounding, explanation, refuse_other_weights
+from convbench.measure.comparison.outputs import numbers, time_call
 from convbench.measure.counts.counted import reason_of
-from convbench.measure.leeway import by_chance, by_rounding, explanation, refuse_other_weights
-from convbench.measure.outputs import numbers, time_call
 from convbench.models.deployment import Deployment
 from convbench.models.inputs import Inputs
 from convbench.models.subject import Subject, assemble, retry_with_gradients, transform

@@ -21,7 +21,7 @@ from convbench.core import cache
 from convbench.core.errors import StoreError
 from convbench.core.metric import Metric
 from convbench.core.package import __version__
-from convbench.core.run_folders import as_text, run_stamps
+from convbench.core.storage.run_folders import as_text, run_stamps
 from convbench.core.text import digest
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from configparser import ConfigParser, Error
 from contextlib import suppress
 from pathlib import Path
 
-from convbench.check.sides import Side
+from convbench.check.trees.sides import Side
 from convbench.core import git
 from convbench.core.text import some
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from convbench.core import files, store
+from convbench.core import files
+from convbench.core.storage import store
 
 CLOSED = "closed"
 """The stamp of a folder that may not be read."""

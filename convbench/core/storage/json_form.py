@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from convbench.core import files, metrics
 from convbench.core.metric import Metric
 from convbench.core.record import Finding, Record, RunDescription
-from convbench.core.shards import SHARD
+from convbench.core.storage.shards import SHARD
 
 Stored = TypeVar("Stored", Metric, Finding)
 CATALOGUED_FIELDS = {field.name for field in fields(Metric)} - {"name", "unit", "better"}

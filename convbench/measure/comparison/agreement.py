@@ -14,9 +14,9 @@ from convbench.core.errors import CaseFailed
 from convbench.core.findings import FRAMES_ARE_NO_CLIP
 from convbench.core.record import Finding, Reading
 from convbench.core.registry import scenarios
+from convbench.measure.comparison.outputs import clone
+from convbench.measure.comparison.parity import NEXT_TO_NOTHING, TOLERANCE, Parity, compare, parity_of
 from convbench.measure.machine import precision
-from convbench.measure.outputs import clone
-from convbench.measure.parity import NEXT_TO_NOTHING, TOLERANCE, Parity, compare, parity_of
 from convbench.models.inputs import Inputs, inputs
 from convbench.models.subject import Subject
 from convbench.models.training_step import Step

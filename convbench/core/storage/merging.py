@@ -9,13 +9,13 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-from convbench.core import shards
 from convbench.core.case import Whole
 from convbench.core.commands import Command
 from convbench.core.errors import StoreError
 from convbench.core.grouping import grouped
 from convbench.core.record import Record, RunDescription, Visit
-from convbench.core.store import Stored
+from convbench.core.storage import shards
+from convbench.core.storage.store import Stored
 from convbench.core.text import digest
 
 OF_SUITE = ("name", "suite", "metrics", "protocol")

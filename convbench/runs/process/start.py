@@ -27,7 +27,7 @@ from convbench.core import scratch
 from convbench.core.errors import CaseFailed
 from convbench.measure import attempts, progress
 from convbench.measure.machine import malloc
-from convbench.runs.script import UserImports
+from convbench.runs.process.script import UserImports
 
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
 PR_SET_PDEATHSIG = 1

@@ -17,7 +17,7 @@ from convbench.core.errors import CaseFailed
 from convbench.core.record import Failure
 from convbench.measure.attempts import explain_death
 from convbench.measure.progress import Progress
-from convbench.runs.script import UserImports
+from convbench.runs.process.script import UserImports
 
 T = TypeVar("T")
 NOTHING = UserImports()

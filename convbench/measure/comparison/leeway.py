@@ -22,9 +22,9 @@ from convbench.core.findings import ILL_CONDITIONED, RANDOM_OUTPUT
 from convbench.core.record import Finding
 from convbench.core.registry import scenarios
 from convbench.core.text import joined, some
-from convbench.measure.agreement import agreement, arithmetic, tolerance
-from convbench.measure.outputs import clone, numbers, time_call
-from convbench.measure.parity import NEXT_TO_NOTHING, ROUNDING, Parity, compare, norm_of, parity_of
+from convbench.measure.comparison.agreement import agreement, arithmetic, tolerance
+from convbench.measure.comparison.outputs import clone, numbers, time_call
+from convbench.measure.comparison.parity import NEXT_TO_NOTHING, ROUNDING, Parity, compare, norm_of, parity_of
 from convbench.models import network
 from convbench.models.inputs import inputs
 from convbench.models.subject import Subject, assemble

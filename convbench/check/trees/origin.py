@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from convbench.check.sides import Side
+from convbench.check.trees.sides import Side
 from convbench.core import git
 from convbench.core.code import is_installed
 from convbench.core.errors import Refused
