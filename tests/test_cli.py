@@ -268,13 +268,16 @@ def test_a_budget_that_ends_the_trainings_is_reported(here, in_process):
     assert re.search(r"convbench: \d+ trainings not made: the budget is spent", done.stderr)
 
 
-def test_a_case_without_a_record_is_reported(here, in_process, monkeypatch):
-    """Such a run used to end with exit code 0."""
+@pytest.mark.parametrize("budget", [(), ("--budget", "1h")])
+def test_a_case_without_a_record_is_reported(budget, here, in_process, monkeypatch):
+    """Such a run used to end with exit code 0, and with a budget to name a training that it did not make."""
     run = Fake.run
     monkeypatch.setattr(Fake, "run", lambda *args: (pair for pair in run(*args) if not pair[0].case.variant))
-    done = in_process("run", "smoke", "--only", "fc", "--metrics", "latency", "--executor", "fake", cwd=here)
-    assert done.returncode == 5, done.stderr
-    assert "convbench: the executor gave no record of 1 case: add --resume to try again" in done.stderr
+    words = ("--only", "fc", "--metrics", "latency", "--executor", "fake", "--quiet", *budget)
+    done = in_process("run", "smoke", *words, cwd=here)
+    assert (done.returncode, done.stderr) == (
+        5, "convbench: the executor gave no record of 1 case: add --resume to try again\n"
+    )  # fmt: skip
 
 
 def test_profile_with_resume_reports_cases_without_a_trace(here, in_process):

@@ -40,7 +40,8 @@ def test_an_option_that_takes_text_gets_it_as_it_is_written(text: str) -> None:
         ("slurm", f"workers={'[' * 1000}", "not YAML (it is nested too deeply)"),
         ("rya", "workers=1", "unknown executor 'rya'; did you mean 'ray'"),
         (None, "workers=1", "--executor-options needs --executor NAME"),
-        ("in-process", "workers=1", "the executor in-process has no option 'workers'"),
+        ("slurm", "account=", "--executor-options account= has no value: give it a value, or leave it out"),
+        ("in-process", "workers=1", "the executor in-process has no option 'workers': it takes none"),
     ],
 )
 def test_a_wrong_option_is_refused_in_one_message(name: str | None, option: str, words: str) -> None:

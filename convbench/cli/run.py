@@ -311,19 +311,20 @@ def _remainder_sentences(
 
 
 def _count_missing(directory: Path, records: Sequence[Record], prepared: PreparedRun) -> int:
-    """Count and report cases without a record: trainings that the budget left out, or cases without an answer."""
+    """Count and report cases without a record: trainings that the budget left out, and cases without an answer."""
     from convbench.core.storage import store
 
     run = store.read_description(directory)
-    if prepared.suite.protocol.budget:
-        count = len(run.open_ids(records))
-        reason = f"{counted(count, 'training')} not made: the budget is spent. To go on, add --resume with a new budget"
-    else:
-        count = len(set(run.planned).difference(record.case.id for record in records))
-        reason = f"the executor gave no record of {counted(count, 'case')}: add --resume to try again"
-    if count:
-        _say([reason])
-    return count
+    timed_ids = {case.id for case in prepared.plan.cases if not case.trial}
+    open_ids = run.open_ids(records)
+    trainings = [name for name in open_ids if name not in timed_ids] if prepared.suite.protocol.budget else []
+    cases = set(open_ids).intersection(run.planned).difference(trainings)
+    if trainings:
+        remedy = "the budget is spent. To go on, add --resume with a new budget"
+        _say([f"{counted(len(trainings), 'training')} not made: {remedy}"])
+    if cases:
+        _say([f"the executor gave no record of {counted(len(cases), 'case')}: add --resume to try again"])
+    return len(trainings) + len(cases)
 
 
 def _print_rows(records: list[Record]) -> None:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Scalar
-from convbench.core.registry import did_you_mean, executors
+from convbench.core.registry import executors
 from convbench.suite.mistakes import message_of
 from convbench.suite.options import Signature, signature
 from convbench.suite.source import value_of
@@ -39,6 +39,8 @@ def _read(text: str) -> dict[str, tuple[Any, str]]:
     """Return each option's value, and its text if it is written on the command line."""
     key, equals, value = text.partition("=")
     if equals and "/" not in key:
+        if not value.strip():  # as of a shell variable that is not set
+            raise ConvbenchError(f"{OPTION} {text} has no value: give it a value, or leave it out")
         return {key.strip(): (_parse(value, text), value.strip())}
     path = Path(text)
     try:
@@ -64,9 +66,7 @@ def _check(name: str, key: str, value: Any, text: str, signature: Signature) -> 
     try:
         (option,) = signature.option(key).validate_python([value])
     except KeyError:
-        raise ConvbenchError(
-            f"the executor {name} has no option {key!r}{did_you_mean(key, signature.options)}"
-        ) from None
+        raise ConvbenchError(f"the executor {name} has no option {key!r}{signature.alternative(key)}") from None
     except ValidationError as error:
         with suppress(ValidationError):
             return signature.option(key).validate_python([text or value])[0]

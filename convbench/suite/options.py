@@ -14,7 +14,7 @@ from convbench.core.code import located, missing_module
 from convbench.core.errors import ConvbenchError, Unavailable
 from convbench.core.option_types import annotations_of, enumeration, word_of
 from convbench.core.record import Scalar
-from convbench.core.registry import Plugin, Registry, tasks
+from convbench.core.registry import Plugin, Registry, did_you_mean, tasks
 from convbench.suite.values import Many
 
 _SCALARS = {str, int, float, bool, type(None)}
@@ -44,6 +44,12 @@ class Signature:
     def option(self, name: str) -> TypeAdapter[list[Scalar]]:
         """Return the validator of an option's values. Raises KeyError if there is no such option."""
         return _adapter(Scalar) if self.open and name not in self.options else self.options[name]
+
+    def alternative(self, name: str) -> str:
+        """Return what to write in place of an option that the plug-in does not have, in words to follow a message."""
+        if name in self.not_options:
+            return f": options are keyword-only parameters, so write *, before its {name}"
+        return did_you_mean(name, self.options) if self.options else ": it takes none"
 
 
 def signature(registry: Registry[Any], name: str) -> Signature:

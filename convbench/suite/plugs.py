@@ -152,18 +152,11 @@ def _option(plug: str, spec: Signature, key: str, raw: Any, at: Location, mistak
     try:
         return spec.option(key).validate_python(raw)
     except KeyError:
-        mistakes.add_key((*at, key), f"{plug} has no option {key!r}{_alternative(spec, key)}")
+        mistakes.add_key((*at, key), f"{plug} has no option {key!r}{spec.alternative(key)}")
     except ValidationError as error:
         detail = error.errors()[0]
         mistakes.add((*at, key, *detail["loc"][:1]), message_of(detail))
     return None
-
-
-def _alternative(spec: Signature, key: str) -> str:
-    """Return what to write in place of an option that a plug-in does not have."""
-    if key in spec.not_options:
-        return f": options are keyword-only parameters, so write *, before its {key}"
-    return did_you_mean(key, spec.options) if spec.options else ": it takes none"
 
 
 def _signature(shelf: Registry[Any], name: str, at: Location, mistakes: Mistakes) -> Signature | None:
