@@ -271,11 +271,15 @@ def test_collapse_is_told_from_luck_by_fishers_test_and_the_clips():
     assert is_at_chance(0.515, 0.5, 10_000)
     assert not is_at_chance(0.516, 0.5, 10_000)
     assert (fallen_seeds({0: 0.9}, 0.1, 1000), fallen_seeds({0: 0.9, 1: 0.3}, 0.1, 1000)) == (set(), {1})
+    spread = {0: 0.9, 1: 0.9, 2: 0.75, 3: 0.72}  # four standard deviations are 0.38, half of the lead over chance 0.2
+    assert [fallen_seeds(spread | {4: test}, 0.5, 10_000) for test in (0.65, 0.51)] == [set(), {4}]
+    assert fallen_seeds({0: 0.9, 1: 0.72, 2: 0.65}, 0.5, 10_000) == set()
     for count, runs, other_count, other_runs in ((3, 5, 2, 9), (2, 5, 0, 9), (5, 5, 4, 9), (0, 3, 2, 3)):
         table = [[count, runs - count], [other_count, other_runs - other_count]]
         expected = stats.fisher_exact(table, alternative="greater").pvalue
         assert fisher(count, runs, other_count, other_runs) == pytest.approx(expected)
     assert collapse_often([0, 2, 0], [5, 5, 5]) == [False, True, False]
+    assert collapse_often([1, 1, 1], [5, 5, 5]) == [False, False, False]
     assert collapse_often([0, 0], [1, 1]) == [False, False]
 
 

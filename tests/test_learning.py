@@ -215,25 +215,47 @@ def test_naming_a_dominant_class_often_is_not_a_constant_answer(wrong: int, miss
     ("loss", "train", "val", "fell"),
     [
         # fc 64 on identity, seed 0: accuracy is flat only because the schedule is, and it had learnt nothing yet
-        ([2.31, 2.31, 2.30, 2.15, 1.81, 1.66, 1.60], 0.36, 0.31, True),
+        ([2.31, 2.31, 2.30, 2.15, 1.81, 1.66, 1.60], 0.36, 0.31, 0.34 / 2.15),
         # gap on binding: still half way up
-        ([1.05, 0.77, 0.68, 0.61, 0.54, 0.49, 0.44], 0.84, 0.81, True),
+        ([1.05, 0.77, 0.68, 0.61, 0.54, 0.49, 0.44], 0.84, 0.81, 0.07 / 0.61),
         # gap with LayerNorm on direction: a seed that stays on a plateau
-        ([2.09, 1.49, 1.02, 1.01, 0.99, 0.98, 0.97], 0.50, 0.41, False),
+        ([2.09, 1.49, 1.02, 1.01, 0.99, 0.98, 0.97], 0.50, 0.41, None),
         # learnt and overfitted
-        ([2.08, 0.77, 0.27, 0.07, 0.03, 0.02, 0.02], 1.00, 1.00, False),
-        ([2.32, 2.28, 2.15, 1.79, 1.46, 1.23, 1.13], 0.74, 0.56, False),
-        ([2.0, 1.0, 0.5], 0.5, 0.5, False),
+        ([2.08, 0.77, 0.27, 0.07, 0.03, 0.02, 0.02], 1.00, 1.00, None),
+        ([2.32, 2.28, 2.15, 1.79, 1.46, 1.23, 1.13], 0.74, 0.56, None),
+        # at the limits: five checkpoints, the training accuracy of what is learnt, and the lead of what is overfitted
+        ([2.0, 1.5, 1.2, 1.0], 0.5, 0.5, None),
+        ([2.0, 1.5, 1.2, 1.0, 0.9], 0.1, 0.0, 0.2 / 1.2),
+        ([2.0, 1.5, 1.2, 1.0, 0.9], 0.95, 0.9, None),
     ],
 )
-def test_a_schedule_that_ended_too_early_is_found(loss: list[float], train: float, val: float, fell: bool) -> None:
-    assert (convergence.late_fall(loss, train, val) is not None) == fell
+def test_a_schedule_that_ended_too_early_is_found(
+    loss: list[float], train: float, val: float, fell: float | None
+) -> None:
+    assert convergence.late_fall(loss, train, val) == (fell and pytest.approx(fell))
 
 
-def test_the_rise_is_per_hundred_steps_over_the_last_third() -> None:
-    steps = list(range(100, 1000, 100))
-    assert convergence.late_rise(steps, [0.1] * 6 + [0.2, 0.3, 0.4], 10_000) == pytest.approx(0.1)
-    assert convergence.late_rise(steps, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.7, 0.7], 10_000) is None
+@pytest.mark.parametrize(
+    ("val", "clips", "rise"),
+    [
+        ([0.1] * 6 + [0.2, 0.3, 0.5], 10_000, 0.15),
+        ([0.1] * 8 + [0.1, 0.2, 0.3, 0.5], 10_000, 0.13),
+        ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.7, 0.7], 10_000, None),
+        # 1.645 standard errors of a slope, sqrt(0.5 * 0.5 / clips / 2), are 0.07 from 70 clips on
+        ([0.4, 0.5, 0.6], 69, None),
+        ([0.4, 0.5, 0.6], 70, 0.1),
+        ([0.4, 0.6], 10_000, 0.2),
+        ([0.5], 10_000, None),
+    ],
+)
+def test_the_rise_is_per_hundred_steps_over_the_last_third(val: list[float], clips: int, rise: float | None) -> None:
+    steps = [100 * number for number in range(1, len(val) + 1)]
+    assert convergence.late_rise(steps, val, clips) == (rise and pytest.approx(rise))
+
+
+@pytest.mark.parametrize("right", [(0, 0, 2), (10, 12, 12)])
+def test_clips_that_are_nearly_all_alike_tell_no_less_noise_than_one_that_differs(right: tuple[int, ...]) -> None:
+    assert convergence.late_rise([10, 20, 30], [count / 12 for count in right], 12) is None
 
 
 def test_the_read_out_is_ridge_regression_with_a_validated_penalty() -> None:

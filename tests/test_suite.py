@@ -992,15 +992,31 @@ def test_the_schema_refuses_an_unknown_task() -> None:
 CROSSED = "matrix: {reducer: gap, variant: [eager, onnxruntime], scenario: [inference, train]}"
 
 
-def test_an_impossible_combination_of_the_matrix_is_left_out_and_kept_with_its_reason(tmp_path: Path) -> None:
-    """ONNX Runtime times training used to stop the whole suite with exit code 2."""
+@registry.declares(traits.VariantTraits(scenarios=("inference", "streaming")))
+def untrainable(subject: object) -> object:
+    """Raise an error for training."""
+    return subject
+
+
+@registry.declares(traits.VariantTraits(unsuited=lambda _, level: f"level {level} is too high" if level > 1 else ""))
+def levelled(subject: object, *, level: int) -> object:
+    """Run in a level."""
+    return subject
+
+
+@pytest.mark.parametrize("variant", ["onnxruntime", f"{__name__}:untrainable"])
+def test_an_impossible_combination_of_the_matrix_is_left_out_and_kept_with_its_reason(
+    tmp_path: Path, variant: str
+) -> None:
+    """ONNX Runtime times training used to stop the whole suite with exit code 2, and later a user's own variant did."""
     path = tmp_path / "crossed.yaml"
-    path.write_text(CROSSED)
+    path.write_text(CROSSED.replace("onnxruntime", variant))
     loaded = suite.load(str(path))
     names = [(case.variant_name, case.scenario) for case in loaded.cases]
-    assert names == [("eager", "inference"), ("onnxruntime", "inference"), ("eager", "train")]
-    (impossible,) = loaded.impossible
-    assert traits.misplaced(impossible).startswith("variant onnxruntime cannot be used in scenario train: use scenario")
+    assert names == [("eager", "inference"), (variant, "inference"), ("eager", "train")]
+    assert list(loaded.impossible.values()) == [
+        f"variant {variant} cannot be used in scenario train: use scenario: inference or streaming"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -1012,6 +1028,7 @@ def test_an_impossible_combination_of_the_matrix_is_left_out_and_kept_with_its_r
         ("'int8(method=[dynamic,static,torchao])+onnxruntime'", 1, "torchao quantises for torch only"),
         ("'half(dtype=[fp16,bf16])+onnxruntime'", 1, "ONNX Runtime has no bfloat16"),
         ("{name: onnxruntime, exporter: [dynamo, torchscript], any_batch: [true, false]}", 1, "any_batch needs"),
+        (f"'{__name__}:levelled(level=[1,2])'", 1, "level 2 is too high"),
     ],
 )
 def test_options_of_the_matrix_that_do_not_fit_are_left_out_before_anything_is_measured(
@@ -1023,7 +1040,7 @@ def test_options_of_the_matrix_that_do_not_fit_are_left_out_before_anything_is_m
         path.write_text(f"matrix: {{{matrix}variant: [eager, {variants}]}}\n{include}")
         loaded = suite.load(str(path))
         assert len(loaded.impossible) == left_out
-        assert any(reason in traits.impossible(case) for case in loaded.impossible)
+        assert any(reason in text for text in loaded.impossible.values())
         assert not any(map(traits.impossible, loaded.cases))
 
 

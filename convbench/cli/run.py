@@ -175,10 +175,9 @@ def _gpu_sentences(facts: Mapping[str, Scalar]) -> Iterator[str]:
 
 def _suite_sentences(suite: Suite) -> Iterator[str]:
     """Yield a sentence for the cases that are left out, and for each override that does nothing."""
-    from convbench.core import traits
     from convbench.suite.overrides import idle_sentences
 
-    reasons = Counter(map(traits.impossible, suite.impossible))
+    reasons = Counter(suite.impossible.values())
     for reason, number in reasons.items():
         yield f"{counted(number, 'combination')} of the matrix left out: {reason}"
     if suite.left_out:

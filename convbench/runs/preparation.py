@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from convbench.core import traits
 from convbench.core.errors import ConvbenchError
 from convbench.core.option_types import settings
 from convbench.core.package import __version__
@@ -92,9 +91,7 @@ class PreparedRun:
             planned=tuple(case.id for case in self.planned_cases),
             equal=self.plan.equal,
             later=self.later,
-            impossible={
-                replace(case, device=host.device).id: traits.impossible(case) for case in self.suite.impossible
-            },
+            impossible={replace(case, device=host.device).id: reason for case, reason in self.suite.impossible.items()},
             environment=host.facts,
             fingerprint=host.fingerprint,
             convbench=__version__,

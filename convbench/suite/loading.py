@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from pathlib import Path, PurePath
 from typing import Any
@@ -42,8 +42,8 @@ class Suite:
     """What to measure and how. ``text`` is the YAML as read; ``metrics`` names probes, empty for all of them.
 
     ``left_out`` are the cases of quality that were left out because the overrides ask only for metrics; ``overrides``
-    then contain ``quality=none``. ``impossible`` are the combinations of the matrix that are left out since their
-    variant cannot run in their scenario, or with its options.
+    then contain ``quality=none``. ``impossible`` maps the combinations of the matrix that are left out to the
+    reason: their variant cannot run in their scenario, or with its options.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Suite:
     overrides: tuple[str, ...] = ()
     description: str = ""
     left_out: tuple[Case, ...] = ()
-    impossible: tuple[Case, ...] = ()
+    impossible: Mapping[Case, str] = field(default_factory=dict, hash=False)
 
     def __repr__(self) -> str:
         return f"Suite({self.name!r}, {counted(len(self.cases), 'case')})"
@@ -140,7 +140,7 @@ def _build(text: str, mistakes: Mistakes, stem: str, overrides: Sequence[str]) -
         overrides=(*overrides, WITHOUT_QUALITY) if left_out else tuple(overrides),
         description=layout.description,
         left_out=left_out,
-        impossible=tuple(_apply_settings(settings, case) for case in impossible),
+        impossible={_apply_settings(settings, case): reason for case, reason in impossible.items()},
     )
 
 
@@ -226,8 +226,8 @@ def _values(items: list[Any]) -> list[Values]:
 
 def _cases(
     axes: Mapping[Location, Axes], bare_axes: Collection[str], mistakes: Mistakes
-) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
-    """Return the cases of the sweep, and the impossible combinations that it leaves out."""
+) -> tuple[tuple[Case, ...], dict[Case, str]]:
+    """Return the cases of the sweep, and why it leaves out impossible combinations."""
     matrix = axes.get(("matrix",), {})
     include = {at: entry for at, entry in axes.items() if at[0] == "include"}
     _need_models(matrix, include, mistakes)

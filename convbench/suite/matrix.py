@@ -99,31 +99,31 @@ class Sweep:
             if not groups:
                 self.additions += [_merge(base, point | extra) for base in bases for extra in extras]
 
-    def cases(self) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
-        """Return every case once, the variants of one model together, and the impossible ones that are left out."""
+    def cases(self) -> tuple[tuple[Case, ...], dict[Case, str]]:
+        """Return every case once, the variants of one model together, and why impossible ones are left out."""
         crossings: list[Case] = []
-        impossible_cases: list[Case] = []
+        impossible_cases: dict[Case, str] = {}
         written_cases = list(map(_case, self.additions))
         for group in self.groups:
             for extra in group.extensions:
                 case = _case(_merge(group.combination, extra))
-                is_left_out = not group.is_written and self._is_left_out(case, extra)
-                (impossible_cases if is_left_out else crossings).append(case)
+                if reason := "" if group.is_written else self._fault(case, extra):
+                    impossible_cases[case] = reason
+                else:
+                    crossings.append(case)
         if not crossings + written_cases:
-            crossings, impossible_cases = impossible_cases, []
+            crossings, impossible_cases = list(impossible_cases), {}
         models: dict[Case, dict[Case, None]] = {}
         for case in crossings + written_cases:
             models.setdefault(case.eager, {})[case] = None
         cases = tuple(case for variants in models.values() for case in variants)
-        return cases, tuple(dict.fromkeys(impossible_cases))
+        return cases, impossible_cases
 
-    def _is_left_out(self, case: Case, extra: Combination) -> bool:
-        """Whether rule 4 leaves out a case to which entries added ``extra``."""
-        # the user's own variants are not imported here: they are checked with the plan, in another process
-        if any(choice.is_imported for choice in case.variant):
-            return False
-        is_misplaced = self._multiplies({"variant", "scenario"}, extra) and traits.misplaced(case)
-        return bool(is_misplaced or (self._multiplies({"variant"}, extra) and traits.unsuited(case)))
+    def _fault(self, case: Case, extra: Combination) -> str:
+        """Return why rule 4 leaves out a case to which entries added ``extra``; empty if it does not."""
+        is_crossed = self._multiplies({"variant", "scenario"}, extra)
+        fault = traits.misplaced(case) if is_crossed else ""
+        return fault or (traits.unsuited(case) if self._multiplies({"variant"}, extra) else "")
 
     def _multiplies(self, axes: set[str], extra: Combination) -> bool:
         """Whether the matrix itself has several combinations of these axes, and no entry sets one of them."""

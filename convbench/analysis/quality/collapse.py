@@ -68,6 +68,5 @@ def collapse_often(counts: Sequence[int], runs: Sequence[int]) -> list[bool]:
     """Return which configurations collapse more often than all the others together."""
     total, all_runs = sum(counts), sum(runs)
     return [
-        count > 0 and fisher(count, n, total - count, all_runs - n) <= LENIENT_ERROR
-        for count, n in zip(counts, runs, strict=True)
+        fisher(count, n, total - count, all_runs - n) <= LENIENT_ERROR for count, n in zip(counts, runs, strict=True)
     ]
