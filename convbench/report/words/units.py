@@ -186,4 +186,3 @@ def _with_unit(value: float | None, scales: Scale, significant: int = 3) -> str:
     scale, unit = fitting_unit(value, scales, significant)
     is_whole = scale == 1.0 and float(value).is_integer()
     return f"{int(value):,} {unit}".rstrip() if is_whole else f"{digits(value / scale, significant)} {unit}".rstrip()
-
