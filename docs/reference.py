@@ -244,8 +244,7 @@ def exit_codes() -> Iterator[str]:
         (
             INCOMPLETE,
             "`run`, `profile`",
-            "a case failed or is missing (the budget ended its training, or hosts were lost); all others are measured. "
-            "Or every case was skipped",
+            "every case was skipped, or one failed or is missing (the budget ended its training, or hosts were lost)",
         ),
         (INCOMPLETE, "`merge`", "a shard or the result of a case is missing; all others are merged"),
         (

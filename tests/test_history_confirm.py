@@ -233,6 +233,9 @@ def test_an_interrupted_confirmation_goes_on_with_its_pairs(here, monkeypatch):
         history._confirm([suspect], here / "store", "")
     (kept,) = (here / "store" / confirm.CONFIRMED / confirm.UNFINISHED).iterdir()
     assert outcome.read(kept).unfinished
+    of_other_suite = replace(suspect, run=replace(suspect.run, suite="other"))
+    assert confirm.ledger(here / "store", suspect).earlier_outcome
+    assert not confirm.ledger(here / "store", of_other_suite).earlier_outcome
     assert confirm.confirmations(here / "store") == ([], [])
     history._confirm([suspect], here / "store", "")
     assert pairs[:3] == [1, 2, 3]
@@ -250,6 +253,7 @@ def test_an_unreadable_confirmation_is_skipped_with_a_note(tmp_path, monkeypatch
     answer = api.history(store=tmp_path / "store")
     (note,) = (note for note in words.notes(answer.notes) if "confirmation" in note)
     assert note.startswith(f"1 confirmation left out as unreadable, such as {damaged}: not the JSON of a check: ")
+    assert note.endswith(": remove this file, and --confirm checks the change again")
 
 
 @pytest.mark.parametrize("kind", ["gone", "no UTF-8"])

@@ -159,6 +159,7 @@ def test_a_module_named_on_the_command_line_brings_its_plugins(loose):
     missing = convbench("--plugins", "shop.nowhere", "list", cwd=loose)
     assert (missing.returncode, missing.stdout) == (2, "")
     assert "No module named 'shop.nowhere'" in missing.stderr
+    assert missing.stderr.endswith(": correct the name, or put the module there\n")
     output = convbench("--plugins", "./shop/reducer.py,shop/figure.py", "list", cwd=loose).stdout
     assert "[shop.reducer]" in output
     assert "[shop.figure]" in output

@@ -192,11 +192,18 @@ def test_a_newer_schema_is_refused(tmp_path):
         store.load(tmp_path)
 
 
-def test_a_new_run_sets_the_old_one_aside(directory, measured):
+def test_a_new_run_sets_the_old_one_aside_with_all_its_pages(directory, measured):
+    """The claims of the old run used to lie beside the report of the new one."""
+    for name in ("claims.html", "notes.txt"):
+        (directory / name).touch()
     store.start(directory, replace(RUN, started="2026-11-23T10:00:00+00:00"))
     assert store.load(directory)[1] == []
     (previous,) = (directory / "previous").iterdir()
     assert store.load(previous) == (RUN, measured)
+    assert {name: (directory / name).exists() for name in ("claims.html", "notes.txt")} == {
+        "claims.html": False, "notes.txt": True,
+    }  # fmt: skip
+    assert (previous / "claims.html").exists()
 
 
 def test_a_directory_that_cannot_be_written_says_what_to_do(tmp_path):

@@ -220,6 +220,13 @@ class NotFinite(Dropped):
         return self.linear(clip.flatten(2)) / torch.zeros(8) * 0
 
 
+class SometimesInfinite(Dropped):
+    """A model whose output is finite with the seed's random numbers, and infinite with some others."""
+
+    def forward(self, clip):
+        return self.linear(clip.flatten(2)) / (torch.rand(()) < 0.7)
+
+
 class Steep(Dropped):
     """An ill-conditioned model, which amplifies the rounding of a weight by 100,000."""
 
@@ -252,6 +259,7 @@ def hardly_off(case_subject):
         ("Noisy", "only_zeros", "inference"),
         ("NotFinite", "hardly_off", "inference"),
         ("Dropped", "hardly_off", "inference"),
+        ("SometimesInfinite", "only_zeros", "inference"),
         ("Steep", "only_zeros", "inference"),
         ("Steep", "only_zeros", "train"),
         ("Steep", "not_a_number", "inference"),

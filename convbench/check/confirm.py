@@ -34,6 +34,7 @@ from convbench.runs.process.start import process_variables
 
 WORDS: dict[str, Decision] = {"regression": "confirmed", "ok": "refuted"}
 REMEDY = "name a --store that can be written"
+UNREADABLE = "remove this file, and --confirm checks the change again"
 UNFINISHED = "unfinished"
 """The folder of interrupted checks, below that of confirmations."""
 NO_LEDGER = Ledger()
@@ -50,6 +51,11 @@ class Suspect:
     run: RunDescription
     cases: tuple[str, ...]
     size: float
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What one check has in common: the commits, the suite and its call, and the device."""
+        return self.before, self.after, self.run.suite, self.run.command, self.device
 
     @property
     def suite(self) -> str:
@@ -88,9 +94,8 @@ def suspects(history: History) -> tuple[list[Suspect], list[str]]:
         suspect = Suspect(
             change.before.commit, change.after.commit, run, (course.series.case,), change.ratio.median - 1
         )
-        key = (suspect.before, suspect.after, run.suite, run.command, suspect.device)
-        earlier = suspect_by_key.get(key)
-        suspect_by_key[key] = _join(earlier, suspect) if earlier else suspect
+        earlier = suspect_by_key.get(suspect.key)
+        suspect_by_key[suspect.key] = _join(earlier, suspect) if earlier else suspect
     return list(suspect_by_key.values()), list(reasons)
 
 
@@ -157,7 +162,7 @@ def forget_unfinished(folder: Path, suspect: Suspect) -> None:
 
 def _unfinished(folder: Path, suspect: Suspect) -> Path:
     """Return the file of a check that has not ended. It lies in a folder of its own, which nothing shares or judges."""
-    name = f"{suspect.before[:12]}-{suspect.after[:12]}-{digest(*suspect.cases)[:8]}.json"
+    name = f"{suspect.before[:12]}-{suspect.after[:12]}-{digest(*suspect.key, *suspect.cases)[:8]}.json"
     return folder / CONFIRMED / UNFINISHED / name
 
 
@@ -174,7 +179,7 @@ def confirmations(folder: Path) -> tuple[list[Confirmation], list[str]]:
     errors: list[str] = []
     for path in sorted((folder / CONFIRMED).glob("*.json")):
         try:
-            results.append((f"{CONFIRMED}/{path.name}", outcome.read(path)))
+            results.append((f"{CONFIRMED}/{path.name}", outcome.read(path, UNREADABLE)))
         except StoreError as error:
             errors.append(str(error))
     results.sort(key=lambda entry: entry[1].started)

@@ -120,18 +120,18 @@ def write(outcome: Outcome, path: Path, remedy: str = "choose another place with
     return files.write(path, json_form.as_json(json_form.adapter(Outcome), outcome), remedy)
 
 
-def read(path: Path) -> Outcome:
-    """Read an outcome from its file. Raises StoreError if the file holds none."""
+def read(path: Path, remedy: str = "name a file that check --json has written") -> Outcome:
+    """Read an outcome from its file. Raises StoreError, whose message ends with ``remedy``, if the file holds none."""
     try:
         outcome: Outcome = json_form.adapter(Outcome).validate_json(path.read_bytes())
     except OSError as error:
-        raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
+        raise StoreError(f"{path}: cannot be read ({error.strerror}): {remedy}") from error
     except ValidationError as error:
-        raise StoreError(f"{path}: not the JSON of a check: {json_form.reason(error)}") from error
+        raise StoreError(f"{path}: not the JSON of a check: {json_form.reason(error)}: {remedy}") from error
     if outcome.schema_version > SCHEMA_VERSION:
         raise NewerFormat(path, outcome.schema_version)
     if problem := without_times(outcome.cases):
-        raise StoreError(f"{path}: not the JSON of a check: {problem}")
+        raise StoreError(f"{path}: not the JSON of a check: {problem}: {remedy}")
     return outcome
 
 

@@ -166,7 +166,7 @@ def _package_hint(name: str) -> str:
     other = next((path for path in others if path.is_dir() or path.with_suffix(".py").is_file()), None)
     reason = f"; the package {package!r} is the one in {places[0]}"
     if not other:
-        return reason
+        return f"{reason}: correct the name, or put the module there"
     return f"{reason}, which hides the one with {os.path.normpath(other)}: rename one of them, or run elsewhere"
 
 

@@ -75,6 +75,8 @@ def bring(plugin: PluginModule) -> None:
     except (Exception, SystemExit) as error:
         is_file = "/" in plugin.module and isinstance(error, TypeError)
         remedy = hint(plugin.module, error) if is_file else nearby_hint(plugin.module, error)
+        if not remedy and plugin.module == plugin.origin and isinstance(error, ModuleNotFoundError):
+            remedy = "; put it here or on PYTHONPATH, or install it"
         reason = f"cannot import {plugin.module!r}: {why_not(error)}{remedy}"
         _missing_plugins[plugin.module] = MissingPlugins(plugin.origin, reason, plugin.module)
 

@@ -26,6 +26,8 @@ from convbench.core.storage.json_form import description_text, parse_description
 RUN, RESULTS, CSV, LOCK = "run.json", "results.jsonl", "results.csv", ".lock"
 PREVIOUS = "previous"
 """The folder below a run with the runs that were in its directory before."""
+OF_RUN = (RUN, RESULTS, CSV, "index.html", "claims.html", "claims.json", "compare.html", "figures", "profiles")
+"""The files and folders that the verbs write into a run's directory unless told otherwise."""
 REMEDY = "choose another place with --out"
 Stored = tuple[RunDescription, list[Record]]
 
@@ -204,7 +206,7 @@ def directory_of(path: Path) -> Path:
 
 def _set_aside(directory: Path) -> None:
     """Move an earlier run into a folder of its own; a run is recognised by any of its files, whole or damaged."""
-    names = [name for name in (RUN, RESULTS, CSV, "index.html", "profiles") if (directory / name).exists()]
+    names = [name for name in OF_RUN if (directory / name).exists()]
     if not {RUN, RESULTS} & set(names):
         return
     place = _free_place(directory / PREVIOUS, _start_name(directory))

@@ -43,10 +43,12 @@ def _draw(clip: Clip, digits: Digits, count: int, rng: np.random.Generator) -> L
 def flashes(frames: int) -> list[slice]:
     """Return the frames that show each digit, beginning with each third, with blanks between if there is room.
 
-    Each digit is shown in equally many: otherwise shuffled frames would tell by their number which digit was first.
+    Each digit is shown in equally many: otherwise shuffled frames would tell by their number which digit was first. The
+    middle frame, frames // 2, shows the second digit.
     """
     length = max(1, (frames + 1) // FLASHES - 1)
-    starts = (int(third[0]) for third in np.array_split(np.arange(frames), FLASHES))
+    starts = [int(third[0]) for third in np.array_split(np.arange(frames), FLASHES)]
+    starts[1] = max(starts[1], frames // 2 + 1 - length)  # differs for 6 frames, where the middle one begins no third
     return [slice(start, start + length) for start in starts]
 
 
