@@ -68,9 +68,9 @@ from convbench.cli.app import app
 @app.command()
 def shop_count(run: Path) -> None:
     """How many records a run has."""
-    from convbench.core import store
+    import convbench
 
-    print(f"{len(store.load(run)[1])} records in the shop")
+    print(f"{len(convbench.open_run(run).records)} records in the shop")
 
 
 @app.command()
