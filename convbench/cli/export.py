@@ -31,8 +31,9 @@ def export(
 
     Failed cases and cases without a latency are named. It is an error if the file would be empty.
     """
-    from convbench.core import files, metrics
+    from convbench.core import metrics
     from convbench.core.storage import store
+    from convbench.core.system import files
     from convbench.report.words.findings import failure
 
     plugin = exports.get(file_format)
