@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 
-from convbench.core import files, git, imports, lock
+from convbench.core import git, imports
 from convbench.core.arguments import flag, names_arguments, text, texts, thread_count
 from convbench.core.commands import Command
 from convbench.core.default_folders import BISECT, REPORTS
@@ -23,6 +23,7 @@ from convbench.core.option_types import Exporter
 from convbench.core.record import Case, Protocol
 from convbench.core.registry import SHELVES, Registry, did_you_mean
 from convbench.core.storage import store
+from convbench.core.system import files, lock
 from convbench.core.text import value_text
 from convbench.report.run import Run
 from convbench.suite import Suite, from_data

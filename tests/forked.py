@@ -112,7 +112,7 @@ def _server() -> socket.socket:
 
     It has no PYTHONPATH, because each program brings its own. It has a forkserver's variables, and room for its mark.
     """
-    from convbench.core.scratch import MARK
+    from convbench.core.system.scratch import MARK
 
     variables = os.environ | forkserver_variables() | {MARK: " " * ROOM}
     variables.pop("PYTHONPATH", None)

@@ -30,8 +30,8 @@ from convbench.check.pairs import CheckedCase
 from convbench.check.settings import Rule, Settings
 from convbench.check.timings import Timings
 from convbench.check.trees.sides import Side, WorkingTree
-from convbench.core import lock, scratch
 from convbench.core.errors import BuildFailed, CaseFailed, ConvbenchError, OutOfTime, Refused, StoreError
+from convbench.core.system import lock, scratch
 
 COMMITS = 7
 

@@ -21,8 +21,9 @@ from records import case, record
 from convbench.check import floor, link, outcome
 from convbench.check.settings import Rule, Settings
 from convbench.core import git as repository
-from convbench.core import lock, metrics
+from convbench.core import metrics
 from convbench.core.storage import store
+from convbench.core.system import lock
 
 FAKE = Path(__file__).with_name("fake_worker.py")
 WITH_FAKE = f"""

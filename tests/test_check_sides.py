@@ -22,8 +22,9 @@ from command import git as run
 
 from convbench.check.bisection import bisected
 from convbench.check.trees import origin, requirements, sides
-from convbench.core import git, imports, lock, scratch
+from convbench.core import git, imports
 from convbench.core.errors import BuildFailed, ConvbenchError, Refused, StoreError
+from convbench.core.system import lock, scratch
 from convbench.core.text import some
 from convbench.measure import attempts
 from convbench.measure.machine import environment

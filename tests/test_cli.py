@@ -27,10 +27,11 @@ from command import TESTS, convbench, start
 
 from convbench import __main__
 from convbench.cli import app, ending
-from convbench.core import installed, lock
+from convbench.core import installed
 from convbench.core.errors import ConvbenchError, Unavailable
 from convbench.core.package import __version__
 from convbench.core.storage import store
+from convbench.core.system import lock
 from convbench.measure.machine import doctor
 from convbench.plugins.executors.fake import Fake
 

@@ -12,9 +12,9 @@ from invented_runs import GAP
 from typer.testing import CliRunner
 
 from convbench.cli import app
-from convbench.core import files, lock
 from convbench.core.errors import ConvbenchError, StoreError
 from convbench.core.storage import exchange, shared_place, store
+from convbench.core.system import files, lock
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,10 @@ from typer.testing import CliRunner
 import convbench
 from convbench.cli import app
 from convbench.cli.list import _description
-from convbench.core import cache
 from convbench.core.errors import CaseFailed, ConvbenchError, Impossible, StoreError, Unavailable
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Record, Training, Trial, Whole
 from convbench.core.registry import declares, executors, variants
-from convbench.core.storage import store
+from convbench.core.storage import cache, store
 from convbench.core.traits import VariantTraits
 from convbench.plugins.executors.fake import invented
 from convbench.runs import preparation, sweep

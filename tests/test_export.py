@@ -148,7 +148,20 @@ def test_an_export_is_one_function_and_a_broken_one_is_named(tmp_path, in_proces
     def _broken(run, records):
         return {"run": run}
 
+    @exports.register("shop-text")
+    def _text(run, records):
+        return "".join(f"{record.case.id};" for record in records)
+
+    @exports.register("shop-bytes")
+    def _bytes(run, records):
+        return b"PAR1\xff"
+
     directory = str(put(tmp_path / "run", [record(case("gap"))]))
+    assert in_process("export", directory, "--format", "shop-text", cwd=tmp_path).stdout == case("gap").id + ";"
+    done = in_process("export", directory, "--format", "shop-bytes", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "convbench: --format shop-bytes is a binary file: add --out FILE\n")
+    in_process("export", directory, "--format", "shop-bytes", "--out", "run.parquet", cwd=tmp_path)
+    assert (tmp_path / "run.parquet").read_bytes() == b"PAR1\xff"
     assert "  shop-ids          The ids of all cases." in in_process("list", "exports", cwd=tmp_path).stdout
     assert json.loads(in_process("export", directory, "--format", "shop-ids", cwd=tmp_path).stdout) == [case("gap").id]
     done = in_process("export", directory, "--format", "shop-broken", cwd=tmp_path)

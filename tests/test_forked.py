@@ -9,7 +9,7 @@ import sys
 import forked
 import pytest
 
-from convbench.core.scratch import MARK
+from convbench.core.system.scratch import MARK
 
 pytestmark = [
     pytest.mark.slow,

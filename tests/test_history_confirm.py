@@ -22,9 +22,9 @@ from convbench.check.settings import Rule
 from convbench.check.timings import Timings
 from convbench.check.trees import sides
 from convbench.cli import history
-from convbench.core import lock
 from convbench.core.errors import SuiteError
 from convbench.core.storage import store
+from convbench.core.system import lock
 from convbench.report.words import history as words
 
 COUNT, AT = 16, 8

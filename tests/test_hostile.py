@@ -34,10 +34,11 @@ from convbench.check import ci
 from convbench.check.outcome import CaseOutcome, Outcome, SideOutcome
 from convbench.check.programs.worker import Server
 from convbench.check.settings import Rule, Settings
-from convbench.core import cache, code, errors, files, imports, installed, lock, scratch, text
+from convbench.core import code, errors, imports, installed, text
 from convbench.core.errors import ConvbenchError, StoreError, SuiteError
 from convbench.core.record import Failure, Protocol, RunDescription
-from convbench.core.storage import store
+from convbench.core.storage import cache, store
+from convbench.core.system import files, lock, scratch
 from convbench.measure.machine import toolchain
 from convbench.report.viewers import perfetto
 from convbench.suite import load

@@ -13,9 +13,9 @@ from torch import nn
 
 from convbench.analysis import table
 from convbench.analysis.quality import convergence
-from convbench.core import scratch
 from convbench.core.errors import CaseFailed, Impossible
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Training, Trial
+from convbench.core.system import scratch
 from convbench.measure import harness
 from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.preflight import preflight

@@ -17,10 +17,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from convbench.core import files
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Case, Choice, Clip, Finding, Parts, Protocol, Reading
 from convbench.core.storage import profiles
+from convbench.core.system import files
 from convbench.measure import harness
 from convbench.measure.comparison import first_call
 from convbench.measure.stages.spans import Spans

@@ -11,10 +11,10 @@ import psutil
 import pytest
 
 import convbench
-from convbench.core import lock
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Record
 from convbench.core.storage import store
+from convbench.core.system import lock
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("ray", reason="needs the extra [ray]")

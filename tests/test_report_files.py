@@ -18,10 +18,10 @@ from convbench.cli.app import app
 from convbench.cli.report import conclude
 from convbench.core import installed
 from convbench.core.errors import ConvbenchError, StoreError
-from convbench.core.files import destination, path_of, write
 from convbench.core.record import Case, Choice, Failure
 from convbench.core.registry import Plugin, figures
 from convbench.core.storage import store
+from convbench.core.system.files import destination, path_of, write
 from convbench.core.text import file_stem
 from convbench.report.drawing import Drawing
 from convbench.report.export import figure_files, latex, summary

@@ -23,10 +23,11 @@ import torch
 from convbench import suite
 from convbench.analysis.quality.controls import linear_probes
 from convbench.analysis.quality.qualities import qualities
-from convbench.core import metrics, scratch, traits
+from convbench.core import metrics, traits
 from convbench.core.errors import CaseFailed, ConvbenchError, Impossible, Unavailable
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Reading, Recurrent, Whole
 from convbench.core.registry import Plugin, declares, probes, variants
+from convbench.core.system import scratch
 from convbench.core.traits import VariantTraits
 from convbench.measure import attempts, harness
 from convbench.measure.comparison.first_call import open_case

@@ -13,10 +13,11 @@ import pytest
 import records as made
 
 from convbench.analysis.table import write_csv
-from convbench.core import cache, lock, metrics
+from convbench.core import metrics
 from convbench.core.errors import StoreError
 from convbench.core.record import Choice, Protocol, Reading, RunDescription, Visit, Whole
-from convbench.core.storage import merging, shards, store
+from convbench.core.storage import cache, merging, shards, store
+from convbench.core.system import lock
 
 RUN = RunDescription(
     "tiny", "convbench run tiny", "matrix: {}", Protocol(), (), ("a", "b"), started="2026-11-22T10:00:00+00:00"

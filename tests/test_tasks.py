@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 import torch
 
-from convbench.core import lock, scratch
 from convbench.core.case import ControlName
 from convbench.core.errors import ConvbenchError, Impossible, Unavailable
 from convbench.core.record import Choice, Clip, Training
 from convbench.core.registry import Plugin, tasks
+from convbench.core.system import lock, scratch
 from convbench.measure import progress
 from convbench.measure.quality import controls, digits, run_files, user_clips
 from convbench.measure.quality.data import Labelled, Splits

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from convbench.analysis import latencies
 from convbench.analysis.results import Result, sustained_rate, typical
 from convbench.analysis.results import result as result_of
-from convbench.core import files, metrics
+from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.record import STAGES, Record, Scalar
 from convbench.core.statistics import percentile, percentile_bound
 from convbench.core.storage.store import CSV, report_elsewhere
+from convbench.core.system import files
 from convbench.core.text import cell
 from convbench.core.visits import threads
 

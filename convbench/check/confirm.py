@@ -22,13 +22,14 @@ from convbench.check.settings import Rule, Settings
 from convbench.check.trees import sides
 from convbench.check.trees.sides import Side, WorkingTree
 from convbench.check.verdict import CaseVerdict, verdicts
-from convbench.core import files, git, installed
+from convbench.core import git, installed
 from convbench.core.commands import Command
 from convbench.core.errors import ConvbenchError, StoreError, SuiteError
 from convbench.core.record import RunDescription
 from convbench.core.statistics import Interval
 from convbench.core.storage import store
 from convbench.core.storage.shared_place import CONFIRMED
+from convbench.core.system import files
 from convbench.core.text import digest
 from convbench.runs.process.start import process_variables
 

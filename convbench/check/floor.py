@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from convbench.check.settings import Rule, Settings
-from convbench.core import cache
 from convbench.core.record import Scalar
+from convbench.core.storage import cache
 
 KIND = "floor"
 

@@ -17,8 +17,8 @@ from typing import Any, Self
 
 from convbench.check.settings import Settings
 from convbench.check.trees.sides import Side
-from convbench.core import scratch
 from convbench.core.errors import CaseFailed, FailureKind, Refused
+from convbench.core.system import scratch
 from convbench.measure.attempts import explain_death
 from convbench.measure.machine import malloc
 from convbench.runs.process.start import DISCIPLINE

@@ -15,10 +15,10 @@ from pydantic import ValidationError
 
 from convbench.check.decision import Triple
 from convbench.check.settings import Rule, Settings
-from convbench.core import files
 from convbench.core.errors import NewerFormat, StoreError
 from convbench.core.record import Scalar
 from convbench.core.storage import json_form
+from convbench.core.system import files
 
 SCHEMA_VERSION = 1
 INSTRUCTIONS = "instructions a call"

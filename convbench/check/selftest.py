@@ -25,13 +25,13 @@ from convbench.check.stock import Stock
 from convbench.check.timings import Timings
 from convbench.check.trees.sides import Side
 from convbench.check.verdict import verdict
-from convbench.core import files
 from convbench.core.comparability import machine_key
 from convbench.core.errors import Refused, StoreError
 from convbench.core.package import __version__
 from convbench.core.record import Scalar
 from convbench.core.statistics import rate_interval
 from convbench.core.storage import json_form
+from convbench.core.system import files
 from convbench.core.text import digest
 
 ENOUGH_POWER, FEWEST = 0.9, 10

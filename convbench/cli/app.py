@@ -18,9 +18,10 @@ from typer.core import TyperCommand
 from typer.main import get_command, get_command_name
 from typer.models import CommandInfo, OptionInfo, ParameterInfo
 
-from convbench.core import files, imports, installed, registry
+from convbench.core import imports, installed, registry
 from convbench.core.errors import ConvbenchError
 from convbench.core.package import __version__
+from convbench.core.system import files
 
 MEASURED, INCOMPLETE = 0, 5
 PATIENCE = 10.0

@@ -54,7 +54,8 @@ def bisect(
     from convbench.check.bisection import bisect as search
     from convbench.check.bisection.places import Span
     from convbench.check.inspection import Request
-    from convbench.core import files, imports
+    from convbench.core import imports
+    from convbench.core.system import files
 
     if bool(good) == bool(package[0]):
         raise ConvbenchError("name what to search: --good REF [--bad REF] for commits, or --package NAME FROM..TO")

@@ -27,7 +27,7 @@ class CheckFiles:
     """
 
     def __init__(self, suite: str, as_json: Path | None, junit: Path | None, summary: Path | None) -> None:
-        from convbench.core import files
+        from convbench.core.system import files
 
         self._json, self._junit, self._summary = as_json or CHECK / f"{Path(suite).stem}.json", junit, summary
         self._step_summary = Path(os.environ[SUMMARY]) if os.environ.get(SUMMARY) and not summary else None
@@ -64,7 +64,7 @@ class CheckFiles:
     def write(self, outcome: Outcome) -> None:
         """Write all files, and print how to work out the verdicts again. Raises StoreError for those that it cannot."""
         from convbench.check import ci
-        from convbench.core import files
+        from convbench.core.system import files
 
         replay = f"convbench replay {shlex.quote(str(self._json))}"
         remedy = f"{files.ELSEWHERE}; all timings are stored: {replay}"

@@ -12,7 +12,7 @@ import typer
 from convbench.cli.app import app
 from convbench.cli.report import print_missing_plugins
 from convbench.cli.terminal import console
-from convbench.core.files import destination
+from convbench.core.system.files import destination
 
 if TYPE_CHECKING:
     from convbench.analysis.claims.evidence import Evidence

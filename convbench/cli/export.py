@@ -27,12 +27,13 @@ def export(
     ],
     out: Annotated[Path | None, typer.Option(help="The file to write [default: standard output].")] = None,
 ) -> None:
-    """Write a run as JSON that another tool reads, such as pytest-benchmark, github-action-benchmark or Bencher.
+    """Write a run as another tool reads it, such as pytest-benchmark, github-action-benchmark or Bencher.
 
     Failed cases and cases without a latency are named. It is an error if the file would be empty.
     """
-    from convbench.core import files, metrics
+    from convbench.core import metrics
     from convbench.core.storage import store
+    from convbench.core.system import files
     from convbench.report.words.findings import failure
 
     plugin = exports.get(file_format)
@@ -46,13 +47,15 @@ def export(
             print(one_line(f"without a latency: {record.case.id}"), file=sys.stderr)
     with plugin.refuse_errors("export"):
         document = plugin.build(*stored_run)
-        text = json.dumps(document, indent=1)
+        content = document if isinstance(document, str | bytes) else json.dumps(document, indent=1) + "\n"
     if not document:
         raise ConvbenchError(f"{run}: no case has a latency, or anything else that --format {file_format} can hold")
-    if out is None:
-        print(text)
+    if out is not None:
+        files.write(out, content)
+    elif isinstance(content, bytes):
+        raise ConvbenchError(f"--format {file_format} is a binary file: add --out FILE")
     else:
-        files.write(out, text + "\n")
+        print(content, end="")
 
 
 @app.command("export-model")

@@ -74,7 +74,7 @@ def hold_machine(look: Callable[[], object] = lambda: None) -> Iterator[None]:
 
     If another check holds it, ``look`` is called before waiting for it: it raises what is wrong with this one.
     """
-    from convbench.core import lock
+    from convbench.core.system import lock
 
     def announce(pid: str) -> None:
         process = f" (process {pid})" if pid else ""

@@ -14,7 +14,7 @@ from convbench.cli.app import Only, app
 from convbench.cli.gate import Announcer, hold_machine, say_unused
 from convbench.core.commands import Command
 from convbench.core.errors import ConvbenchError
-from convbench.core.files import destination
+from convbench.core.system.files import destination
 
 if TYPE_CHECKING:
     from convbench.analysis.history.overview import History, HistoryQuery

@@ -13,7 +13,7 @@ from convbench.cli.app import Runs, app
 from convbench.cli.terminal import console
 from convbench.core import installed
 from convbench.core.errors import ConvbenchError
-from convbench.core.files import destination, is_special, means_file
+from convbench.core.system.files import destination, is_special, means_file
 
 
 @app.command()
@@ -32,9 +32,9 @@ def report(
 ) -> None:
     """Write the report of a run again, or lay several runs side by side."""
     from convbench.analysis.table import write_csv
-    from convbench.core.files import write
     from convbench.core.registry import did_you_mean
     from convbench.core.storage import merging, store
+    from convbench.core.system.files import write
     from convbench.report.export import figure_files, latex, summary
     from convbench.report.page import compare
     from convbench.report.page import run as page

@@ -37,7 +37,7 @@ def runs(
 
     Copies of a run, the shards of a merged run and runs that cannot be read are listed, too.
     """
-    from convbench.analysis.history.stock import runs_of
+    from convbench.analysis.history.run_list import runs_of
 
     if file_format not in FORMATS:
         raise ConvbenchError(f"unknown --format {file_format!r}{did_you_mean(file_format, FORMATS)}")

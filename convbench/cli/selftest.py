@@ -15,9 +15,10 @@ import typer
 
 from convbench.cli import gate
 from convbench.cli.app import Device, Only, Overrides, Skip, app, suite_names
-from convbench.core import files, imports
+from convbench.core import imports
 from convbench.core.default_folders import SELFTEST
 from convbench.core.errors import ConvbenchError, StoreError
+from convbench.core.system import files
 from convbench.core.text import counted
 
 LONGEST = 7 * 24 * 60

@@ -16,11 +16,12 @@ import torch
 from torch import nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-from convbench.core import files, metrics
+from convbench.core import metrics
 from convbench.core.errors import CaseFailed, ConvbenchError, line_of
 from convbench.core.option_types import Exporter
 from convbench.core.package import __version__
 from convbench.core.record import Case, Choice, Reading, Scalar
+from convbench.core.system import files
 from convbench.core.traits import FP32, dtype, of_variant
 from convbench.measure.attempts import explain
 from convbench.measure.comparison.agreement import agreement

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from convbench.core.affinity import allowed_cores
+from convbench.core.system.affinity import allowed_cores
 from convbench.measure.machine import cgroup
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convbench.analysis import table
-from convbench.core import files, metrics, showing
+from convbench.core import metrics, showing
 from convbench.core.arguments import names_arguments
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Record, RunDescription
 from convbench.core.storage import store
+from convbench.core.system import files
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,10 +18,10 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from convbench.core import code
-from convbench.core.affinity import allowed_cores
 from convbench.core.comparability import fingerprint
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import FACTS, Case, Protocol, Record, Scalar
+from convbench.core.system.affinity import allowed_cores
 from convbench.core.text import value_text
 from convbench.core.traits import packages
 from convbench.measure import attempts

@@ -14,9 +14,9 @@ from pathlib import Path
 from convbench.analysis.agreement import Agreement, agreement
 from convbench.analysis.latencies import quiet_references
 from convbench.analysis.results import results
-from convbench.core import cache
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Record, Scalar
+from convbench.core.storage import cache
 
 SHARE, REFERENCE = "repeats", "reference"
 """The names under which the two are kept."""

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from convbench.core import scratch
+from convbench.core.system import scratch
 
 SUITE = """\
 name: kills

@@ -14,11 +14,11 @@ from convbench.check.bisection.search import Model, Range, Search
 from convbench.check.decision import confirmed_ratio
 from convbench.check.ledger import no_resume
 from convbench.check.outcome import CaseOutcome, without_times
-from convbench.core import files
 from convbench.core.arguments import in_python
 from convbench.core.errors import StoreError
 from convbench.core.record import AS_JSON
 from convbench.core.storage import json_form
+from convbench.core.system import files
 from convbench.core.text import counted
 from convbench.report.words import units
 

@@ -13,8 +13,9 @@ from typing import NamedTuple, Protocol
 
 from convbench.check.trees import sides
 from convbench.check.trees.sides import Side, WorkingTree
-from convbench.core import git, scratch
+from convbench.core import git
 from convbench.core.errors import BuildFailed, ConvbenchError
+from convbench.core.system import scratch
 
 PIP_TIMEOUT = 1800.0
 RELEASE = re.compile(r"\d+(\.\d+)*")

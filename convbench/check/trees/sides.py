@@ -21,8 +21,9 @@ from pathlib import Path
 
 from convbench.check.trees import worktrees
 from convbench.check.trees.wheel import unpack
-from convbench.core import code, git, scratch
+from convbench.core import code, git
 from convbench.core.errors import BuildFailed, ConvbenchError
+from convbench.core.system import scratch
 from convbench.core.text import cut
 
 BUILD_TIMEOUT = 900.0

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from convbench.core import git, scratch
+from convbench.core import git
 from convbench.core.errors import BuildFailed
-from convbench.core.lock import is_free
-from convbench.core.scratch import LOCK, PREFIX_OF_CHECK
+from convbench.core.system import scratch
+from convbench.core.system.lock import is_free
+from convbench.core.system.scratch import LOCK, PREFIX_OF_CHECK
 
 
 @contextmanager

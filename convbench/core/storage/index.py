@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple, Self, TypeVar
 
-from convbench.core import cache
 from convbench.core.errors import StoreError
 from convbench.core.metric import Metric
 from convbench.core.package import __version__
+from convbench.core.storage import cache
 from convbench.core.storage.run_folders import as_text, run_stamps
 from convbench.core.text import digest
 

@@ -11,10 +11,11 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
-from convbench.core import files, metrics
+from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.record import Finding, Record, RunDescription
 from convbench.core.storage.shards import SHARD
+from convbench.core.system import files
 
 Stored = TypeVar("Stored", Metric, Finding)
 CATALOGUED_FIELDS = {field.name for field in fields(Metric)} - {"name", "unit", "better"}

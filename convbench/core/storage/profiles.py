@@ -12,10 +12,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from convbench.core import files
 from convbench.core.errors import ConvbenchError
 from convbench.core.option_types import NonNegative
 from convbench.core.storage.json_form import reason
+from convbench.core.system import files
 from convbench.core.text import digest
 
 PROFILES, SUMMARY, TRACE = "profiles", "profile.json", ".pt.trace.json.gz"

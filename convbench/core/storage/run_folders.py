@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from convbench.core import files
 from convbench.core.storage import store
+from convbench.core.system import files
 
 CLOSED = "closed"
 """The stamp of a folder that may not be read."""

@@ -14,10 +14,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from convbench.core import files
 from convbench.core.errors import ConvbenchError, StoreError
 from convbench.core.storage import store
 from convbench.core.storage.run_folders import runs_below
+from convbench.core.system import files
 from convbench.core.text import short_name
 
 FILES = (store.RESULTS, store.RUN)

@@ -17,11 +17,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from convbench.core import files, lock, visits
+from convbench.core import visits
 from convbench.core.default_folders import REPORTS
 from convbench.core.errors import NewerFormat, StoreError
 from convbench.core.record import SCHEMA_VERSION, Record, RunDescription
 from convbench.core.storage.json_form import description_text, parse_description, parse_record, reason, record_line
+from convbench.core.system import files, lock
 
 RUN, RESULTS, CSV, LOCK = "run.json", "results.jsonl", "results.csv", ".lock"
 PREVIOUS = "previous"

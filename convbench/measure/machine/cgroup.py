@@ -12,7 +12,7 @@ from math import ceil
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from convbench.core.affinity import allowed_cores
+from convbench.core.system.affinity import allowed_cores
 
 ROOT = Path("/")
 UNLIMITED = 2**60

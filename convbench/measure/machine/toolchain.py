@@ -11,8 +11,8 @@ import sysconfig
 from contextlib import suppress
 from pathlib import Path
 
-from convbench.core import lock
 from convbench.core.errors import StoreError
+from convbench.core.system import lock
 from convbench.core.traits import missing_modules
 
 TRITONS_LEAST = (7, 0)

@@ -19,8 +19,8 @@ from typing import Any, ParamSpec
 import torch
 from torch import nn
 
-from convbench.core import lock, scratch
 from convbench.core.record import Case
+from convbench.core.system import lock, scratch
 from convbench.core.text import digest
 from convbench.measure import progress
 from convbench.measure.quality.data import Labelled, Pool, Splits

@@ -17,11 +17,12 @@ from typing import Any
 import torch
 from torch.profiler import profile, schedule
 
-from convbench.core import files, metrics
+from convbench.core import metrics
 from convbench.core.errors import ConvbenchError
 from convbench.core.findings import NOT_PROFILED, TRACE_BOUNDED
 from convbench.core.record import STAGES, Finding, Protocol, Reading
 from convbench.core.storage import profiles
+from convbench.core.system import files
 from convbench.core.traits import opaque
 from convbench.measure.attempts import explain
 from convbench.measure.memory import allocations

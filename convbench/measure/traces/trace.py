@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convbench.core import files
 from convbench.core.errors import ConvbenchError
+from convbench.core.system import files
 
 OPERATOR, ANNOTATION, MEMORY = "cpu_op", "user_annotation", "cpu_instant_event"
 SMALL = 2**24

@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from convbench.core import scratch
 from convbench.core.errors import CaseFailed, is_out_of_memory
+from convbench.core.system import scratch
 from convbench.models.deployment import Deployment, Engine, Example, LoadedModel
 from convbench.models.runtimes import structure
 from convbench.models.runtimes.example import FlatModel, any_batch_example, call_cycle, example, state_filler

@@ -10,10 +10,10 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from convbench.core.affinity import allowed_cores
 from convbench.core.errors import CaseFailed, Impossible, Unavailable
 from convbench.core.option_types import Exporter
 from convbench.core.record import Case
+from convbench.core.system.affinity import allowed_cores
 from convbench.models.deployment import BeforeCall, Example, LoadedModel, Quantisation, Times
 from convbench.models.runtimes import int8_onnx, onnx_file, structure
 from convbench.models.runtimes.export_error import reason

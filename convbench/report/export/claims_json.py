@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from convbench.analysis.claims.claim import Claim, Number, tally
-from convbench.core import files
+from convbench.core.system import files
 from convbench.report.words.claims import Provenance
 
 

@@ -9,10 +9,10 @@ from itertools import chain
 from pathlib import Path
 
 from convbench.analysis.results import results as results_of
-from convbench.core import files
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Record, RunDescription
 from convbench.core.registry import figures
+from convbench.core.system import files
 from convbench.core.text import file_stem
 from convbench.report.drawing import Drawing, drawings
 from convbench.report.drawing.style import add_legend, distinguish, save

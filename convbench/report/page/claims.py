@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from convbench.analysis.claims.claim import Claim, Curve, Plot, tally
-from convbench.core import files
+from convbench.core.system import files
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.style import ACCENT, AREA, BUILT_IN, GRID, HUES, MUTED, TEXT, canvas, look
 from convbench.report.page.figure import figure

@@ -12,10 +12,11 @@ from convbench.analysis.compare import match as matches_of
 from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.results import Result, costs, measured_results
 from convbench.analysis.results import results as results_of
-from convbench.core import files, metrics
+from convbench.core import metrics
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Case, Record, RunDescription, Scalar
 from convbench.core.statistics import Interval
+from convbench.core.system import files
 from convbench.report.drawing import Drawing, ratios
 from convbench.report.drawing.style import distinguish
 from convbench.report.page.figure import figure

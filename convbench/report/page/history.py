@@ -7,7 +7,7 @@ from typing import Any
 
 from convbench.analysis.history.course import Change, Course, is_short
 from convbench.analysis.history.overview import History
-from convbench.core import files
+from convbench.core.system import files
 from convbench.core.text import counted
 from convbench.report.drawing import course as drawing
 from convbench.report.page.figure import figure

@@ -8,9 +8,10 @@ from typing import Any
 
 from convbench.analysis.results import Result, costs, measured_results
 from convbench.analysis.results import results as results_of
-from convbench.core import files, installed
+from convbench.core import installed
 from convbench.core.record import Record, RunDescription
 from convbench.core.registry import figures
+from convbench.core.system import files
 from convbench.report.drawing import Drawing, drawings
 from convbench.report.drawing.style import distinguish
 from convbench.report.page import profile_section

@@ -19,11 +19,12 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from convbench.core import installed, lock
-from convbench.core.affinity import allowed_cores
+from convbench.core import installed
 from convbench.core.package import build
 from convbench.core.record import Case
 from convbench.core.registry import executors
+from convbench.core.system import lock
+from convbench.core.system.affinity import allowed_cores
 from convbench.runs.cluster.engine import Beat, Began, Done, Ended, Joined, Message, Piece
 from convbench.runs.executor import Executor, Host, Job
 from convbench.runs.process.script import UserImports, user_imports

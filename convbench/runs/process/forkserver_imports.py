@@ -9,7 +9,7 @@ import gc
 import os
 import warnings
 
-from convbench.core import scratch
+from convbench.core.system import scratch
 
 
 def _import() -> None:

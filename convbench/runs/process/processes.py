@@ -20,8 +20,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, TypeVar
 
-from convbench.core import lock, scratch
 from convbench.core.errors import CaseFailed, ConvbenchError
+from convbench.core.system import lock, scratch
 from convbench.measure.machine.toolchain import missing_tool
 from convbench.runs.process.running import Call, RunningCall
 from convbench.runs.process.script import hide_script

@@ -12,9 +12,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from convbench.core import scratch
 from convbench.core.errors import CaseFailed
 from convbench.core.record import Failure
+from convbench.core.system import scratch
 from convbench.measure.attempts import explain_death
 from convbench.measure.progress import Progress
 from convbench.runs.process.script import UserImports

@@ -23,8 +23,8 @@ from typing import Any
 
 import psutil
 
-from convbench.core import scratch
 from convbench.core.errors import CaseFailed
+from convbench.core.system import scratch
 from convbench.measure import attempts, progress
 from convbench.measure.machine import malloc
 from convbench.runs.process.script import UserImports

@@ -16,8 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from convbench.core import files
 from convbench.core.errors import StoreError
+from convbench.core.system import files
 
 try:
     fcntl: Any = importlib.import_module("fcntl")

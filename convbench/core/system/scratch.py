@@ -21,8 +21,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convbench.core import lock
 from convbench.core.errors import StoreError
+from convbench.core.system import lock
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess

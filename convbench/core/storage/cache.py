@@ -7,9 +7,9 @@ import os
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
-from convbench.core import files, lock
 from convbench.core.comparability import machine_key
 from convbench.core.record import Scalar
+from convbench.core.system import files, lock
 
 REMEDY = "set XDG_CACHE_HOME"
 

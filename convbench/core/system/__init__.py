@@ -1,0 +1,1 @@
+"""What convbench asks of the operating system: files written whole, locks, temporary folders and cores."""
