@@ -39,6 +39,12 @@ def test_a_stored_run_is_read_back_unchanged(directory, measured):
     assert store.load(directory) == (RUN, measured)
 
 
+def test_cases_are_read_in_the_order_of_the_plan(directory, measured):
+    run = replace(RUN, planned=tuple(record.case.id for record in measured))
+    store.start(directory, run, reversed(measured))
+    assert store.load(directory) == (run, measured)
+
+
 def test_a_users_whole_model_survives_the_round_trip(tmp_path, measured):
     whole = Whole(Choice("mypkg.net:build", (("width", 3),)), "mypkg.net:inputs", (("lstm", "rnn"),))
     record = replace(measured[0], case=replace(measured[0].case, architecture=whole))
@@ -176,13 +182,18 @@ def test_an_impossible_share_is_damage(directory, share):
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [("", "not written by convbench, or damaged"), ("{}", "name: Field required"), (None, "not a run")],
+    [
+        ("", "not written by convbench, or damaged"),
+        ("{}", "name: Field required"),
+        (None, r"not a run: there is no run\.json in \S+$"),
+    ],
 )
 def test_a_file_that_is_not_a_run_is_refused(tmp_path, content, reason):
     if content is not None:
         (tmp_path / "run.json").write_text(content)
     with pytest.raises(StoreError, match=reason):
         store.load(tmp_path)
+    assert store.exists(tmp_path) is (content == "{}"), "an empty description is none"
 
 
 def test_a_newer_schema_is_refused(tmp_path):
@@ -192,10 +203,14 @@ def test_a_newer_schema_is_refused(tmp_path):
 
 
 def test_a_new_run_sets_the_old_one_aside(directory, measured):
-    store.start(directory, replace(RUN, started="2026-11-23T10:00:00+00:00"))
+    (directory / "index.html").write_text("its page")
+    for _ in range(3):
+        store.start(directory, replace(RUN, started="2026-11-23T10:00:00+00:00"))
     assert store.load(directory)[1] == []
-    (previous,) = (directory / "previous").iterdir()
-    assert store.load(previous) == (RUN, measured)
+    first_place, *other_places = sorted((directory / "previous").iterdir())
+    assert store.load(first_place) == (RUN, measured)
+    assert (first_place / "index.html").exists()
+    assert [place.name for place in other_places] == ["2026-11-23T100000Z", "2026-11-23T100000Z-2"]
 
 
 def test_a_directory_that_cannot_be_written_says_what_to_do(tmp_path):
