@@ -46,10 +46,10 @@ def test_an_unreadable_command_becomes_a_run_of_the_suites_name(text):
 
 
 def test_executor_options_are_written_as_the_command_line_reads_them():
-    command = Command("a", executor="slurm", executor_options={"exclusive": False, "memory": "16GB", "start": 60.0})
-    assert str(command).endswith(
-        "--executor-options exclusive=false --executor-options memory=16GB --executor-options start=60.0"
-    )
+    options = {"exclusive": False, "memory": "16GB", "start": 60.0, "account": ""}
+    written = ("exclusive=false", "memory=16GB", "start=60.0", "'account=\"\"'")
+    command = Command("a", executor="slurm", executor_options=options)
+    assert str(command).endswith("".join(f" --executor-options {option}" for option in written))
 
 
 def test_a_command_for_one_case_drops_the_runs_selection():
