@@ -126,6 +126,19 @@ def test_until_sure_visits_a_case_at_most_forty_times():
     assert [sum(planned.case == model_case for planned in machine.made) for model_case in two] == [40, 40]
 
 
+def test_until_sure_ends_although_an_executor_gives_no_more_records():
+    """The same visits used to be handed out for ever."""
+    two = CASES[:3:2]
+    machine = Machine(dict.fromkeys((model_case.id for model_case in two), 1e-3), spread=0.5)
+    planning = schedule(machine, cases=two, until_sure=True)
+    made = []
+    for planned in itertools.islice(planning, 100):
+        made.append(planned)
+        if planned.round < PROTOCOL.visits:
+            planning.log.add(machine.visit(planned))
+    assert len(made) == 2 * 40
+
+
 def test_ten_contenders_are_visited_before_the_answer_is_worked_out_again():
     """The last visit of a round waits for the others if the next ones depend on the answer."""
     cases = [case("fc", 8 * size) for size in range(1, 13)]
