@@ -30,12 +30,14 @@ def test_a_command_is_read_into_its_parts():
     assert (command.only, command.skip, command.plugins) == (("*/gap/*", "b"), ("c",), ("shop.state",))
     call = Command.of(records.run_of([], command=CALL))
     assert (call.source, call.only, call.executor_options) == ("", ("gap",), {"workers": 8})
+    assert list(call.words_of("bisect")) == ["convbench", "bisect", "SUITE", "protocol.visits=1"]
 
 
 @pytest.mark.parametrize(
     "text",
     [
         "merged", "", "it's", "convbench", "convbench check smoke", "convbench run", "convbench run a --unheard-of",
+        "convbench run a --help", "convbench run a --until", "make run a",
         "make run", "convbench.run", "convbench.run(", "convbench.run(suite)", "convbench.run('a', 'b')",
         "convbench.run('a', unheard_of=1)", "convbench.runner('a', **1)", "convbench.run('\0')", "(" * 500,
         "convbench.run(" + "(" * 5000,

@@ -402,6 +402,7 @@ def test_a_joined_case_has_the_first_start_a_timed_visits_state_and_each_visits_
     [record] = visits.join_visits([*lines, replace(line(3), visits=())])
     assert (record.started, record.conditions, record.seconds) == (facts.started, {"threads": 1}, 8.0)
     assert record.reading(metrics.LATENCY).by_visit() == [(), (2e-3,), (), (3e-3,)]
+    assert record.by_visit(metrics.LATENCY) == {0: (2e-3,), 2: (3e-3,)}
     assert record.reading(metrics.PARAMS) == params
 
 
@@ -447,6 +448,10 @@ def test_a_case_without_an_undisturbed_visit_is_withheld_for_the_most_frequent_r
     assert record.findings == (withheld,), "a visit without times saves no times"
     [record] = visits.join_visits([*stolen, line(3)])
     assert (record.samples(metrics.LATENCY), record.findings) == ((1e-3,), ())
+    [record] = visits.join_visits([replace(line(0), visits=(Visit(0, failure="crash: killed"),))])
+    assert record.findings[0].data["reason"] == "crash: killed", (
+        "its times count no more than those of a disturbed visit"
+    )
 
 
 def test_processes_at_two_speeds_are_noted_from_undisturbed_visits():
@@ -475,6 +480,7 @@ def test_the_machines_speed_is_that_of_the_best_quarter():
     lines = [line(number, reference=(number + 1) * 1e-3) for number in range(5)]
     assert list(visits.reference_levels([*lines, replace(lines[0], visits=())]).values()) == [2e-3]
     assert list(visits.reference_levels([line(0, reference=None)]).values()) == [0.0]
+    assert list(visits.reference_levels([line(0), line(0, reference=5e-4, threads=2)]).values()) == [1e-3, 5e-4]
 
 
 def test_ten_runs_nearly_always_give_the_same_pick():
