@@ -308,6 +308,9 @@ def test_a_resumed_run_does_not_repeat_metrics_measured_once():
 def test_anchors_are_reselected_until_there_are_three():
     log, machine, found = VisitLog(), Machine(apart()), []
     anchors, hosts = Anchors(log), [Host(name, {}, "here", 0) for name in ("a", "b")]
+    log.add(machine.visit(PlannedVisit(CASES[1], 0)))  # no eager case
+    log.add(replace(machine.visit(PlannedVisit(CASES[6], 0)), environment="elsewhere"))
+    assert list(anchors.missing(CASES, hosts)) == []
     for eager in CASES[::2]:
         log.add(machine.visit(PlannedVisit(eager, 0)))
         found.append(len({anchor.id for anchor, _, _ in anchors.missing(CASES, hosts)}))
