@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -264,7 +264,11 @@ def test_the_case_that_is_most_surely_slower_is_searched(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("ratios", "error", "words"),
     [
-        ([1.0] * 8, ConvbenchError, "bad is not surely slower than good, so there is nothing to search for: same ok"),
+        (
+            [1.0] * 8,
+            ConvbenchError,
+            "bad is not surely slower than good, so there is nothing to search for: same ok, ratio 1.000",
+        ),
         ([1.3], OutOfTime, "the time ran out before good and bad were told apart"),
     ],
 )
@@ -277,7 +281,8 @@ def test_without_a_regression_between_good_and_bad_there_is_no_search(monkeypatc
 def test_a_search_that_is_never_sure_ends_after_its_most_pairs(monkeypatch, tmp_path):
     monkeypatch.setattr(bisect, "MOST_PAIRS", 3)
     monkeypatch.setattr(bisect.Bisection, "_pair", lambda *_: 0.05)  # as near to good as to bad: four would be sure
-    method = gate.Method(Settings(), Rule(), tmp_path, gate.SilentAnnouncer())
+    said: list[str] = []
+    method = gate.Method(Settings(), Rule(), tmp_path, SimpleNamespace(says=said.append))
     line = places.Commits(WorkingTree(tmp_path, tmp_path, None), "", ("a", "b", "c"), ("", "", ""))
     for limit, pairs_made in ((math.inf, 3), (0.0, 0)):
         state = replace(SURE, logs={}, skipped={})
@@ -285,6 +290,7 @@ def test_a_search_that_is_never_sure_ends_after_its_most_pairs(monkeypatch, tmp_
             CheckedCase("gap", {}, 0)
         )
         assert state.pairs == pairs_made
+    assert [message.partition(", ")[0] for message in said] == [f"pair {n}: b; narrowed to 2" for n in (1, 2, 3)]
 
 
 def test_an_interrupted_proof_keeps_its_pairs(monkeypatch, tmp_path):
@@ -304,17 +310,22 @@ def test_an_interrupted_proof_keeps_its_pairs(monkeypatch, tmp_path):
     assert bisected.read(path).proven is True
 
 
-def test_a_full_disk_ends_the_search_without_blaming_the_commit(monkeypatch, tmp_path):
-    def full(*_: object) -> float:
-        raise StoreError("no scratch folder can be made")
+@pytest.mark.parametrize("error", [StoreError("no scratch folder can be made"), Refused("it is too new")])
+def test_a_fault_that_would_come_again_is_not_tried_again(error, monkeypatch, tmp_path):
+    """A full disk is no fault of the commit, so it ends the search."""
 
-    monkeypatch.setattr(bisect.Bisection, "_pair", full)
+    def attempt(*_: object) -> float:
+        raise error
+
+    monkeypatch.setattr(bisect.Bisection, "_look_at", attempt)
+    monkeypatch.setattr(bisect.Bisection, "_side", lambda *_: None)
     method = gate.Method(Settings(), Rule(), tmp_path, gate.SilentAnnouncer())
     line = places.Commits(WorkingTree(tmp_path, tmp_path, None), "", ("a", "b", "c"), ("", "", ""))
-    search = bisect.Bisection(line, Request("s"), method, lambda _: None, replace(SURE, logs={}))
-    with pytest.raises(StoreError):
+    search = bisect.Bisection(line, Request("s"), method, lambda _: None, replace(SURE, logs={}, skipped={}))
+    is_ours = isinstance(error, StoreError)
+    with pytest.raises(StoreError) if is_ours else nullcontext():
         search._search(CheckedCase("gap", {}, 0))
-    assert search.state.skipped == {}
+    assert search.state.skipped == ({} if is_ours else {1: "it is too new"})
 
 
 @pytest.mark.parametrize(("failures", "stage"), [(1, "_look_at"), (1, "_time"), (2, "_look_at"), (2, "_time")])
@@ -350,25 +361,32 @@ SURE = bisected.State("s", ["a", "b", "c"], case="gap", slowdown=0.1, spread=0.0
 
 
 @pytest.mark.parametrize(
-    ("timed", "proven"),
+    ("timed", "proven", "reason"),
     [
-        (Timings({"gap": [Timing(((1.0, 1.1),))]}), None),
-        (Timings(failures={"gap": "a process died"}), None),
-        (Timings({"gap": [Timing(((1.0, 1.3 if pair % 2 else 0.8),)) for pair in range(32)]}), None),
-        (Timings({"gap": [Timing(((1.0, 1.3),))] * 3}, {"gap": [Timing(((1.0, 1.3, 1.3),))] * 24}), None),
-        (Timings({"gap": [Timing(((1.0, 1.0),))] * 8}), False),
-        (Timings({"gap": [Timing(((1.0, 1.3),))] * 3}, {"gap": [Timing(((1.0, 1.0, 1.3),))] * 6}), True),
+        (Timings({"gap": [Timing(((1.0, 1.1),))]}), None, "the time ran out"),
+        (Timings(failures={"gap": "a process died"}), None, "a process died"),
+        (Timings({"gap": [Timing(((1.0, 1.3 if pair % 2 else 0.8),)) for pair in range(32)]}), None, "too noisy after"),
+        (
+            Timings({"gap": [Timing(((1.0, 1.3),))] * 3}, {"gap": [Timing(((1.0, 1.3, 1.3),))] * 24}),
+            None,
+            "suspected, but in 24 of 24 new pairs base differs from itself",
+        ),
+        (Timings({"gap": [Timing(((1.0, 1.0),))] * 8}), False, ""),
+        (Timings({"gap": [Timing(((1.0, 1.3),))] * 3}, {"gap": [Timing(((1.0, 1.0, 1.3),))] * 6}), True, ""),
     ],
     ids=["its time was over", "it failed", "too noisy", "base differs from itself", "not slower", "slower"],
 )
-def test_only_a_check_with_a_verdict_proves_a_result(timed, proven, monkeypatch, tmp_path):
+def test_only_a_check_with_a_verdict_proves_a_result(timed, proven, reason, monkeypatch, tmp_path):
     checked: list[tuple[int, int]] = []
+    said: list[str] = []
     monkeypatch.setattr(bisect.Bisection, "_check", lambda _, *places: checked.append(places[:2]) or timed)
-    method = gate.Method(Settings(), Rule(), tmp_path, gate.SilentAnnouncer())
+    method = gate.Method(Settings(), Rule(), tmp_path, SimpleNamespace(says=said.append))
     line = places.Commits(WorkingTree(tmp_path, tmp_path, None), "", ("a", "b", "c"), ("", "", ""))
     search = bisect.Bisection(line, Request("s"), method, lambda _: None, replace(SURE))
     search._prove(CheckedCase("gap", {}, 0))
     assert search.state.proven is proven
+    assert said[0] == "checking b against the one before it"
+    assert [message.startswith(f"no verdict: {reason}") for message in said[1:]] == [True] * bool(reason)
     assert checked == [(0, 1)], "b against a"
 
 

@@ -30,12 +30,14 @@ def test_a_command_is_read_into_its_parts():
     assert (command.only, command.skip, command.plugins) == (("*/gap/*", "b"), ("c",), ("shop.state",))
     call = Command.of(records.run_of([], command=CALL))
     assert (call.source, call.only, call.executor_options) == ("", ("gap",), {"workers": 8})
+    assert list(call.words_of("bisect")) == ["convbench", "bisect", "SUITE", "protocol.visits=1"]
 
 
 @pytest.mark.parametrize(
     "text",
     [
         "merged", "", "it's", "convbench", "convbench check smoke", "convbench run", "convbench run a --unheard-of",
+        "convbench run a --help", "convbench run a --until", "make run a",
         "make run", "convbench.run", "convbench.run(", "convbench.run(suite)", "convbench.run('a', 'b')",
         "convbench.run('a', unheard_of=1)", "convbench.runner('a', **1)", "convbench.run('\0')", "(" * 500,
         "convbench.run(" + "(" * 5000,
@@ -46,10 +48,10 @@ def test_an_unreadable_command_becomes_a_run_of_the_suites_name(text):
 
 
 def test_executor_options_are_written_as_the_command_line_reads_them():
-    command = Command("a", executor="slurm", executor_options={"exclusive": False, "memory": "16GB", "start": 60.0})
-    assert str(command).endswith(
-        "--executor-options exclusive=false --executor-options memory=16GB --executor-options start=60.0"
-    )
+    options = {"exclusive": False, "memory": "16GB", "start": 60.0, "account": ""}
+    written = ("exclusive=false", "memory=16GB", "start=60.0", "'account=\"\"'")
+    command = Command("a", executor="slurm", executor_options=options)
+    assert str(command).endswith("".join(f" --executor-options {option}" for option in written))
 
 
 def test_a_command_for_one_case_drops_the_runs_selection():

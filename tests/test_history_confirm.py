@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -241,6 +242,25 @@ def test_an_interrupted_confirmation_goes_on_with_its_pairs(here, monkeypatch):
     assert pairs[:3] == [1, 2, 3]
     (path,) = (here / "store" / confirm.CONFIRMED).iterdir()
     assert (outcome.read(path).unfinished, len(outcome.read(path).cases[0].pairs)) == (False, max(pairs))
+
+
+def test_what_an_interrupted_confirmation_left_is_ignored_if_it_is_of_another_check(tmp_path):
+    suspect = confirm.Suspect("a", "b", None, (GAP.id,), 0.1)
+    confirm.ledger(tmp_path, suspect).keep(judged())
+    ledger = confirm.ledger(tmp_path, suspect)
+    assert ledger.earlier_cases(judged()) == judged().cases
+    assert ledger.earlier_cases(replace(judged(), rule=Rule.detecting(0.02))) == ()
+    confirm.forget_unfinished(tmp_path, suspect)
+    assert list((tmp_path / confirm.CONFIRMED).iterdir()) == []
+
+
+def test_confirmations_are_read_in_the_order_in_which_they_were_made(tmp_path):
+    dates = [f"2026-11-2{day}" for day in range(6)]
+    names = {date: confirm.keep(tmp_path, replace(judged(), started=date)).name for date in dates}
+    assert sorted(names.values()) != list(names.values())
+    read = dict.fromkeys(confirmation.file for confirmation in confirm.confirmations(tmp_path)[0])
+    assert list(read) == [f"{confirm.CONFIRMED}/{name}" for name in names.values()]
+    assert all(re.fullmatch("0123456789ab-0123456789ab-[0-9a-f]{8}.json", name) for name in names.values())
 
 
 def test_an_unreadable_confirmation_is_skipped_with_a_note(tmp_path, monkeypatch):

@@ -126,6 +126,19 @@ def test_until_sure_visits_a_case_at_most_forty_times():
     assert [sum(planned.case == model_case for planned in machine.made) for model_case in two] == [40, 40]
 
 
+def test_until_sure_ends_although_an_executor_gives_no_more_records():
+    """The same visits used to be handed out for ever."""
+    two = CASES[:3:2]
+    machine = Machine(dict.fromkeys((model_case.id for model_case in two), 1e-3), spread=0.5)
+    planning = schedule(machine, cases=two, until_sure=True)
+    made = []
+    for planned in itertools.islice(planning, 100):
+        made.append(planned)
+        if planned.round < PROTOCOL.visits:
+            planning.log.add(machine.visit(planned))
+    assert len(made) == 2 * 40
+
+
 def test_ten_contenders_are_visited_before_the_answer_is_worked_out_again():
     """The last visit of a round waits for the others if the next ones depend on the answer."""
     cases = [case("fc", 8 * size) for size in range(1, 13)]
@@ -295,6 +308,9 @@ def test_a_resumed_run_does_not_repeat_metrics_measured_once():
 def test_anchors_are_reselected_until_there_are_three():
     log, machine, found = VisitLog(), Machine(apart()), []
     anchors, hosts = Anchors(log), [Host(name, {}, "here", 0) for name in ("a", "b")]
+    log.add(machine.visit(PlannedVisit(CASES[1], 0)))  # no eager case
+    log.add(replace(machine.visit(PlannedVisit(CASES[6], 0)), environment="elsewhere"))
+    assert list(anchors.missing(CASES, hosts)) == []
     for eager in CASES[::2]:
         log.add(machine.visit(PlannedVisit(eager, 0)))
         found.append(len({anchor.id for anchor, _, _ in anchors.missing(CASES, hosts)}))
@@ -389,6 +405,7 @@ def test_a_joined_case_has_the_first_start_a_timed_visits_state_and_each_visits_
     [record] = visits.join_visits([*lines, replace(line(3), visits=())])
     assert (record.started, record.conditions, record.seconds) == (facts.started, {"threads": 1}, 8.0)
     assert record.reading(metrics.LATENCY).by_visit() == [(), (2e-3,), (), (3e-3,)]
+    assert record.by_visit(metrics.LATENCY) == {0: (2e-3,), 2: (3e-3,)}
     assert record.reading(metrics.PARAMS) == params
 
 
@@ -434,6 +451,10 @@ def test_a_case_without_an_undisturbed_visit_is_withheld_for_the_most_frequent_r
     assert record.findings == (withheld,), "a visit without times saves no times"
     [record] = visits.join_visits([*stolen, line(3)])
     assert (record.samples(metrics.LATENCY), record.findings) == ((1e-3,), ())
+    [record] = visits.join_visits([replace(line(0), visits=(Visit(0, failure="crash: killed"),))])
+    assert record.findings[0].data["reason"] == "crash: killed", (
+        "its times count no more than those of a disturbed visit"
+    )
 
 
 def test_processes_at_two_speeds_are_noted_from_undisturbed_visits():
@@ -462,6 +483,7 @@ def test_the_machines_speed_is_that_of_the_best_quarter():
     lines = [line(number, reference=(number + 1) * 1e-3) for number in range(5)]
     assert list(visits.reference_levels([*lines, replace(lines[0], visits=())]).values()) == [2e-3]
     assert list(visits.reference_levels([line(0, reference=None)]).values()) == [0.0]
+    assert list(visits.reference_levels([line(0), line(0, reference=5e-4, threads=2)]).values()) == [1e-3, 5e-4]
 
 
 def test_ten_runs_nearly_always_give_the_same_pick():

@@ -41,6 +41,12 @@ def test_a_stored_run_is_read_back_unchanged(directory, measured):
     assert store.load(directory) == (RUN, measured)
 
 
+def test_cases_are_read_in_the_order_of_the_plan(directory, measured):
+    run = replace(RUN, planned=tuple(record.case.id for record in measured))
+    store.start(directory, run, reversed(measured))
+    assert store.load(directory) == (run, measured)
+
+
 def test_a_users_whole_model_survives_the_round_trip(tmp_path, measured):
     whole = Whole(Choice("mypkg.net:build", (("width", 3),)), "mypkg.net:inputs", (("lstm", "rnn"),))
     record = replace(measured[0], case=replace(measured[0].case, architecture=whole))
@@ -178,13 +184,18 @@ def test_an_impossible_share_is_damage(directory, share):
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [("", "not written by convbench, or damaged"), ("{}", "name: Field required"), (None, "not a run")],
+    [
+        ("", "not written by convbench, or damaged"),
+        ("{}", "name: Field required"),
+        (None, r"not a run: there is no run\.json in \S+$"),
+    ],
 )
 def test_a_file_that_is_not_a_run_is_refused(tmp_path, content, reason):
     if content is not None:
         (tmp_path / "run.json").write_text(content)
     with pytest.raises(StoreError, match=reason):
         store.load(tmp_path)
+    assert store.exists(tmp_path) is (content == "{}"), "an empty description is none"
 
 
 def test_a_newer_schema_is_refused(tmp_path):
@@ -195,16 +206,19 @@ def test_a_newer_schema_is_refused(tmp_path):
 
 def test_a_new_run_sets_the_old_one_aside_with_all_its_pages(directory, measured):
     """The claims of the old run used to lie beside the report of the new one."""
-    for name in ("claims.html", "notes.txt"):
+    for name in ("index.html", "claims.html", "notes.txt"):
         (directory / name).touch()
-    store.start(directory, replace(RUN, started="2026-11-23T10:00:00+00:00"))
+    for _ in range(3):
+        store.start(directory, replace(RUN, started="2026-11-23T10:00:00+00:00"))
     assert store.load(directory)[1] == []
-    (previous,) = (directory / "previous").iterdir()
-    assert store.load(previous) == (RUN, measured)
+    first_place, *other_places = sorted((directory / "previous").iterdir())
+    assert store.load(first_place) == (RUN, measured)
     assert {name: (directory / name).exists() for name in ("claims.html", "notes.txt")} == {
         "claims.html": False, "notes.txt": True,
     }  # fmt: skip
-    assert (previous / "claims.html").exists()
+    assert (first_place / "index.html").exists()
+    assert (first_place / "claims.html").exists()
+    assert [place.name for place in other_places] == ["2026-11-23T100000Z", "2026-11-23T100000Z-2"]
 
 
 def test_a_directory_that_cannot_be_written_says_what_to_do(tmp_path):
@@ -223,9 +237,13 @@ def test_two_processes_cannot_measure_into_one_directory(tmp_path):
 
 
 def test_shards_merge_to_the_whole(measured):
-    first = (replace(RUN, planned=(measured[0].case.id,)), measured[:1])
-    second = (replace(RUN, planned=(measured[1].case.id, measured[2].case.id)), measured[1:])
+    first_run = replace(RUN, planned=(measured[0].case.id,), equal={"a": ("b",)}, impossible={"x": "too large"})
+    first = (first_run, [replace(measured[0], visits=(Visit(0),))])
+    assert merging.merge([first]) == first
+    first = (first_run, measured[:1])
+    second = (replace(RUN, planned=(measured[1].case.id, measured[2].case.id), equal={"c": ("d",)}), measured[1:])
     run, joined = merging.merge([first, second])
+    assert (run.equal, run.impossible) == ({"a": ("b",), "c": ("d",)}, {"x": "too large"})
     assert joined == measured
     assert run.planned == tuple(record.case.id for record in measured)
     assert run.parts == tuple(merging.identity(shard) for shard, _ in (first, second))
@@ -241,12 +259,21 @@ def test_missing_later_trainings_are_named_once_without_skipped_models():
     assert run.open_ids([trained, later[1]]) == ["a", names[0]]
     assert run.open_ids([replace(trained, status="failed")]) == ["a", *names]
     assert run.open_ids([replace(trained, status="skipped")]) == ["a"]
+    assert run.open_ids([replace(trained, status="skipped"), made.lesson(seed=9)]) == ["a", *names]
 
 
 def test_a_result_wins_over_a_failure_in_a_merge(measured):
     failed = replace(measured[0], status="failed")
     assert merging.merge([(RUN, [failed]), (RUN, [measured[0]])])[1] == [measured[0]]
     assert merging.merge([(RUN, [measured[0]]), (RUN, [failed])])[1] == [measured[0]]
+    assert merging.merge([(RUN, [failed]), (RUN, [replace(failed, seconds=9.0)])])[1] == [failed]
+    other = replace(RUN, planned=("c",))
+    run, joined = merging.merge([(RUN, [failed]), (other, [measured[0]])])
+    assert run.parts == (merging.identity(RUN), merging.identity(other)), "all successful results are in it"
+    third = replace(RUN, planned=("d",))
+    assert merging.merge([(run, joined), (third, measured[1:])])[0].parts == (
+        merging.identity(run), *run.parts, merging.identity(third)
+    )  # fmt: skip
 
 
 def test_cases_that_several_runs_measured_are_counted_without_copies(measured):
@@ -263,6 +290,7 @@ def test_cases_that_several_runs_measured_are_counted_without_copies(measured):
         (["1/4", "2/4", "1/4"], "shards 3/4 and 4/4"),
         (["9/9"], "shards 1/9, 2/9, 3/9, 4/9 and 4 more"),
         (["1/3", "1/2"], "shard 2/2"),
+        (["3/3", "1/2"], "shard 2/2"),
         (["1/3", "2/2", "1/2"], ""),
         (["1/3", ""], ""),
         (["1/3", "x"], ""),
@@ -271,7 +299,7 @@ def test_cases_that_several_runs_measured_are_counted_without_copies(measured):
 def test_the_missing_shards_of_a_merged_run_are_named(measured, held, lacking):
     of = [replace(RUN, command=f"convbench run tiny.yaml --shard {shard}" if shard else RUN.command) for shard in held]
     run, _ = merging.merge([(shard, measured) for shard in of])
-    assert shards.missing_names(run) == lacking
+    assert (shards.missing_names(run), bool(run.shards)) == (lacking, bool(lacking))
     twice, _ = merging.merge([(run, measured), (of[0], [])])
     assert shards.missing_names(twice) == lacking
 

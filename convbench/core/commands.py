@@ -75,7 +75,8 @@ class Command:
             if (text := getattr(self, name)) != getattr(Command, name):
                 yield from (f"--{name}", text)
         for key, value in self.executor_options.items():
-            yield from ("--executor-options", f"{key}={value if isinstance(value, str) else json.dumps(value)}")
+            is_text = isinstance(value, str) and value  # an empty one is written in quotes
+            yield from ("--executor-options", f"{key}={value if is_text else json.dumps(value)}")
         for name in SWITCHES:
             if getattr(self, name):
                 yield f"--{name.replace('_', '-')}"

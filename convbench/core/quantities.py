@@ -45,7 +45,7 @@ def duration(option: str, text: str) -> float:
     """Return the seconds of a time that people wait: ``90s``, ``5m`` or ``1.5h``. Raises ConvbenchError."""
     number, unit = _split(text)
     value = number * WAITS[unit] if number is not None and unit in WAITS else None
-    if not value:
+    if value is None or not 0 < value < math.inf:
         raise ConvbenchError(f"{option} {text}: not a time: write 90s, 5m or 1h")
     return value
 

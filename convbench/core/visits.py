@@ -82,7 +82,7 @@ def join_visits(lines: Iterable[Record]) -> list[Record]:
     """
     records = [_join(visits) for visits in grouped(lines, lambda record: record.case.id).values()]
     levels = reference_levels(records)
-    return [_judge(record, levels[scope(record)]) if record.visits else record for record in records]
+    return [_judge(record, levels[scope(record)]) for record in records]
 
 
 def reference_levels(records: Iterable[Record]) -> dict[Scope, float]:
@@ -125,7 +125,7 @@ def _join(records: Sequence[Record]) -> Record:
 
 def _representative(records: Sequence[Record]) -> Record:
     """Return the visit whose state stands for the case: a timed one if there is any, preferably one that succeeded."""
-    candidates = [record for record in records if any(visit.is_timed for visit in record.visits)] or list(records)
+    candidates = [record for record in records if any(visit.is_timed for visit in record.visits)] or records
     return next((record for record in candidates if record.status == "ok"), candidates[0])
 
 
@@ -167,7 +167,7 @@ def _findings(records: Sequence[Record]) -> tuple[Finding, ...]:
 
 def _judge(record: Record, level: float) -> Record:
     """Return the record with its disturbed visits marked, and withheld if none of its timed visits is sound."""
-    split_by_name = {reading.metric.name: reading.by_visit() for reading in record.readings if varies(reading)}
+    split_by_name = {reading.metric.name: reading.by_visit() for reading in record.readings}
     by_visit = [{name: _at(split, i) for name, split in split_by_name.items()} for i in range(len(record.visits))]
     visits = tuple(
         replace(visit, disturbed=_disturbance(samples, record, level))
@@ -200,7 +200,7 @@ def _disturbance(samples: dict[str, tuple[float, ...]], record: Record, level: f
         return f"other processes had a core for {_percent(min(delay, 1.0))} of the time"  # delays of threads add up
     if steal > STOLEN:
         return f"the host took {_percent(steal)} of the time"
-    if level and reference and median(reference) > SLOW_MACHINE * level:
+    if reference and median(reference) > SLOW_MACHINE * level:
         return f"the reference workload took {median(reference) / level:.1f} times as long"
     return ""
 

@@ -45,8 +45,8 @@ class Anchors:
                 case: seconds for case in cases if not case.variant and (seconds := self._seconds(case, fingerprint))
             }
             ranking = sorted(latencies, key=lambda case: (latencies[case], case.id))
-            places = {0, len(ranking) // 2, len(ranking) - 1} if ranking else set()
-            self._by_group[fingerprint] = [ranking[place] for place in sorted(places)][:MOST]
+            places = sorted({0, len(ranking) // 2, len(ranking) - 1}) if ranking else []
+            self._by_group[fingerprint] = [ranking[place] for place in places]
         return self._by_group[fingerprint]
 
     def _seconds(self, case: Case, fingerprint: str) -> float | None:

@@ -17,6 +17,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any
 
 from convbench.analysis.choice.further import at_best_rate, further_trials
@@ -66,7 +67,6 @@ class Schedule:
     hosts: Callable[[], Sequence[Host]] = tuple
     lost: Callable[[], Collection[str]] = tuple
     log: VisitLog = field(default_factory=VisitLog)
-    _handed_out_ids: set[str] = field(default_factory=set)
     _earlier_tries: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -121,7 +121,13 @@ class Schedule:
         round_cases = [case for case in ordered_cases if self._goes_on(case) and number not in self.log.rounds(case)]
         following = max(0, self.protocol.visits - 1 - number) * len(round_cases)
         self._enter(round=number, visits=len(round_cases), following=following)
-        yield from (PlannedVisit(case, number, decides and case is round_cases[-1]) for case in round_cases)
+        yield from self._hand_out(round_cases, number, decides=decides)
+
+    def _hand_out(self, cases: Sequence[Case], number: int, *, decides: bool) -> Iterator[PlannedVisit]:
+        """Yield a visit to each case, noted before its record comes: an executor may never give one."""
+        for case in cases:
+            self.log.hand_out(case, number)
+            yield PlannedVisit(case, number, decides and case is cases[-1])
 
     def _visits_to_anchors(self, timed_cases: Sequence[Case]) -> Iterator[PlannedVisit]:
         for case, number, host in self._anchors.missing(timed_cases, self.hosts()):
@@ -180,24 +186,20 @@ class Schedule:
             yield from self._new_trials(best_trials, decides=self.until_sure)
 
     def _new_trials(self, trials: Sequence[Case], *, decides: bool) -> Iterator[PlannedVisit]:
-        new_trials = [case for case in trials if case.id not in self._handed_out_ids and not self.log.rounds(case)]
-        self._handed_out_ids |= {case.id for case in new_trials}
+        new_trials = [case for case in trials if not self.log.rounds(case)]
         self._enter(trainings=len(new_trials), visits=len(new_trials), following=0)
-        for case in new_trials:
-            if self._is_spent():
-                return
-            yield PlannedVisit(case, 0, decides and case is new_trials[-1])
+        yield from takewhile(lambda _: not self._is_spent(), self._hand_out(new_trials, 0, decides=decides))
 
     def _seeds(self) -> Iterator[PlannedVisit]:
         """Yield trainings from further seeds while the answer is open. ``looks`` bounds the error of looking again."""
         while not self._is_spent():
             records = self.log.records()
             look, further_cases = look_of(records), further_trials(records)
-            new_trials = [case for case in further_cases if not self.log.rounds(case) and case.id not in self.lost()]
+            new_trials = [case for case in further_cases if not self.log.rounds(case)]
             if not new_trials:
                 return
             self._enter(look=look + 1, trainings=len(new_trials), visits=len(new_trials), unplanned=True)
-            yield from (PlannedVisit(case, 0, case is new_trials[-1]) for case in new_trials)
+            yield from self._hand_out(new_trials, 0, decides=True)
 
 
 def _tries(record: Record) -> list[Visit]:

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import glob
-import math
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +21,6 @@ from convbench.check.bisection import bisected
 from convbench.check.bisection.bisected import Bisected, State
 from convbench.check.bisection.places import Line, Span
 from convbench.check.bisection.search import Model
-from convbench.check.decision import Ratio
 from convbench.check.inspection import Request, inspect
 from convbench.check.ledger import no_resume
 from convbench.check.pairs import Arm, CheckedCase, FailedCase, PairRequest
@@ -151,7 +149,9 @@ class Bisection:
         timings = Timings.of(self.state.ends, self._keep_ends)
         timings = self._check(GOOD, self.state.search.last, inspection.valid, inspection.ids, timings)
         verdicts = [self._verdict(case.id, timings, len(inspection.ids)) for case in inspection.valid]
-        regressions = [verdict for verdict in verdicts if verdict.word == "regression" and verdict.ratio]
+        regressions = [
+            (verdict.ratio, verdict.case) for verdict in verdicts if verdict.word == "regression" and verdict.ratio
+        ]
         if not regressions and timings.open_cases(inspection.valid, self.method.rule, len(inspection.ids)):
             ratios = _ratios(verdicts)
             raise OutOfTime(f"the time ran out before good and bad were told apart; continue with --resume: {ratios}")
@@ -159,14 +159,13 @@ class Bisection:
             raise ConvbenchError(
                 f"bad is not surely slower than good, so there is nothing to search for: {_ratios(verdicts)}"
             )
-        regression = max(regressions, key=lambda verdict: verdict.ratio.low if verdict.ratio else 0.0)
-        model = Model.of(regression.case.triples)
-        self.state.case, self.state.ratio = regression.case.id, regression.ratio or Ratio(1, 0, math.inf)
-        self.state.slowdown, self.state.spread = model
+        self.state.ratio, outcome = max(regressions, key=lambda regression: regression[0].low)
+        self.state.case = outcome.id
+        self.state.slowdown, self.state.spread = Model.of(outcome.triples)
         self.keep(self.state)
 
     def _keep_ends(self, timings: Timings) -> None:
-        self.state.ends = [timings.outcome(case) for case in sorted({*timings.pairs, *timings.confirmation})]
+        self.state.ends = [timings.outcome(case) for case in sorted(timings.pairs)]
         self.keep(self.state)
 
     def _check(self, base: int, head: int, cases: list[CheckedCase], ids: list[str], timings: Timings) -> Timings:

@@ -123,7 +123,7 @@ def load(path: Path) -> Stored:
     if not path_exists:
         raise StoreError(f"{path}: no such file: {directory} is a run and has none of that name")
     run = read_description(directory)
-    if run.planned and not (directory / RESULTS).exists():  # every run that began has this file, even if empty
+    if not (directory / RESULTS).exists():  # every run that began has this file, even if empty
         raise StoreError(
             f"{directory}: there is no {RESULTS}, which holds all measurements: copy the whole run, or measure it "
             "anew without --resume"
@@ -189,7 +189,7 @@ def hold_directory(directory: Path) -> Iterator[None]:
 def _read_lines(path: Path) -> Iterator[tuple[bytes, Record]]:
     """Yield every whole line with its record, without a last line that a killed process left unfinished."""
     try:
-        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+        lines = path.read_bytes().split(b"\n")[:-1]
     except OSError as error:
         raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
     for number, line in enumerate(lines, start=1):
