@@ -638,6 +638,13 @@ def test_a_bad_override_has_its_own_message(override: str, message: str) -> None
     assert mistakes("article", [override]) == f"override {override!r}: {message}"
 
 
+def test_an_option_of_one_of_several_variants_cannot_be_set() -> None:
+    """The message used to be about the value in the file: ``unknown 'int8+onnxruntime'``."""
+    override = "variant.method=static"
+    message = f"override {override!r}: matrix.variant is not a mapping: give it whole"
+    assert mistakes("article", ["variant=int8+onnxruntime", override]) == message
+
+
 def test_a_bare_axis_is_set_in_entries_that_lack_it(cases: Any) -> None:
     assert {case.scenario for case in suite.load("default", ["scenario=train"]).cases} == {"train"}
     text = "matrix: {reducer: gap}\ninclude: [{reducer: fc, lstm_input: 8}]\n"

@@ -35,7 +35,7 @@ def scenario(raw: Any, at: Location, mistakes: Mistakes) -> Plain | None:
 
 def variant(raw: Any, at: Location, mistakes: Mistakes) -> Chain | None:
     """Read ``eager`` (no transformation), a variant, or several applied in order: ``a+b`` or an inner list."""
-    links = _PLUS.split(raw) if isinstance(raw, str) else as_list(raw)
+    links = links_of(raw)
     names = [link.get("name") if isinstance(link, dict) else link for link in links]
     if any(isinstance(name, str) and name.partition("(")[0].strip() == "threads" for name in names):
         mistakes.add(at, "threads are an axis of their own and no variant: write threads: [1, 2, all]")
@@ -49,6 +49,11 @@ def variant(raw: Any, at: Location, mistakes: Mistakes) -> Chain | None:
     if not choices or any(plug.name == EAGER for plug in choices):
         mistakes.add(at, "eager is the model without variants: it combines with no other")
     return Chain(choices)
+
+
+def links_of(raw: Any) -> list[Any]:
+    """Return the variants that are applied one after another, as they are written: ``a+b`` or an inner list."""
+    return _PLUS.split(raw) if isinstance(raw, str) else as_list(raw)
 
 
 def model(raw: Any, at: Location, mistakes: Mistakes) -> Models | None:
