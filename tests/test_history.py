@@ -190,7 +190,7 @@ def test_a_check_of_a_wider_range_confirms_its_only_step():
     twice = [point(n, 2e-3 * 1.1 ** ((n >= 10) + (n >= 20))) for n in range(30)]
     both = wider._replace(after=commit(25))
     assert [change.word for change in course(of(*twice), metrics.LATENCY, [both]).changes] == ["suspected"] * 2
-    second = both._replace(before=f"{commit(10)}{'0' * 28}")
+    second = both._replace(before=f"{commit(10)}{'0' * 28}", after=f"{commit(25)}{'0' * 28}")
     assert [change.word for change in course(of(*twice), metrics.LATENCY, [second]).changes] == [
         "suspected", "confirmed",
     ]  # fmt: skip
