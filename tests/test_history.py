@@ -672,7 +672,7 @@ def test_runs_without_a_comparable_pair_are_refused(tmp_path):
         history_of(tmp_path / "s")
     for number, case in enumerate((GAP, FC)):
         invented.write(tmp_path / "t" / f"{number}", number, {case: 1e-3})
-    with pytest.raises(Refused, match="can be compared in params: each case was measured only once$"):
+    with pytest.raises(Refused, match=r"can be compared in params: each case was measured only once$"):
         history_of(tmp_path / "t", metric="params")
 
 
