@@ -625,6 +625,7 @@ def test_a_list_in_parentheses_multiplies_like_one_in_a_mapping(cases: Any) -> N
             "reducer=avg-k(k=2,4)",
             "reducer: '4' is not written as option=value; several values are a list, option=[a,b]",
         ),
+        ("reducer=avg-k(k=2,k=4)", "reducer: 'k' is given twice; several values are a list, option=[a,b]"),
         ("lstm_input=64,256", "lstm_input: '64,256' is not a whole number (a list is written as lstm_input=[64,256])"),
         ("lstm_input=", "has no value: write lstm_input=null if none is meant"),
         ("variant.0=eager", "an entry of a list cannot be set by its number: give the whole list"),

@@ -117,11 +117,15 @@ def plug_fields(raw: Any, at: Location, mistakes: Mistakes) -> tuple[str, dict[s
         hint = "; in a [list], quote text with commas in it" if "(" in raw or ")" in raw else ""
         mistakes.add(at, f"{quoted(raw)} is not written as name or name(option=value){hint}")
         return None
-    options = [part.partition("=") for part in _COMMA.split(match["options"] or "") if part.strip()]
-    for text in (key.strip() for key, equals, _ in options if not equals):
-        mistakes.add(at, f"{text!r} is not written as option=value; several values are a list, option=[a,b]")
-        return None
-    return _import_path(match["name"]), {key.strip(): _scalar(value) for key, _, value in options}
+    fields: dict[str, Any] = {}
+    for part in filter(str.strip, _COMMA.split(match["options"] or "")):
+        key, equals, value = map(str.strip, part.partition("="))
+        fault = "is given twice" if key in fields else "" if equals else "is not written as option=value"
+        if fault:
+            mistakes.add(at, f"{key!r} {fault}; several values are a list, option=[a,b]")
+            return None
+        fields[key] = _scalar(value)
+    return _import_path(match["name"]), fields
 
 
 def _import_path(name: str) -> str:
