@@ -40,6 +40,9 @@ from convbench.plugins.claims import (
     spatial,
     timing,
 )
+from convbench.plugins.claims import (
+    sizes as sizes_claim,
+)
 from convbench.plugins.claims.saturation import Gates
 
 NOTHING = Evidence()
@@ -336,7 +339,7 @@ def test_parameters_that_reverse_the_order_refute_the_claim():
     claim = of(16, backwards)
     assert claim.verdict == "refuted"
     assert claim.numbers[0].value == pytest.approx(-1)
-    assert "fewer parameters than" in claim.numbers[-1].label
+    assert claim.numbers[-1].label.startswith("avg-k 32 has 801.2 times fewer parameters than avg-k 131,072, ")
 
 
 def test_configurations_of_equal_parameters_order_nothing():
@@ -454,6 +457,23 @@ def sizes(**means):
 )  # fmt: skip
 def test_only_the_smallest_sufficient_size_supports_the_claim(means, verdict):
     assert of(7, sizes(**means)).verdict == verdict
+
+
+def test_without_a_small_input_the_claim_is_not_refuted():
+    """All of no configurations fell short."""
+    whole, small = (
+        standings.Shortfall(name, size, 0.1, 0.08, 0.12, 5, 0.12) for name, size in (("flatten", 1024), ("fc 128", 128))
+    )
+    best = standings.Shortfall("fc 256", 256, 0.0, 0.0, 0.0, 5, 0.0)
+    assert sizes_claim.judge({"direction": [whole, best]}, 1024).verdict == "undecided"
+    assert sizes_claim.judge({"direction": [whole, best, small]}, 1024).verdict == "refuted"
+
+
+def test_configurations_of_single_tasks_show_no_magic_number():
+    """All of no configurations fell short on some task."""
+    by_task = {task: [standings.Shortfall(task, 64, 0.1, 0.08, 0.12, 5, 0.12)] for task in ("identity", "direction")}
+    with pytest.raises(Lacking, match=r"^Trainings of the same configuration on all tasks are needed"):
+        choice.judge(by_task, {})
 
 
 def test_a_collapsing_whole_map_is_not_called_below_the_best():

@@ -191,7 +191,7 @@ def test_a_check_of_a_wider_range_confirms_its_only_step():
     twice = [point(n, 2e-3 * 1.1 ** ((n >= 10) + (n >= 20))) for n in range(30)]
     both = wider._replace(after=commit(25))
     assert [change.word for change in course(of(*twice), metrics.LATENCY, [both]).changes] == ["suspected"] * 2
-    second = both._replace(before=f"{commit(10)}{'0' * 28}")
+    second = both._replace(before=f"{commit(10)}{'0' * 28}", after=f"{commit(25)}{'0' * 28}")
     assert [change.word for change in course(of(*twice), metrics.LATENCY, [second]).changes] == [
         "suspected", "confirmed",
     ]  # fmt: skip
@@ -479,12 +479,13 @@ def test_the_list_of_runs_is_filtered(tmp_path, words, folders):
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [(("--suite", "x"), "--suite x: none of 1 run matches; the newest is of default, AMD EPYC 7B13, 2 cores"),
+    [(("--suite", "x"), "--suite x: none of 2 runs matches; the newest is of default, AMD EPYC 7B13, 2 cores"),
      (("--since", "zzz"), "--since 'zzz' is not a date, such as 2026-11-01"),
      (("--format", "zzz"), "unknown --format 'zzz'; known: csv, json, table")],
 )  # fmt: skip
 def test_a_list_of_runs_without_a_match_says_what_there_is(tmp_path, words, message):
-    invented.write(tmp_path / "s" / "a", 0, {GAP: 1e-3})
+    for number, name in enumerate(("smoke", "default")):
+        invented.write(tmp_path / "s" / name, number, {GAP: 1e-3}, name=name)
     answer = listing("s", *words)
     assert str(answer.exception).startswith(message) and isinstance(answer.exception, ConvbenchError)
     (tmp_path / "empty").mkdir()
@@ -670,6 +671,10 @@ def test_runs_without_a_comparable_pair_are_refused(tmp_path):
         invented.write(tmp_path / "s" / f"{number}", number, {GAP: 1e-3}, fingerprint=f"e{number}")
     with pytest.raises(Refused, match=r"no two of these runs can be compared in latency.* one of the machines$"):
         history_of(tmp_path / "s")
+    for number, case in enumerate((GAP, FC)):
+        invented.write(tmp_path / "t" / f"{number}", number, {case: 1e-3})
+    with pytest.raises(Refused, match=r"can be compared in params: each case was measured only once$"):
+        history_of(tmp_path / "t", metric="params")
 
 
 def test_cases_measured_only_once_are_left_out_beside_others_and_shown_alone(tmp_path):

@@ -1178,6 +1178,16 @@ def test_without_latency_and_parameters_nothing_is_called_smallest():
     assert "mallest" not in text
 
 
+@pytest.mark.parametrize(
+    ("size", "options", "noun"), [(65, (), "sizes"), (64, (("activation", True),), "configurations")]
+)
+def test_a_tie_within_a_reducer_is_of_sizes_only_if_they_differ(size, options, noun):
+    """FC with and without an activation, both of 64 units, were two sizes of fc."""
+    pair = records.case("fc", 64), records.case(Choice("fc", options), size)
+    tied = [records.record(of, latency=2e-3) for of in pair]
+    assert decision(headline_of(results(tied)), []).startswith(f"Two {noun} of fc tie at ")
+
+
 def test_a_range_across_two_units_names_both():
     timed = [visited("gap", 0.98, 0.98, 0.98), visited("gmp", 1.02, 1.02, 1.02)]
     assert decision(headline_of(results(timed)), []).startswith("Two reducers tie at 980 ms to 1.02 s; ")

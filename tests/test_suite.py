@@ -628,6 +628,7 @@ def test_a_list_in_parentheses_multiplies_like_one_in_a_mapping(cases: Any) -> N
             "reducer=avg-k(k=2,4)",
             "reducer: '4' is not written as option=value; several values are a list, option=[a,b]",
         ),
+        ("reducer=avg-k(k=2,k=4)", "reducer: 'k' is given twice; several values are a list, option=[a,b]"),
         ("lstm_input=64,256", "lstm_input: '64,256' is not a whole number (a list is written as lstm_input=[64,256])"),
         ("lstm_input=", "has no value: write lstm_input=null if none is meant"),
         ("variant.0=eager", "an entry of a list cannot be set by its number: give the whole list"),
@@ -639,6 +640,13 @@ def test_a_list_in_parentheses_multiplies_like_one_in_a_mapping(cases: Any) -> N
 )
 def test_a_bad_override_has_its_own_message(override: str, message: str) -> None:
     assert mistakes("article", [override]) == f"override {override!r}: {message}"
+
+
+def test_an_option_of_one_of_several_variants_cannot_be_set() -> None:
+    """The message used to be about the value in the file: ``unknown 'int8+onnxruntime'``."""
+    override = "variant.method=static"
+    message = f"override {override!r}: matrix.variant is not a mapping: give it whole"
+    assert mistakes("article", ["variant=int8+onnxruntime", override]) == message
 
 
 def test_a_bare_axis_is_set_in_entries_that_lack_it(cases: Any) -> None:

@@ -163,7 +163,7 @@ def forget_unfinished(folder: Path, suspect: Suspect) -> None:
 
 def _unfinished(folder: Path, suspect: Suspect) -> Path:
     """Return the file of a check that has not ended. It lies in a folder of its own, which nothing shares or judges."""
-    name = f"{suspect.before[:12]}-{suspect.after[:12]}-{digest(*suspect.key, *suspect.cases)[:8]}.json"
+    name = f"{suspect.before}-{suspect.after}-{digest(*suspect.key, *suspect.cases)[:8]}.json"
     return folder / CONFIRMED / UNFINISHED / name
 
 

@@ -71,7 +71,7 @@ def _print(entries: list[Entry]) -> None:
     rows = []
     for entry in entries:
         row = _row(entry)
-        commit = entry.commit[:12] + " (dirty)" * entry.dirty
+        commit = entry.commit + " (dirty)" * entry.dirty
         counts = [str(row[name]) if row[name] else "" for name in ("ok", "failed", "skipped", "missing")]
         rows.append([near(entry.path), minute(entry.started), entry.name, commit, *counts, entry.machines])
     headings = ("folder", "started (UTC)", "suite", "commit", "ok", "failed", "skipped", "missing", "machine")

@@ -14,7 +14,7 @@ from convbench.core.record import Case
 from convbench.suite.axes import AXES, OF_MODELS, clip_fields, rnn_fields
 from convbench.suite.layout import KEYS, sections
 from convbench.suite.mistakes import Location, Mistakes, quoted, sections_of, unknown_key
-from convbench.suite.plugs import READERS, plug_fields
+from convbench.suite.plugs import READERS, links_of, plug_fields
 from convbench.suite.source import value_of
 
 WITHOUT_QUALITY = "quality=none"
@@ -128,6 +128,8 @@ def _open(axis: str, value: Any) -> Any:
         if axis in {"clip", "rnn"}:
             return clip_fields(value) if axis == "clip" else rnn_fields(value)
     except ValueError:
+        return value
+    if axis == "variant" and len(links_of(value)) > 1:  # a part of which link?
         return value
     plug = plug_fields(value, (axis,), Mistakes("")) if axis in READERS else None
     return {"name": plug[0], **plug[1]} if plug else value

@@ -35,7 +35,7 @@ def scenario(raw: Any, at: Location, mistakes: Mistakes) -> Plain | None:
 
 def variant(raw: Any, at: Location, mistakes: Mistakes) -> Chain | None:
     """Read ``eager`` (no transformation), a variant, or several applied in order: ``a+b`` or an inner list."""
-    links = _PLUS.split(raw) if isinstance(raw, str) else as_list(raw)
+    links = links_of(raw)
     names = [link.get("name") if isinstance(link, dict) else link for link in links]
     if any(isinstance(name, str) and name.partition("(")[0].strip() == "threads" for name in names):
         mistakes.add(at, "threads are an axis of their own and no variant: write threads: [1, 2, all]")
@@ -49,6 +49,11 @@ def variant(raw: Any, at: Location, mistakes: Mistakes) -> Chain | None:
     if not choices or any(plug.name == EAGER for plug in choices):
         mistakes.add(at, "eager is the model without variants: it combines with no other")
     return Chain(choices)
+
+
+def links_of(raw: Any) -> list[Any]:
+    """Return the variants that are applied one after another, as they are written: ``a+b`` or an inner list."""
+    return _PLUS.split(raw) if isinstance(raw, str) else as_list(raw)
 
 
 def model(raw: Any, at: Location, mistakes: Mistakes) -> Models | None:
@@ -112,11 +117,15 @@ def plug_fields(raw: Any, at: Location, mistakes: Mistakes) -> tuple[str, dict[s
         hint = "; in a [list], quote text with commas in it" if "(" in raw or ")" in raw else ""
         mistakes.add(at, f"{quoted(raw)} is not written as name or name(option=value){hint}")
         return None
-    options = [part.partition("=") for part in _COMMA.split(match["options"] or "") if part.strip()]
-    for text in (key.strip() for key, equals, _ in options if not equals):
-        mistakes.add(at, f"{text!r} is not written as option=value; several values are a list, option=[a,b]")
-        return None
-    return _import_path(match["name"]), {key.strip(): _scalar(value) for key, _, value in options}
+    fields: dict[str, Any] = {}
+    for part in filter(str.strip, _COMMA.split(match["options"] or "")):
+        key, equals, value = map(str.strip, part.partition("="))
+        fault = "is given twice" if key in fields else "" if equals else "is not written as option=value"
+        if fault:
+            mistakes.add(at, f"{key!r} {fault}; several values are a list, option=[a,b]")
+            return None
+        fields[key] = _scalar(value)
+    return _import_path(match["name"]), fields
 
 
 def _import_path(name: str) -> str:

@@ -72,7 +72,7 @@ class Selection:
         if not word:
             return ""
         parts = {part.casefold(): part for name in chain.from_iterable(cases) for part in name.split("/")}
-        matches = difflib.get_close_matches(word.casefold(), parts, n=1)
+        matches = difflib.get_close_matches(word.casefold(), parts)
         if matches and not any(word in part for part in parts.values()):
             return f" by --only {word}, which may mean {parts[matches[0]]}"
         return f" by --only {word}, which must be a whole part of a name ('*{word}*' matches anywhere)"
@@ -80,7 +80,7 @@ class Selection:
 
 def idle(patterns: Sequence[str], cases: Collection[Collection[str]]) -> str:
     """Return the first pattern that matches no case, each given by its ids; empty if there is none."""
-    ids = list(dict.fromkeys(chain.from_iterable(cases)))
+    ids = set(chain.from_iterable(cases))
     return next((pattern for pattern in patterns if not any(id_matches(name, [pattern]) for name in ids)), "")
 
 

@@ -58,7 +58,7 @@ def pair_difference(where: str, first: Mapping[int, float], second: Mapping[int,
     Lacking for fewer than two seeds of either.
     """
     common = sorted(first.keys() & second.keys())
-    if len(common) >= min(LEAST_PAIRS, len(first), len(second)) and common:
+    if len(common) >= min(LEAST_PAIRS, len(first), len(second)):
         return mean_difference(where, [first[seed] - second[seed] for seed in common])
     return welch(where, list(first.values()), list(second.values()))
 

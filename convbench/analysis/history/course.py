@@ -153,7 +153,7 @@ def _check_of(
     Further runs narrow the range of a step. A check of a wider range therefore also counts for it, unless another step
     is in that range.
     """
-    commits, matches = [point.commit[:12] for point in points], []
+    commits, matches = [point.commit for point in points], []
     for confirmation in confirmations:
         starts = [place for place in range(step.before + 1) if commits[place] == confirmation.before[:12]]
         ends = [place for place in range(step.last, len(points)) if commits[place] == confirmation.after[:12]]

@@ -203,7 +203,7 @@ def _series_notes(
     usable = [course.series for course in courses]
     machines, protocols = ({getattr(case_series, name) for case_series in usable} for name in ("machine", "protocol"))
     line_commits = {commit[:12] for commit in line}
-    commits = {point.commit[:12] for case_series in usable for point in case_series.points if point.commit}
+    commits = {point.commit for case_series in usable for point in case_series.points if point.commit}
     strange_commits = sorted(commits - line_commits) if line else []
     kinds = {
         "machines": (len(machines) if len(machines) > 1 else 0, ""),

@@ -17,7 +17,7 @@ UNDATED = datetime.min.replace(tzinfo=UTC)
 class Point(NamedTuple):
     """One run's number in base units; ``reference`` is the time of the reference workload beside it, in seconds.
 
-    ``run`` is the run's directory; ``commit`` is empty if it is unknown.
+    ``run`` is the run's directory; ``commit`` has 12 digits, or is empty if it is unknown.
     """
 
     run: str
@@ -88,10 +88,10 @@ def series(
 
 def _series(case: str, machine: str, protocol: str, points: list[Point], places: Mapping[str, int]) -> Series:
     dates = {point.run: moment(point.started) for point in points}
-    order = [places.get(point.commit[:12]) for point in points]
+    order = [places.get(point.commit) for point in points]
     if None in order:
         points_by_date = sorted(points, key=lambda point: (dates[point.run], point.run))
         return Series(case, machine, protocol, tuple(points_by_date))
-    points_by_commit = sorted(points, key=lambda point: (places[point.commit[:12]], dates[point.run], point.run))
+    points_by_commit = sorted(points, key=lambda point: (places[point.commit], dates[point.run], point.run))
     backward = sum(dates[later.run] < dates[earlier.run] for earlier, later in pairwise(points_by_commit))
     return Series(case, machine, protocol, tuple(points_by_commit), backward)

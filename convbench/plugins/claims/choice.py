@@ -47,8 +47,13 @@ def _advice(answer: Recommendation, ground: Collection[tuple[Parts, Clip]]) -> s
 
 
 def judge(tasks: Standings, advice: Mapping[str, str], exclusions: tuple[Number, ...] = ()) -> Judgement:
-    """Refuted if one configuration suffices on all tasks, supported if each falls short on some, else undecided."""
+    """Refuted if one configuration suffices on all tasks, supported if each falls short on some, else undecided.
+
+    Raises Lacking if no configuration was trained on all tasks.
+    """
     names = set.intersection(*({standing.name for standing in group} for group in tasks.values()))
+    if not names:
+        raise Lacking(f"Trainings of the same configuration on all tasks are needed: {TRAIN}.")
     winners = sorted(name for name in names if all(_standing(group, name).suffices for group in tasks.values()))
     open_names = [name for name in names if not any(_standing(group, name).falls_short for group in tasks.values())]
     sizes = set.intersection(*({standing.size for standing in group if standing.suffices} for group in tasks.values()))

@@ -33,17 +33,15 @@ def smaller_input(evidence: Evidence) -> Judgement:
 def judge(tasks: Standings, map_size: int, exclusions: tuple[Number, ...] = (), plot: Plot | None = None) -> Judgement:
     """Judge whether an eighth of the map or less suffices in some, most and all tasks.
 
-    A task excludes it if every configuration of such a size is shown to fall short.
+    A task excludes it if there are configurations of such a size, and each is shown to fall short.
     """
     sizes = {
         task: min((standing.size for standing in group if standing.suffices), default=None)
         for task, group in tasks.items()
     }
-    suffices_small = [bool(size and size * SMALLER <= map_size) for size in sizes.values()]
-    excluded_small = [
-        not suffices and all(standing.falls_short for standing in group if standing.size * SMALLER <= map_size)
-        for suffices, group in zip(suffices_small, tasks.values(), strict=True)
-    ]
+    small_inputs = [[standing for standing in group if standing.size * SMALLER <= map_size] for group in tasks.values()]
+    suffices_small = [any(standing.suffices for standing in group) for group in small_inputs]
+    excluded_small = [bool(group) and all(standing.falls_short for standing in group) for group in small_inputs]
     verdicts = quantify(suffices_small, excluded_small)
     numbers = [Number(f"{task}: smallest LSTM input that suffices", size) for task, size in sizes.items() if size]
     numbers.append(Number("The flattened map", map_size))

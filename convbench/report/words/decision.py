@@ -230,8 +230,10 @@ def _in_variant(result: Result) -> str:
 
 def _tie(ties: Sequence[Result], place: str) -> str:
     """Return ``Six reducers tie on conv at 5.60 to 6.10 ms``."""
-    names, word = {result.row for result in ties}, kind(ties)
-    count, noun = (len(names), f"{word}s") if len(names) > 1 else (len(ties), f"sizes of {_short(ties[0].series)}")
+    names, sizes = {result.row for result in ties}, {result.lstm_input for result in ties}
+    members = "sizes" if len(sizes) == len(ties) else "configurations"  # such as fc with an activation and without
+    name = _short(ties[0].series)
+    count, noun = (len(names), f"{kind(ties)}s") if len(names) > 1 else (len(ties), f"{members} of {name}")
     latencies = [result.latency for result in ties if result.latency]
     low, high = units.median(min(latencies)), units.median(max(latencies))
     unit = f" {high.partition(' ')[2]}"

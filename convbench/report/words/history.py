@@ -126,7 +126,7 @@ def direction(change: Change, unit: str) -> str:
 
 def where(change: Change) -> str:
     """Return ``between 0123abc (2026-10-01) and b1c2d3e (2026-10-02)``."""
-    before, after = (f"{point.commit[:12] or 'no commit'} ({point.day})" for point in (change.before, change.after))
+    before, after = (f"{point.commit or 'no commit'} ({point.day})" for point in (change.before, change.after))
     return f"between {before} and {after}"
 
 
@@ -200,7 +200,7 @@ def next_command(history: History, folder: str, command_of: Callable[[str], Comm
     current_changes = [(course, change) for course, change in history.changes if change in course.standing]
     neighbours = {(before[:12], after[:12]) for before, after in pairwise(line)}
     for course, change in current_changes:
-        ends = (change.before.commit[:12], change.after.commit[:12])
+        ends = (change.before.commit, change.after.commit)
         if change.word != "confirmed" or ends in neighbours:
             continue
         command = command_of(change.after.run)
