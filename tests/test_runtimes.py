@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.export import _trace as export_trace
 
 from convbench import suite
 from convbench.analysis.quality.controls import linear_probes
@@ -780,6 +781,11 @@ def test_an_error_without_a_message_is_named_by_its_type() -> None:
     )
     wrapper.__cause__ = StopIteration()
     assert export_error.reason(wrapper) == "StopIteration without a message"
+    with pytest.raises(StopIteration) as raised:
+        export_trace._find_node(torch.fx.GraphModule({}, torch.fx.Graph()), "gone")
+    wrapper.__cause__ = raised.value
+    place = r"StopIteration without a message from line [0-9]+ of torch\.export\._trace .*"
+    assert re.fullmatch(place, export_error.reason(wrapper))
 
 
 def test_a_branch_that_cannot_be_exported_names_its_line() -> None:

@@ -142,6 +142,9 @@ def test_a_value_that_looks_like_a_date_is_text(tmp_path: Path, sizes: str) -> N
     assert suite.load(str(path), ["reducer=fc", f"reducer.hidden={sizes}", f"name={sizes}"]).cases[0] == case
     data = {"name": sizes, "matrix": {"reducer": {"name": "fc", "hidden": sizes}, "lstm_input": 8}}
     assert suite.from_data(data).source == data
+    for mark in ("\x85", "\u2028", "\t", "\r\n", "é"):  # the first was written bare and read as a space
+        named = {**data, "description": f"a{mark}b"}
+        assert suite.from_data(named).source == named
 
 
 @pytest.mark.parametrize(
@@ -485,6 +488,23 @@ def test_an_entry_without_parts_extends_every_model_of_the_matrix(cases: Any) ->
     ]  # fmt: skip
     sweep = cases(f"matrix: {{model: {models}}}\ninclude: [{{reducer: gap, threads: 2}}]")
     assert [type(case.architecture) for case in sweep] == [Whole, Whole, Parts]
+
+
+def untyped(how=1):  # type: ignore[no-untyped-def]
+    """Return what it is given."""
+    return how
+
+
+def test_one_as_an_integer_a_fraction_and_true_are_three_values(cases: Any, tmp_path: Path) -> None:
+    """They were one case, and 1 and its text were two cases of one name, whose results would have been joined."""
+    model = f"{{name: '{__name__}:untyped', how: [1, 1.0, true, x, 1, true]}}"
+    sweep = cases(f"matrix: {{model: {model}}}")
+    assert [str(case.architecture).partition("how=")[2] for case in sweep] == ["1)", "1.0)", "true)", "x)"]
+    assert len(set(sweep)) == len({case.id for case in sweep}) == 4
+    excluded = f"[{{model: {{name: '{__name__}:untyped', how: true}}}}]"
+    assert len(cases(f"{{matrix: {{model: {model}}}, exclude: {excluded}}}")) == 3
+    (tmp_path / "namesakes.yaml").write_text(f"matrix: {{model: {{name: '{__name__}:untyped', how: [1, '1']}}}}")
+    assert "2 different cases are called " in mistakes(str(tmp_path / "namesakes.yaml"))
 
 
 def test_include_brings_back_what_was_excluded(cases: Any) -> None:

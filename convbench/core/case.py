@@ -44,6 +44,16 @@ class Choice:
     name: str
     options: tuple[tuple[str, Scalar], ...] = ()
 
+    def __eq__(self, other: object) -> bool:
+        """Whether name and options are the same; 1, 1.0 and true are different options."""
+        if not isinstance(other, Choice):
+            return NotImplemented
+        is_alike = (self.name, self.options) == (other.name, other.options)
+        return is_alike and all(type(a[1]) is type(b[1]) for a, b in zip(self.options, other.options, strict=True))
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.options))
+
     @property
     def is_imported(self) -> bool:
         """Whether the plug-in is the user's own, named by an import path."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import StringIO
@@ -88,8 +89,10 @@ def from_data(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> Suite:
     """
     text = StringIO()
     try:
-        document = json.loads(json.dumps(data, default=_plain_data))
-        YAML(typ="safe", pure=True).dump(document, text)
+        plain_text = json.dumps(data, default=_plain_data, ensure_ascii=False)
+        writer = YAML(typ="safe", pure=True)
+        writer.allow_unicode = "\x85" not in plain_text  # else it is written bare, and read as a line break
+        writer.dump(json.loads(plain_text), text)
     except (TypeError, ValueError, RecursionError) as error:
         raise SuiteError(f"a suite is plain data (text, numbers, lists, mappings): {error}") from error
     return _build(text.getvalue(), Mistakes(OF_DATA, has_lines=False), OF_DATA, overrides)
@@ -123,6 +126,7 @@ def _build(text: str, mistakes: Mistakes, stem: str, overrides: Sequence[str]) -
     assert layout is not None
     possible_cases, impossible = _cases(axes, bare_axes_of(overrides), mistakes)
     cases = tuple(_apply_settings(settings, case) for case in possible_cases)
+    _refuse_namesakes(cases, mistakes)
     _need_own_model(settings, cases, mistakes)
     trials = trial_cases(cases, layout.quality, layout.training, tasks, mistakes)
     if layout.quality != "none" and not trials:
@@ -171,6 +175,15 @@ def _apply_settings(settings: Mapping[str, Any], case: Case) -> Case:
     paths = {key: getattr(model, key) or settings[key] for key in ("loss", "step")}
     flops = {**dict(settings["flops"]), **dict(model.flops)}
     return replace(case, architecture=replace(model, **paths, flops=tuple(sorted(flops.items()))))
+
+
+def _refuse_namesakes(cases: Sequence[Case], mistakes: Mistakes) -> None:
+    """Raise SuiteError if different cases have one name, by which their results would be joined."""
+    name, count = Counter(case.id for case in cases).most_common(1)[0]
+    if count > 1:
+        mistakes.fail(
+            f"{count} different cases are called {name}, such as for 1 and '1': let their values look different"
+        )
 
 
 def _need_own_model(settings: Mapping[str, Any], cases: Sequence[Case], mistakes: Mistakes) -> None:

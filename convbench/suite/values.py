@@ -104,7 +104,9 @@ class Choices:
 
     def matches(self, value: Any) -> bool:
         settings = {**self.defaults, **dict(value.options)}
-        return value.name == self.name and all(settings.get(k) in values for k, values in self.options.items())
+        return value.name == self.name and all(
+            any(_is_alike(settings.get(k), v) for v in values) for k, values in self.options.items()
+        )
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,11 @@ class Models:
 
 Values = Plain | Shape | Choices | Chain | Models
 Axis = list[Values]
+
+
+def _is_alike(value: Scalar, pattern: Scalar) -> bool:
+    """Whether an option has the value of an exclude. A float's default may be an integer; true is no number."""
+    return value == pattern and isinstance(value, bool) is isinstance(pattern, bool)
 
 
 def expand(axis: Axis) -> list[Any]:

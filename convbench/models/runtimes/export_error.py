@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Iterator
 
 from convbench.core.code import place_of
@@ -36,7 +37,7 @@ def reason(error: BaseException) -> str:
         return _openvino_reason(str(error))
     operator = next((match for cause in chain if (match := _operator(str(cause)))), None)
     lines = [line for cause in reversed(chain) if (line := _first_line(cause)) and STEPS not in line]
-    line = lines[0] if lines else f"{type(chain[-1]).__name__} without a message"
+    line = lines[0] if lines else _without_message(chain[-1])
     line = next((words for prefix, words in REASON_BY_PREFIX.items() if line.startswith(prefix)), line)
     sentence = f"the operator {operator}: {line}" if operator else line
     place = next((place for cause in reversed(chain) if (place := place_of(cause))), "")
@@ -48,6 +49,13 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     while link is not None:
         yield link
         link = link.__cause__ or link.__context__
+
+
+def _without_message(error: BaseException) -> str:
+    """Return the type of an error and the line of the library that raised it, which is all that it tells."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    place = f" from line {frames[-1][1]} of {frames[-1][0].f_globals.get('__name__', 'a library')}" if frames else ""
+    return f"{type(error).__name__} without a message{place}"
 
 
 def _openvino_reason(text: str) -> str:
