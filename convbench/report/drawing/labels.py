@@ -17,7 +17,7 @@ SIZE, LETTER, LINE = 9.0, 5.3, 10.5
 OFFSETS = [(side, height) for height in (4, -11, 15, -22, 26, -33, 37, -44, 48, -55, -66, -77, -88) for side in (1, -1)]
 GAP = 6.0
 FAR = 24
-"""Points above or below the mark; a label further away is joined to it by a line. So is a label that is about as near to
+"""Points above or below the mark; a label further away is joined to it by a line. So is one that is about as near to
 another mark, which it would seem to name."""
 CLEARLY = 2.0
 """Points by which a label must be nearer to its own mark than to any other."""
