@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import re
 import runpy
@@ -557,6 +558,30 @@ def test_a_compiled_model_is_counted_without_a_warning_of_our_hooks():
         with in_threads(nullcontext):
             compiled(torch.zeros(2, 3))
     assert [str(record.message) for record in records] == ["the user's own"]
+
+
+def test_a_module_that_copies_a_part_of_itself_in_its_call_is_counted():
+    """As an ensemble does that calls a skeleton of its members: the hooks on the part could not be copied, and its
+    ``forward`` was that of the part itself, with its weights."""
+
+    class Ensemble(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.members = torch.nn.ModuleList(torch.nn.Linear(3, 4) for _ in range(5))
+
+        def forward(self, rows):
+            weights, _ = torch.func.stack_module_state(list(self.members))
+            skeleton = copy.deepcopy(self.members[0]).to("meta")
+            return torch.vmap(lambda own: torch.func.functional_call(skeleton, own, (rows,)))(weights)
+
+    counted = live.count(Ensemble(), Inputs((torch.zeros(2, 3),)))
+    assert (counted.macs, counted.module("members").macs) == (5 * 2 * 3 * 4, 5 * 2 * 3 * 4)
+
+
+def test_both_counts_agree_within_an_autocast_around_them():
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        counted = live.count(torch.nn.Linear(3, 4), Inputs((torch.zeros(2, 3),)))
+    assert counted.macs == counted.second == 2 * 3 * 4
 
 
 def test_a_higher_order_operator_with_a_formula_is_counted():

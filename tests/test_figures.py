@@ -26,6 +26,7 @@ from convbench.core.registry import figures
 from convbench.core.statistics import Interval
 from convbench.report.drawing import ratios, scales, style
 from convbench.report.drawing.bars import Margins, bars
+from convbench.report.drawing.labels import label
 from convbench.report.page.view import view
 
 RUNS = {
@@ -573,6 +574,14 @@ def test_a_long_name_is_shortened_to_its_width(name):
     shown = style.fit(name, 114, 10)
     assert TextPath((0, 0), shown.replace("$", "S"), size=10).get_extents().width <= 114
     assert shown.endswith(name[-12:]) if ":" in name else shown[:6] == name[:6]
+
+
+@pytest.mark.parametrize(("second", "is_joined"), [((0.9, 0.5), [True, True]), ((0.9, 0.9), [False, False])])
+def test_a_label_that_is_as_near_to_another_mark_is_joined_to_its_own_by_a_line(second, is_joined):
+    """Two marks of equal height: each label lay beside its own mark and above the other's, which it seemed to name."""
+    axes = style.canvas()
+    label(axes, [(0.5, 0.5), second], ["spatial-softmax 64, front under 1 %"] * 2)
+    assert [text.arrow_patch is not None for text in sorted(axes.texts, key=lambda text: text.xy)] == is_joined
 
 
 def test_byte_ticks_in_a_narrow_span_are_round_in_mib():

@@ -6,6 +6,7 @@ this process affects the numbers.
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -26,6 +27,7 @@ from convbench.core import showing
 from convbench.core.text import counted
 from convbench.measure.live.module import device_of_all, first_call
 from convbench.models.inputs import Inputs
+from convbench.models.network import preserve_random_state
 from convbench.models.subject import WithoutGradients, current_device
 from convbench.report.words import units
 
@@ -83,6 +85,11 @@ class Live(Server):
         self.run = self.call
         return {"device": self.device, "seconds": min(self.timed() for _ in range(3))}
 
+    def release(self) -> dict[str, Any]:
+        self.run = lambda: None
+        gc.collect()
+        return {}
+
     def _throttling(self) -> str | None:
         return None
 
@@ -99,7 +106,7 @@ def compare(
     """
     device, modes = device_of_all((first, second), inputs), WithoutGradients.TRAINABLE
     base, head = (partial(WithoutGradients(call, modes), *inputs.args, **inputs.kwargs) for call in (first, second))
-    with current_device(device):
+    with current_device(device), preserve_random_state():
         first_call(first, base)
         first_call(second, head)
         return compare_calls(base, head, device, rule, deadline)

@@ -77,6 +77,7 @@ def trace(subject: Subject) -> Trace:
     Raises the tracer's own error if it cannot follow the call.
     """
     call = _Call(subject)
+    torch.clear_autocast_cache()  # the tracer refuses weights that an autocast around the call has cast before
     with torch.no_grad(), as_written(), _into_compiled(), _without_marks(), _PlainSizes(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _get_trace_graph(call, ())  # type: ignore[no-untyped-call]

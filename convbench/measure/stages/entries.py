@@ -7,12 +7,13 @@ call is timed, only those are watched that were entered from outside of the stag
 
 from __future__ import annotations
 
+import copy
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from functools import partial, wraps
+from functools import partial, update_wrapper
 from types import FunctionType
 from typing import Any
 
@@ -93,6 +94,9 @@ class _Watch(threading.local):
         self.stack: list[tuple[str, bool]] = []
         self.entries, self.stages = entries, stages
 
+    def __deepcopy__(self, _memo: dict[int, Any]) -> _Watch:
+        return self  # a module that copies a part of itself in forward: the copy belongs to the part's stage
+
     def goes_in(self, stage: str, entry: StageEntry, inputs: Any) -> None:
         is_outer = not self.stack or self.stack[-1][0] != stage
         self.stack.append((stage, is_outer))
@@ -105,6 +109,29 @@ class _Watch(threading.local):
         stage, is_outer = self.stack.pop()
         if is_outer:
             self.leave(stage, output)
+
+    def call(self, stage: str, entry: StageEntry, method: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        self.goes_in(stage, entry, (args, kwargs))
+        result = None
+        try:
+            result = method(*args, **kwargs)
+        finally:
+            self.comes_out(result)
+        return result
+
+
+class _Watched:
+    """A method of a module that tells ``watch`` of its calls. A deep copy of the module has the method as it was."""
+
+    def __init__(self, watch: _Watch, stage: str, entry: StageEntry, method: Callable[..., Any]) -> None:
+        update_wrapper(self, method)
+        self.watch, self.stage, self.entry, self.method = watch, stage, entry, method
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.watch.call(self.stage, self.entry, self.method, args, kwargs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return copy.deepcopy(self.method, memo)  # a bound method becomes that of the copy
 
 
 @contextmanager
@@ -119,13 +146,7 @@ def _scripts(watch: _Watch, stages: dict[nn.Module, str]) -> Iterator[None]:
         stage = stages.get(module)
         if stage is None:
             return original(module, *args, **kwargs)
-        watch.goes_in(stage, (id(module), CALL), (args, kwargs))
-        result = None
-        try:
-            result = original(module, *args, **kwargs)
-        finally:
-            watch.comes_out(result)
-        return result
+        return watch.call(stage, (id(module), CALL), partial(original, module), args, kwargs)
 
     RecursiveScriptModule.__call__ = call  # type: ignore[method-assign]
     try:
@@ -171,19 +192,9 @@ def _wrap(hooks: ExitStack, watch: _Watch, stage: str, module: nn.Module, method
         return
     backup = {method: attributes[method]} if method in attributes else {}
 
-    @wraps(original)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        watch.goes_in(stage, (id(module), method), (args, kwargs))
-        result = None
-        try:
-            result = original(*args, **kwargs)
-        finally:
-            watch.comes_out(result)
-        return result
-
     def restore() -> None:
         attributes.pop(method, None)
         attributes.update(backup)
 
-    attributes[method] = call
+    attributes[method] = _Watched(watch, stage, (id(module), method), original)
     hooks.callback(restore)

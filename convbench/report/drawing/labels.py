@@ -17,7 +17,10 @@ SIZE, LETTER, LINE = 9.0, 5.3, 10.5
 OFFSETS = [(side, height) for height in (4, -11, 15, -22, 26, -33, 37, -44, 48, -55, -66, -77, -88) for side in (1, -1)]
 GAP = 6.0
 FAR = 24
-"""Points above or below the mark; a label further away is joined to it by a line."""
+"""Points above or below the mark; a label further away is joined to it by a line. So is one that is about as near to
+another mark, which it would seem to name."""
+CLEARLY = 2.0
+"""Points by which a label must be nearer to its own mark than to any other."""
 
 
 Place = tuple[float, float]
@@ -36,6 +39,11 @@ class Box(NamedTuple):
             self.left < other.right and other.left < self.right and self.bottom < other.top and other.bottom < self.top
         )
 
+    def distance(self, place: Place) -> float:
+        """Return the points from a place outside to the nearest point of the box."""
+        x, y = place
+        return math.hypot(max(self.left - x, 0, x - self.right), max(self.bottom - y, 0, y - self.top))
+
 
 def label(axes: MplAxes, places: Sequence[Place], words: Sequence[str], other_places: Iterable[Place] = ()) -> None:
     """Write the words beside their places (data coordinates); scales and limits must be set before.
@@ -51,10 +59,12 @@ def label(axes: MplAxes, places: Sequence[Place], words: Sequence[str], other_pl
         choices = [candidate for candidate in candidates if _fits(candidate[0], frame)] or candidates
         box, side, height = min(choices, key=lambda candidate: sum(candidate[0].covers(other) for other in boxes))
         boxes.append(box)
+        others = [box.distance(mark) for mark in marks if mark != (x, y)]
+        is_clear = abs(height) <= FAR and box.distance((x, y)) + CLEARLY <= min(others, default=math.inf)
         leader = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
         axes.annotate(
             text, place, xytext=(GAP * side, height), textcoords="offset points", fontsize=SIZE, color=TEXT,
-            ha="left" if side > 0 else "right", arrowprops=leader if abs(height) > FAR else None,
+            ha="left" if side > 0 else "right", arrowprops=None if is_clear else leader,
         )  # fmt: skip
 
 
