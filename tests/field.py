@@ -1199,6 +1199,7 @@ class Stores(Base):
     def __init__(self, how: str):
         super().__init__()
         self.how, self.cache, self.bank = how, {}, None
+        self.options = vars(self)
         self.constant = torch.ones(300_000) if how == "constant" else None
 
     def forward(self, x):

@@ -60,10 +60,17 @@ def watch_attributes(model: nn.Module) -> Callable[[], list[torch.Tensor]]:
     Such are constants and caches. Weights are not among them, nor a state that was replaced in between.
     """
     weights = {part.untyped_storage()._cdata for part in _parts((*_all_parameters(model), *model.buffers()))}
-    attributes = (leaf for module in model.modules() for leaf in pytree.tree_leaves(vars(module)))
+    visited: set[int] = set()
+
+    def is_visited(value: Any) -> bool:  # a list may hold itself
+        is_known = id(value) in visited
+        visited.add(id(value))
+        return is_known
+
+    attributes = (leaf for module in model.modules() for leaf in pytree.tree_leaves(vars(module), is_visited))
     parts = _parts(leaf for leaf in attributes if isinstance(leaf, torch.Tensor))
-    kept = [weakref.ref(part) for part in parts if part.untyped_storage()._cdata not in weights]
-    return lambda: [tensor for reference in kept if (tensor := reference()) is not None]
+    references = [weakref.ref(part) for part in parts if part.untyped_storage()._cdata not in weights]
+    return lambda: [tensor for reference in references if (tensor := reference()) is not None]
 
 
 def _parts(tensors: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:

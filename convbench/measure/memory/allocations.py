@@ -91,7 +91,7 @@ def timeline_of(subject: Subject) -> Timeline:
         subject.run.forget()
     gc.collect()
     initial_lives, marks, device = holdings(subject), Marks(), torch.device(subject.device)
-    kept = watch_attributes(subject.model)
+    attributes = watch_attributes(subject.model)
     allocated_bytes = torch.cuda.memory_allocated(device) if device.type == "cuda" else None
     threads: set[int] = set()
     hooks = nullcontext() if opaque(subject.case) else listen(subject, marks)
@@ -101,7 +101,7 @@ def timeline_of(subject: Subject) -> Timeline:
     events = list(_events(profiler.profiler.kineto_results.experimental_event_tree(), device.type))
     changes = sorted((event for event in events if isinstance(event, Change)), key=lambda change: change.time)
     spans = Spans([event for event in events if isinstance(event, tuple)])
-    for tensor in kept():
+    for tensor in attributes():
         if tensor.device.type == device.type:
             size = tensor.untyped_storage().nbytes()
             initial_lives.setdefault(tensor.untyped_storage().data_ptr(), Life(size, ("activations", OTHER)))

@@ -226,10 +226,10 @@ def _predict(subject: Subject, until: float) -> Prediction:
         raise _not_from_shapes("a model whose own code compiles it")
     if not isinstance(subject.run, TrainingStep):
         return _predict_call(subject, until)
-    step, peak, kept = subject.run, Peak(torch.device(subject.device), until), watch_attributes(subject.model)
+    step, peak, attributes = subject.run, Peak(torch.device(subject.device), until), watch_attributes(subject.model)
     with peak.follow(), in_threads(_refuse_threads):
         step.backward(step.forward())
-    resident = weights_bytes(subject.model) + _held_bytes(subject, kept()) + peak.libraries
+    resident = weights_bytes(subject.model) + _held_bytes(subject, attributes()) + peak.libraries
     parameters = [parameter for parameter in step.parameters if parameter.grad is not None]
     state, intermediates = optimizer_bytes(step.optimizer, parameters)
     gradients = sum(parameter.nbytes for parameter in parameters)
@@ -241,11 +241,11 @@ def _predict_call(subject: Subject, until: float) -> Prediction:
     state: list[torch.Tensor] = []
     for _ in range(max(2, subject.case.clip.frames)):
         peak, refusal = Peak(torch.device(subject.device), until), subject.without_gradients.refusal
-        kept = watch_attributes(subject.model)
+        attributes = watch_attributes(subject.model)
         with peak.follow(), in_threads(_refuse_threads):
             output = subject.run()
         next_state = tensors(output[1]) if subject.case.streams else []
-        resident = weights_bytes(subject.model) + _held_bytes(subject, [*state, *kept()]) + peak.libraries
+        resident = weights_bytes(subject.model) + _held_bytes(subject, [*state, *attributes()]) + peak.libraries
         if held_bytes(next_state) == held_bytes(state) and subject.without_gradients.refusal is refusal:
             break
         state = next_state

@@ -89,7 +89,7 @@ def _moments(subject: Subject) -> Iterator[Any]:
 def _time_axis(subject: Subject) -> int:
     """Return 0 if inputs are (T, B, ...) of the clip, as LSTMs read them by default; else 1.
 
-    If some are and others (B, T, ...), the one with the most axes decides. A first state (layers, B, hidden) is neither.
+    If others are (B, T, ...), the one with the most axes decides. A first state (layers, B, hidden) is neither.
     """
     clip, model_inputs = subject.case.clip, subject.inputs
     if clip.batch == clip.frames:  # a longer clip tells the two axes apart
