@@ -776,6 +776,11 @@ def time_first(clip: Clip):
     return {"video": video, "done": torch.zeros(video.shape[:2]), "state": torch.zeros(2, clip.batch, 8)}
 
 
+def tokens(clip: Clip):
+    """Return words with time first, as a language model's, and a first state, which has more axes."""
+    return {"words": torch.zeros(clip.frames, clip.batch, dtype=torch.long), "state": torch.zeros(1, clip.batch, 8)}
+
+
 def two_cameras(clip: Clip):
     return clips(replace(clip, batch=2 * clip.batch))
 
@@ -1172,6 +1177,37 @@ class Remembers(Base):
     def forward(self, x):
         output, self.state = self.rnn(self.vectors(x), self.state)
         return torch.from_numpy(output.detach().numpy())
+
+
+class Dropped(Base):
+    """Drops out recurrent weights: in evaluation, dropout returns the parameter itself, which becomes one again."""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn.weight_raw = self.rnn._parameters.pop("weight_hh_l0")
+
+    def forward(self, x):
+        self.rnn.weight_hh_l0 = F.dropout(self.rnn.weight_raw, 0.5, self.training)
+        return self.rnn.forward(self.vectors(x))[0]
+
+
+class Stores(Base):
+    """Keeps tensors as plain attributes: a constant, a cache by shape, or the state that its next call continues."""
+
+    BYTES = 4 * 300_000
+
+    def __init__(self, how: str):
+        super().__init__()
+        self.how, self.cache, self.bank = how, {}, None
+        self.options = vars(self)
+        self.constant = torch.ones(300_000) if how == "constant" else None
+
+    def forward(self, x):
+        if self.how == "cache" and x.shape not in self.cache:
+            self.cache[x.shape] = [torch.ones(300_000, device=x.device)]
+        if self.how == "state":
+            self.bank = torch.zeros(300_000, device=x.device) if self.bank is None else self.bank + 1
+        return super().forward(x)
 
 
 class OwnState(Base):

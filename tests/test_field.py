@@ -121,6 +121,7 @@ ONCE = {"counted_once"}
         ("reads/on cpu", 2408, CONV + LSTM, set()),
         ("lazy", 2408, CONV + LSTM, set()),
         ("Late", 2408, CONV + LSTM, set()),
+        ("Dropped", 2408, CONV + LSTM, set()),
         ("Unreached", 2408, CONV + LSTM, set()),
         ("LearnedState", 2448, CONV + LSTM, set()),
         ("normed/new", 2488, CONV + LSTM, set()),
@@ -837,6 +838,13 @@ def test_modules_outside_of_the_stages_are_named():
 
 
 @pytest.mark.parametrize("batch", [2, 16])
+def test_a_step_gets_one_word_of_time_first_inputs(batch):
+    """It was refused: the time axis was looked for in the first state, because that has more axes than the words."""
+    streaming = case("Base", Clip(batch, 16, 3, 8, 8), "streaming", inputs="field:tokens", step=f"{__name__}:shapes")
+    assert subject.assemble(streaming, 0).run()[0] == {"words": (1, batch), "state": (1, batch, 8)}
+
+
+@pytest.mark.parametrize("batch", [2, 16])
 def test_a_step_gets_one_frame_of_time_first_inputs(batch):
     """torch's recurrent layers expect time first by default. It used to be refused, or the state was cut like a clip.
 
@@ -882,6 +890,17 @@ def test_a_streams_peak_includes_the_state_that_it_carries():
     lives = allocations.holdings(case_subject).values()
     assert sum(life.bytes for life in lives if life.holder[0] == "activations") == 2 * 2 * 3 * 32 * 32 * 4
     assert predict(streaming).peak == allocations.timeline_of(case_subject).peak
+
+
+@pytest.mark.parametrize("how", ["constant", "cache", "state"])
+def test_the_peak_includes_what_modules_keep_as_plain_attributes(how):
+    """A recurrent U-Net's cached first states, a twentieth of its peak, were in the prediction only."""
+    keeping = case("Stores/" + how, SMALL)
+    case_subject = subject.assemble(keeping, 0)
+    case_subject.call(), case_subject.call()
+    peak = predict(keeping).peak
+    assert peak == allocations.timeline_of(case_subject).peak
+    assert peak == predict(case("Base", SMALL)).peak + field.Stores.BYTES
 
 
 @pytest.mark.parametrize(("step", "grows"), [("remember", True), ("recall", False)])

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
+from torch.utils import _pytree as pytree
 
-from convbench.models.values import held_bytes, stored_bytes, tensors
+from convbench.models.values import held_bytes, storage_tensors, stored_bytes, tensors
 
 IN_OWN_LAYOUT = "prim::ConstantMKLDNNTensor"
 """The kind of a graph node that holds a constant in oneDNN's layout, made by ``torch.jit.optimize_for_inference``."""
@@ -50,6 +52,29 @@ def fix_weights(model: nn.Module) -> None:
             if type(hook).__module__.startswith("torch.nn.utils.") and hasattr(hook, "remove"):
                 hook.remove(module)
                 del module._forward_pre_hooks[number]
+
+
+def watch_attributes(model: nn.Module) -> Callable[[], list[torch.Tensor]]:
+    """Return a function that returns the tensors that modules keep as plain attributes, now and when it is called.
+
+    Such are constants and caches. Weights are not among them, nor a state that was replaced in between.
+    """
+    weights = {part.untyped_storage()._cdata for part in _parts((*_all_parameters(model), *model.buffers()))}
+    visited: set[int] = set()
+
+    def is_visited(value: Any) -> bool:  # a list may hold itself
+        is_known = id(value) in visited
+        visited.add(id(value))
+        return is_known
+
+    attributes = (leaf for module in model.modules() for leaf in pytree.tree_leaves(vars(module), is_visited))
+    parts = _parts(leaf for leaf in attributes if isinstance(leaf, torch.Tensor))
+    references = [weakref.ref(part) for part in parts if part.untyped_storage()._cdata not in weights]
+    return lambda: [tensor for reference in references if (tensor := reference()) is not None]
+
+
+def _parts(tensors: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+    return (part for tensor in shaped_tensors(tensors) for part in storage_tensors(tensor))
 
 
 def weights_bytes(model: nn.Module) -> int:

@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
@@ -28,7 +28,7 @@ from convbench.core.record import STAGES, Case
 from convbench.measure.counts.formulas import WITH_VECTOR, base_name, formulas, is_unknown, operator
 from convbench.measure.stages.entries import in_threads, observe
 from convbench.models.stages import Roots, stage_roots
-from convbench.models.subject import Subject
+from convbench.models.subject import Subject, WithoutGradients
 from convbench.models.values import is_sparse, tensors
 from convbench.models.weights import nodes, shaped_tensors
 
@@ -59,6 +59,22 @@ def count(subject: Subject, modules: Roots | None = None) -> StageCounts:
 
     Raises whatever its model raises.
     """
+    try:
+        return _count_call(subject, modules)
+    except Exception as error:
+        if subject.without_gradients.mode is not torch.inference_mode:
+            raise
+        # In inference mode under a counter, dropout in evaluation returns a copy and not the parameter that it got, so
+        # that a model cannot register the result as a parameter again. Without gradients alone it returns the same.
+        try:
+            trainable = replace(subject, modes=WithoutGradients.TRAINABLE)
+            trainable.call()
+            return _count_call(trainable, modules)
+        except Exception:
+            raise error from None
+
+
+def _count_call(subject: Subject, modules: Roots | None) -> StageCounts:
     roots = stage_roots(subject.case, subject.model) if modules is None else modules
     tracker = _Stages()
     counter = _Counter(subject, tracker)

@@ -2,7 +2,8 @@
 
 Kinds: ``weights`` (parameters and buffers), ``inputs``, ``optimizer`` (its state), ``gradients`` (of parameters),
 ``workspace`` (memory that a recurrent operator allocates beyond its outputs, and that GPU libraries keep between
-calls), ``activations`` (made by the forward pass and alive after the operator that made them), ``temporaries``
+calls), ``activations`` (made by the forward pass and alive after the operator that made them, or kept by
+modules between calls), ``temporaries``
 (everything else: scratch within an operator, gradients of activations, the optimizer's intermediates). Sizes are those
 of tensors as torch allocates them, in B.
 """
@@ -34,7 +35,7 @@ from convbench.models.stages import stage_by_module, stage_by_parameter, stage_r
 from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep
 from convbench.models.values import storage_tensors
-from convbench.models.weights import quantised_weights, shaped_tensors
+from convbench.models.weights import quantised_weights, shaped_tensors, watch_attributes
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # otherwise torch's profiler writes two lines per call to stderr
 
@@ -90,6 +91,7 @@ def timeline_of(subject: Subject) -> Timeline:
         subject.run.forget()
     gc.collect()
     initial_lives, marks, device = holdings(subject), Marks(), torch.device(subject.device)
+    attributes = watch_attributes(subject.model)
     allocated_bytes = torch.cuda.memory_allocated(device) if device.type == "cuda" else None
     threads: set[int] = set()
     hooks = nullcontext() if opaque(subject.case) else listen(subject, marks)
@@ -99,6 +101,10 @@ def timeline_of(subject: Subject) -> Timeline:
     events = list(_events(profiler.profiler.kineto_results.experimental_event_tree(), device.type))
     changes = sorted((event for event in events if isinstance(event, Change)), key=lambda change: change.time)
     spans = Spans([event for event in events if isinstance(event, tuple)])
+    for tensor in attributes():
+        if tensor.device.type == device.type:
+            size = tensor.untyped_storage().nbytes()
+            initial_lives.setdefault(tensor.untyped_storage().data_ptr(), Life(size, ("activations", OTHER)))
     lives = _lives(changes, initial_lives, _Kinds(subject, spans, marks.outputs))
     if allocated_bytes is not None:
         lives.append(_library_life(allocated_bytes, lives))

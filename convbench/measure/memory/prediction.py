@@ -40,7 +40,7 @@ from convbench.models.stages import compiles
 from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep
 from convbench.models.values import held_bytes, tensors
-from convbench.models.weights import channels_last, weights_bytes
+from convbench.models.weights import channels_last, watch_attributes, weights_bytes
 from convbench.models.without_values import without_checks
 
 
@@ -226,10 +226,10 @@ def _predict(subject: Subject, until: float) -> Prediction:
         raise _not_from_shapes("a model whose own code compiles it")
     if not isinstance(subject.run, TrainingStep):
         return _predict_call(subject, until)
-    step, peak = subject.run, Peak(torch.device(subject.device), until)
+    step, peak, attributes = subject.run, Peak(torch.device(subject.device), until), watch_attributes(subject.model)
     with peak.follow(), in_threads(_refuse_threads):
         step.backward(step.forward())
-    resident = weights_bytes(subject.model) + subject.inputs.bytes + peak.libraries
+    resident = weights_bytes(subject.model) + _held_bytes(subject, attributes()) + peak.libraries
     parameters = [parameter for parameter in step.parameters if parameter.grad is not None]
     state, intermediates = optimizer_bytes(step.optimizer, parameters)
     gradients = sum(parameter.nbytes for parameter in parameters)
@@ -241,14 +241,21 @@ def _predict_call(subject: Subject, until: float) -> Prediction:
     state: list[torch.Tensor] = []
     for _ in range(max(2, subject.case.clip.frames)):
         peak, refusal = Peak(torch.device(subject.device), until), subject.without_gradients.refusal
+        attributes = watch_attributes(subject.model)
         with peak.follow(), in_threads(_refuse_threads):
             output = subject.run()
         next_state = tensors(output[1]) if subject.case.streams else []
-        resident = weights_bytes(subject.model) + held_bytes((*subject.inputs.tensors, *state)) + peak.libraries
+        resident = weights_bytes(subject.model) + _held_bytes(subject, [*state, *attributes()]) + peak.libraries
         if held_bytes(next_state) == held_bytes(state) and subject.without_gradients.refusal is refusal:
             break
         state = next_state
     return Prediction(resident, peak.bytes, 0, peak.at_full_length)
+
+
+def _held_bytes(subject: Subject, others: list[torch.Tensor]) -> int:
+    """Return the bytes of the inputs and of other tensors on the case's device, or on ``meta`` in its place."""
+    kinds = (torch.device(subject.device).type, "meta")
+    return held_bytes((*subject.inputs.tensors, *(tensor for tensor in others if tensor.device.type in kinds)))
 
 
 def _refuse_threads() -> AbstractContextManager[Any]:

@@ -87,14 +87,19 @@ def _moments(subject: Subject) -> Iterator[Any]:
 
 
 def _time_axis(subject: Subject) -> int:
-    """Return 0 if the input with the most axes is (T, B, ...) of the clip, as LSTMs read it by default; else 1."""
+    """Return 0 if inputs are (T, B, ...) of the clip, as LSTMs read them by default; else 1.
+
+    If others are (B, T, ...), the one with the most axes decides. A first state (layers, B, hidden) is neither.
+    """
     clip, model_inputs = subject.case.clip, subject.inputs
     if clip.batch == clip.frames:  # a longer clip tells the two axes apart
         clip = replace(clip, frames=clip.frames + 1)
         with suppress(Exception):  # the factory may make no other clip
             model_inputs = inputs(replace(subject.case, clip=clip), subject.seed, subject.device, subject.model)
-    largest = max(model_inputs.tensors, key=torch.Tensor.dim, default=None)
-    return 0 if largest is not None and largest.shape[:2] == (clip.frames, clip.batch) else 1
+    orders = (clip.frames, clip.batch), (clip.batch, clip.frames)
+    series = (tensor for tensor in model_inputs.tensors if tensor.shape[:2] in orders)
+    largest = max(series, key=torch.Tensor.dim, default=None)
+    return 0 if largest is not None and largest.shape[:2] == orders[0] else 1
 
 
 def _is_series(tensor: torch.Tensor, clip: Clip, axis: int) -> bool:
