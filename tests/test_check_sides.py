@@ -223,18 +223,20 @@ def test_submodules_of_a_base_are_checked_out_or_named(repository, folder, tmp_p
 def test_an_ignored_file_that_a_checkout_lacks_is_named(repository, folder):
     """The message used to be "No module named 'nets._version'", although the working tree had that file."""
     (repository / "src" / "shop").mkdir(parents=True)
-    for name in ("src/shop/_version.py", "speed/w.pt", "new.txt"):
+    for name in ("src/shop/_version.py", "src/shop/_native.abi3.so", "speed/w.pt", "new.txt"):
         (repository / name).touch()
-    (repository / ".git" / "info" / "exclude").write_text("_version.py\n*.pt\n")
+    (repository / ".git" / "info" / "exclude").write_text("_version.py\n*.pt\n*.so\n")
     here = sides.WorkingTree.at(repository / "speed", "suite.yaml")
     with sides.materialise("main", here, folder) as base:
         said = {
             "cannot import 'shop.net:build': No module named 'shop._version'": "git ignores src/shop/_version.py",
+            "cannot import name '_native' from 'shop' (src/shop/__init__.py)": "git ignores src/shop/_native.abi3.so",
+            "cannot import name 'Net' from 'shop' (src/shop/__init__.py)": "",
             f"No such file or directory: '{base.root}/speed/w.pt'": "git ignores speed/w.pt",
             "No such file or directory: 'w.pt'": "git ignores speed/w.pt",
             'No such file or directory: "w.pt"': "git ignores speed/w.pt",
             "The provided filename w.pt does not exist": "git ignores speed/w.pt",
-            "No such file or directory: '../new.txt'": "",
+            "No such file or directory: '../new.txt'": "only the working tree has new.txt: it is newer, or was renamed",
             "No module named 'elsewhere'": "",
             "ValueError: 'w.pt'": "",
         }

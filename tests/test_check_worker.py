@@ -585,6 +585,27 @@ def test_base_finds_its_own_build_before_an_editable_install_of_head(side, here,
     assert importlib.util.find_spec("mnet").origin == (str(tmp_path / "mnet.py") if is_elsewhere else "head")
 
 
+@pytest.mark.parametrize("how", ["path", "mapping"])
+def test_base_does_not_find_a_package_that_only_head_has(side, here, tmp_path, monkeypatch, how):
+    """A pull request that added a package to an editable install was refused: base imported head's."""
+    (tmp_path / "head" / "newnet").mkdir(parents=True)
+    (tmp_path / "head" / "newnet" / "__init__.py").touch()
+    mapping = {"newnet": str(tmp_path / "head" / "newnet"), "other": "/elsewhere/other"} if how == "mapping" else {}
+    finder = SimpleNamespace(__module__="__editable___newnet_finder")
+    monkeypatch.setitem(sys.modules, finder.__module__, SimpleNamespace(MAPPING=mapping))
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, finder])
+    monkeypatch.setattr(sys, "path", [*sys.path, *([str(tmp_path / "head")] if how == "path" else [])])
+    head = sides.WorkingTree.at(tmp_path / "head", "smoke")
+    for name, value in link._environment(head.apart(side), Settings(), here).items():
+        if name.startswith("CONVBENCH_PATH"):
+            monkeypatch.setenv(name, value)
+    worker.find_side()
+    assert str(tmp_path / "head") not in sys.path
+    assert "newnet" not in mapping
+    assert len(mapping) == (how == "mapping")
+    assert importlib.util.find_spec("convbench") is not None
+
+
 def test_a_slow_start_gets_the_suites_time_limit(side, here, monkeypatch):
     monkeypatch.setattr(link, "START_TIMEOUT", 1e-6)
     with SideWorker(side, QUICK, here) as worker:

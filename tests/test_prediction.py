@@ -15,15 +15,16 @@ from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 
-from convbench.core.errors import CaseFailed
-from convbench.core.record import Case, Choice, Clip, Parts, Recurrent, Whole
+from convbench.core.errors import CaseFailed, Impossible
+from convbench.core.record import Case, Choice, Clip, Features, Parts, Recurrent, Whole
 from convbench.measure.comparison import first_call
-from convbench.measure.counts.counted import on_meta_or_reason
+from convbench.measure.counts.counted import count_case, on_meta_or_reason
 from convbench.measure.memory import allocations, largest
 from convbench.measure.memory.allocations import sizes_of
 from convbench.measure.memory.operators import Layer
 from convbench.measure.memory.prediction import Peak, Prediction, TakesTooLong, optimizer_bytes, predict
 from convbench.measure.preflight import resolve
+from convbench.models.network import vector_size
 
 ARTICLE = [("gap", None), ("fc", 128), ("hybrid", 64), ("flatten", None)]
 SMALL = Clip(2, 4, 3, 32, 32)
@@ -342,6 +343,41 @@ def test_an_unpredictable_model_is_refused_without_a_traceback(monkeypatch):
     with pytest.raises(CaseFailed, match="not predicted"):
         predict(Case(Whole(Choice(f"{__name__}:loaded")), Clip(1, 2, 1, 16, 16)))
     assert not printed.getvalue()
+
+
+ADDRESSES: list[int] = []
+
+
+class GivesItsAddress(torch.nn.Module):
+    """Hands an address to code that is not torch's, as models with an extension do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = torch.nn.TransformerEncoderLayer(16, 2, 16, batch_first=True)
+        self.encoder = torch.nn.TransformerEncoder(layer, 2)  # torch copies the layer, and looks at its addresses
+
+    def forward(self, clip):
+        vectors = self.encoder(clip.mean((3, 4)))
+        ADDRESSES.extend(tensor.data_ptr() for tensor in (vectors, clip, self.encoder.layers[0].linear1.weight))
+        return vectors
+
+
+def test_an_extension_gets_no_null_address():
+    """It wrote there: the whole case failed with "killed by SIGSEGV", although the model runs."""
+    of = Case(Whole(Choice(f"{__name__}:GivesItsAddress")), Clip(1, 2, 16, 4, 4))
+    ADDRESSES.clear()
+    assert count_case(of, 0).total
+    assert ADDRESSES
+    assert all(ADDRESSES)
+    with pytest.raises(CaseFailed, match=r"reads the values of tensors \(.*an extension\)"):
+        predict(of)
+    assert all(ADDRESSES)
+    with pytest.raises(Impossible, match=r"has a shape but no values: register .*test_prediction\.py"):
+        vector_size(Choice(f"{__name__}:reduces_by_address"), Features(16, 2, 2), None)
+
+
+def reduces_by_address(features, lstm_input):
+    return type("Reducer", (torch.nn.Module,), {"forward": lambda _, maps: ADDRESSES.append(maps.data_ptr())})()
 
 
 def test_a_prediction_that_takes_too_long_is_refused():

@@ -241,6 +241,7 @@ def _environment(side: Side, settings: Settings, folder: Path) -> dict[str, str]
         **DISCIPLINE,
         **ALLOCATORS[settings.allocator],
         "CONVBENCH_PATH": os.pathsep.join(map(str, side.paths)),
+        "CONVBENCH_PATH_NOT": os.pathsep.join(map(str, side.not_from)),
         "CONVBENCH_PATH_FIRST": "1" if side.is_elsewhere else "",
         "PYTHONHASHSEED": str(random.randrange(1, 2**32)),
         "CONVBENCH_PADDING": "x" * random.randrange(4096),

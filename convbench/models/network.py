@@ -22,6 +22,7 @@ from convbench.core.imports import import_path
 from convbench.core.option_types import settings
 from convbench.core.record import Case, Choice, Clip, Features, Parts, Recurrent, Whole
 from convbench.core.registry import backbones, reducers
+from convbench.models.without_values import without_addresses
 
 
 class ConvReducerRNN(nn.Module):
@@ -114,13 +115,13 @@ def feature_shape(backbone: Choice, in_channels: int, height: int, width: int) -
 
     Raises Impossible if the backbone does not take the frame or does not return maps.
     """
-    with torch.device("meta"), torch.no_grad():
-        try:
+    try:
+        with torch.device("meta"), torch.no_grad(), without_addresses():
             trunk = in_mode(_backbone(backbone, in_channels), training=False)
             maps = trunk(torch.empty(1, in_channels, height, width))
-        except RuntimeError as error:
-            frame = f"{in_channels}x{height}x{width}"
-            raise Impossible(located(error, f"backbone {backbone} does not take a {frame} frame: {error}")) from error
+    except RuntimeError as error:
+        frame = f"{in_channels}x{height}x{width}"
+        raise Impossible(located(error, f"backbone {backbone} does not take a {frame} frame: {error}")) from error
     if not isinstance(maps, torch.Tensor) or maps.dim() != 4:
         shape = tuple(maps.shape) if isinstance(maps, torch.Tensor) else type(maps).__name__
         raise Impossible(f"backbone {backbone} returns {shape} for one frame: it must return maps (N, C, H, W)")
@@ -138,13 +139,13 @@ def vector_size(reducer: Choice, features: Features, lstm_input: int | None) -> 
 
     Raises Impossible if the reducer does not take the feature map or does not return vectors.
     """
-    with torch.device("meta"), torch.no_grad():
-        try:
+    try:
+        with torch.device("meta"), torch.no_grad(), without_addresses():
             module = in_mode(build_reducer(reducer, features, lstm_input), training=False)
             vectors = module(torch.empty(2, *features))
-        except RuntimeError as error:
-            message = f"reducer {reducer} does not take a {features} feature map: {error}"
-            raise Impossible(located(error, message)) from error
+    except RuntimeError as error:
+        message = f"reducer {reducer} does not take a {features} feature map: {error}"
+        raise Impossible(located(error, message)) from error
     if not isinstance(vectors, torch.Tensor) or vectors.dim() != 2 or vectors.shape[0] != 2:
         shape = tuple(vectors.shape) if isinstance(vectors, torch.Tensor) else type(vectors).__name__
         raise Impossible(f"reducer {reducer} returns {shape} for 2 maps of {features}: it must return vectors (N, D)")

@@ -22,7 +22,7 @@ from convbench.models.deployment import Deployment, Quantisation
 from convbench.models.inputs import Inputs, inputs
 from convbench.models.variants import need, refuse_unsuited
 from convbench.models.weights import number_type
-from convbench.models.without_values import without_checks
+from convbench.models.without_values import without_addresses, without_checks
 
 F = TypeVar("F", bound=Callable[..., Any])
 OF_INFERENCE_MODE = "inference tensor"
@@ -170,7 +170,8 @@ class Subject:
         """Return ``run()``. On ``meta``, tensors without a device are made there too, and no values are checked."""
         if self.device != "meta":
             return self.run()
-        with torch.device("meta"), without_checks():
+        weights = (*self.model.parameters(), *self.model.buffers())
+        with torch.device("meta"), without_checks(), without_addresses((*weights, *self.inputs.tensors)):
             return self.run()
 
 

@@ -18,6 +18,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 Answer = dict[str, Any]
@@ -292,9 +293,19 @@ def find_side() -> None:
     """Put the folders of the variable CONVBENCH_PATH behind the standard library and before installed packages.
 
     A user's file that is named like a module of the standard library must not replace that module. If the variable
-    CONVBENCH_PATH_FIRST is set, these folders come before the finders of editable installs, too.
+    CONVBENCH_PATH_FIRST is set, these folders come before the finders of editable installs, too. The folders of the
+    variable CONVBENCH_PATH_NOT, where such installs find head's code, are left out: base may lack a module of head.
     """
-    folders = [entry for entry in os.environ.get("CONVBENCH_PATH", "").split(os.pathsep) if entry]
+    folders, others = (
+        [entry for entry in os.environ.get(variable, "").split(os.pathsep) if entry]
+        for variable in ("CONVBENCH_PATH", "CONVBENCH_PATH_NOT")
+    )
+    sys.path[:] = [entry for entry in sys.path if entry not in others]
+    for finder in sys.meta_path:
+        mapping: Any = getattr(sys.modules.get(getattr(finder, "__module__", "")), "MAPPING", None)
+        for name in list(mapping) if isinstance(mapping, dict) else ():
+            if any(Path(mapping[name]).is_relative_to(folder) for folder in others):
+                del mapping[name]
     places = [index for index, entry in enumerate(sys.path) if entry.rstrip(os.sep).endswith("-packages")]
     start = min(places, default=len(sys.path))
     sys.path[start:start] = folders

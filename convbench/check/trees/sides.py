@@ -30,6 +30,8 @@ BUILD_TIMEOUT = 900.0
 SHELL = {"&&", "||", "|", ">", ">>"}
 PATHS = re.compile(r"""['"]([^'"]{1,200})['"]|([^\s'"]{0,200}[./][^\s'"]{1,200})""")
 """What may be a path in a message: anything in quotes, or a word with a dot or a slash in it."""
+FROM = re.compile(r"cannot import name '(\w+)' from (?:partially initialized module )?'([\w.]+)'")
+"""Python's message if a package lacks a module that it imports from itself, such as an extension to be built."""
 NO_SHELL = "no shell runs it: write --build \"sh -c '...'\""
 
 
@@ -40,7 +42,8 @@ class Side:
     ``suite`` is the file in this tree at the place of head's suite in its own; ``empty`` are submodules that could not
     be filled; ``checkout_of`` is the working tree of the repository of which this is a commit; ``changes`` are the
     files of the tree that differ from its commit; ``build`` is the command that built the tree. ``is_elsewhere`` says
-    that the environment's editable installs are of another tree, the working tree. ``alias`` is what messages call the
+    that the environment's editable installs are of another tree, the working tree; ``not_from`` are their folders, from
+    which nothing may be imported. ``alias`` is what messages call the
     side in place of base or head.
     """
 
@@ -56,6 +59,7 @@ class Side:
     checkout_of: Path | None = None
     build: str = ""
     is_elsewhere: bool = False
+    not_from: tuple[Path, ...] = ()
     alias: str = ""
 
     @property
@@ -64,27 +68,30 @@ class Side:
 
     def hint(self, reason: str) -> str:
         """Return what a checkout lacks and what to do, to follow a failure's reason; empty if that is not the cause."""
+        reason = FROM.sub(r"No module named '\2.\1'", reason)
         if not re.search("No module named|No such file|cannot be imported|does not exist", reason):
             return ""
         if self.empty and git.FILL not in reason:
             names = ", ".join(self.empty)
             return f"; its submodules {names} are empty: fetch them with their history ({git.FILL})"
         for quoted_text, word in PATHS.findall(reason):
-            if path := self._ignored_path(quoted_text or word):
-                return f"; git ignores {path}, so no checkout has it: make it or copy it there with --build"
+            if path := self._lacking_path(quoted_text or word):
+                if self.checkout_of and git.ignores(self.checkout_of, path):
+                    return f"; git ignores {path}, so no checkout has it: make it or copy it there with --build"
+                return f"; only the working tree has {path}: it is newer, or was renamed: nothing to compare"
         return ""
 
-    def _ignored_path(self, text: str) -> str:
-        """Return the path of a file or module that only the working tree has, since git ignores it; empty if none."""
+    def _lacking_path(self, text: str) -> Path | None:
+        """Return the path of a file or module that the working tree has, but not this commit of it; None otherwise."""
         if not (self.root and self.checkout_of):
-            return ""
+            return None
         modules = (folder / text.replace(".", "/") for folder in self.paths)
         places = [self.cwd / text, *(Path(f"{module}{end}") for module in modules for end in ("", *all_suffixes()))]
-        for path in (place.relative_to(self.root) for place in places if place.is_relative_to(self.root)):
-            lacks = (self.checkout_of / path).exists() and not (self.root / path).exists()
-            if lacks and git.ignores(self.checkout_of, path):
-                return str(path)
-        return ""
+        paths = [Path(os.path.normpath(place)) for place in places]
+        for path in (path.relative_to(self.root) for path in paths if path.is_relative_to(self.root)):
+            if (self.checkout_of / path).exists() and not (self.root / path).exists():
+                return path
+        return None
 
 
 @dataclass(frozen=True)
@@ -131,6 +138,12 @@ class WorkingTree:
         folders = [*entries, *_mapped_folders()]
         return [path for path in folders if path.is_relative_to(self.top) and not code.is_installed(path)]
 
+    def apart(self, side: Side) -> Side:
+        """Return another tree's side, which imports nothing that an editable install of this tree put on the path."""
+        ours = Path(__file__).parents[2]  # in its own repository, an older tree may lack convbench
+        folders = (path for path in self._editable_folders() if path != ours)
+        return replace(side, is_elsewhere=True, not_from=tuple(dict.fromkeys(folders)))
+
     def path_in(self, path: Path, root: Path) -> Path:
         """Return the same place in another tree if the path lies in this one, else the path."""
         return root / path.relative_to(self.top) if path.is_relative_to(self.top) else path
@@ -165,11 +178,11 @@ def materialise(name: str, working_tree: WorkingTree, folder: Path, build: str =
             label = f"{name} ({commit[:12]})" if not commit.startswith(name) else commit[:12]
             # Files that the build leaves are no changes: the commit and the command fully describe the side.
             side = replace(_tree(label, folder / "base", working_tree), commit=commit, changes=(), build=build)
-            yield replace(side, empty=empty, checkout_of=working_tree.top, is_elsewhere=True)
+            yield replace(working_tree.apart(side), empty=empty, checkout_of=working_tree.top)
     else:
         _build(build, path.resolve(), working_tree, folder)
-        is_elsewhere = path.resolve() != working_tree.top
-        yield replace(_tree(name, path.resolve(), working_tree), build=build, is_elsewhere=is_elsewhere)
+        side = replace(_tree(name, path.resolve(), working_tree), build=build)
+        yield side if path.resolve() == working_tree.top else working_tree.apart(side)
 
 
 def refuse_unknown(name: str, working_tree: WorkingTree, build: str = "") -> None:

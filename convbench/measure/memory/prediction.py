@@ -11,7 +11,6 @@ import math
 import sys
 import time
 import traceback
-import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -41,7 +40,7 @@ from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep
 from convbench.models.values import held_bytes, tensors
 from convbench.models.weights import channels_last, watch_attributes, weights_bytes
-from convbench.models.without_values import without_checks
+from convbench.models.without_values import NO_ADDRESS, without_checks
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ def predict(case: Case, seconds: float = math.inf) -> Prediction:
         model = "a compiled model" if traits.compiles(case) else f"a model that {traits.engine(case)} runs"
         raise _not_from_shapes(model)
     try:
-        with _mute_log():
+        with _mute_log(), _without_addresses():
             return _prediction(case, time.monotonic() + seconds)
     except CaseFailed:
         raise
@@ -90,18 +89,32 @@ def _not_from_shapes(model: str) -> CaseFailed:
 
 @contextmanager
 def _mute_log() -> Iterator[None]:
-    """While entered, torch prints no traceback of an operator that fake tensors cannot run; the error is raised.
-
-    Nor does it warn that ``copy.deepcopy``, as for clones of a layer, asks a fake tensor for its address.
-    """
+    """While entered, torch prints no traceback of an operator that fake tensors cannot run; the error is raised."""
     logger = logging.getLogger(FakeTensor.__module__)
     was_disabled, logger.disabled = logger.disabled, True
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
-            yield
+        yield
     finally:
         logger.disabled = was_disabled
+
+
+@contextmanager
+def _without_addresses() -> Iterator[None]:
+    """While entered, a fake tensor has no address: an extension that wrote there would end the process.
+
+    torch's own code, such as ``copy.deepcopy`` of a layer, compares addresses and gets the null address instead.
+    """
+
+    def data_ptr(tensor: FakeTensor) -> int:
+        if str(sys._getframe(1).f_globals["__name__"]).startswith("torch."):
+            return 0
+        return torch.Tensor.data_ptr(tensor)  # raises torch's own error
+
+    FakeTensor.data_ptr = data_ptr  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        del FakeTensor.data_ptr
 
 
 def _prediction(case: Case, until: float) -> Prediction:
@@ -134,6 +147,7 @@ class _Fakes(FakeTensorMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__(allow_non_fake_inputs=True)
+        self._allow_unsafe_data_ptr_access = False
 
     def may_turn_const(self, tensor: torch.Tensor) -> bool:
         """Whether to keep the values of a result: those of lengths and places, as torch does for a single number."""
@@ -198,11 +212,11 @@ def _advice(error: Exception) -> str:
     if any(frame.f_code is subject.transform.__code__ for frame in frames):
         return "its variant reads the values of weights or clips, as int8 does, and a prediction knows shapes only"
     kind = type(error).__name__
-    signs = ("item()", "numpy()", "Expected bool, got <class 'torch.Tensor'>")
+    signs = ("item()", "numpy()", "Expected bool, got <class 'torch.Tensor'>", NO_ADDRESS)
     if "DataDependent" in kind or "DynamicOutputShape" in kind or any(sign in str(error) for sign in signs):
         return (
-            "its forward or its loss reads the values of tensors (.item(), an if, nonzero, numpy) and a "
-            "prediction knows shapes only: move that out of them, or measure at each size"
+            "its forward or its loss reads the values of tensors (.item(), an if, nonzero, numpy, an extension) and "
+            "a prediction knows shapes only: move that out of them, or measure at each size"
         )
     return next(
         (reason for sign, reason in WITHOUT_VALUES.items() if sign in str(error)),
