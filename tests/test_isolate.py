@@ -35,7 +35,7 @@ from convbench.runs.process.running import Call
 from convbench.runs.process.start import TRAINED, forkserver_pid, hold_interrupts, is_alive
 from convbench.runs.schedule import Schedule
 
-QUICK = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5, timeout=20)
+QUICK = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5, timeout=60)
 SMALL = Clip(1, 2, 3, 8, 8)
 
 
