@@ -45,12 +45,12 @@ from convbench.runs.cluster.ledger import OpenJobs
 from convbench.runs.cluster.roll import Roll, correct_record
 from convbench.runs.cluster.worker import _become, _host_name, spec
 from convbench.runs.executor import Host, Job
-from convbench.runs.menu import Menu, jobs, visit_record
+from convbench.runs.probe_plan import ProbePlan, jobs, visit_record
 from convbench.runs.schedule import Schedule
 from tests.invented_cluster import Costs, Invented, Machine, timed
 
 PROTOCOL = Protocol(visits=3, timeout=60)
-MENU = Menu(("params",), ("latency",))
+PLAN = ProbePlan(("params",), ("latency",))
 
 
 def case(reducer="gap", size=32, *, variant="", hidden=64, **more) -> Case:
@@ -97,7 +97,7 @@ class Sweep:
 
     def __iter__(self):
         self.driver.hosts  # noqa: B018 (waits for them)
-        for job, measured_record in self.driver.run(jobs(self.schedule, MENU, (0, 1))):
+        for job, measured_record in self.driver.run(jobs(self.schedule, PLAN, (0, 1))):
             record = visit_record(job, measured_record)
             self.schedule.log.add(record)
             self.records.append((job, record))
@@ -554,7 +554,7 @@ def test_the_run_ends_at_once_if_no_hosts_are_expected() -> None:
     assert len(sweep.driver.hosts) == 2
     sweep.engine.awaits_workers = False
     with pytest.raises(ConvbenchError, match=r"every host was lost, and no others are expected.*--resume"):
-        list(sweep.driver.run(jobs(sweep.schedule, MENU, (0, 1))))
+        list(sweep.driver.run(jobs(sweep.schedule, PLAN, (0, 1))))
     assert sweep.engine.now < 30
 
 

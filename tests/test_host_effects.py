@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 
 from convbench.analysis import hosts
+from convbench.analysis.inference.host_effects import Cell, host_effects
 from convbench.analysis.latencies import ratios
 from convbench.analysis.results import results
 from convbench.core import metrics, visits
-from convbench.core.host_effects import Cell, host_effects
 from convbench.core.record import Protocol, Reading, Record, RunDescription, Visit
 from convbench.core.statistics import ratio_interval
 from convbench.core.storage import merging

@@ -29,13 +29,13 @@ from convbench.measure.machine.malloc import preload
 from convbench.plugins.executors.isolated import Isolated, measure
 from convbench.runs.early_server import COMPILER
 from convbench.runs.executor import Job
-from convbench.runs.menu import Menu, jobs, visit_record
+from convbench.runs.probe_plan import ProbePlan, jobs, visit_record
 from convbench.runs.process.processes import Processes
 from convbench.runs.process.running import Call
 from convbench.runs.process.start import TRAINED, forkserver_pid, hold_interrupts, is_alive
 from convbench.runs.schedule import Schedule
 
-QUICK = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5, timeout=20)
+QUICK = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5, timeout=60)
 SMALL = Clip(1, 2, 3, 8, 8)
 
 
@@ -173,7 +173,7 @@ def test_a_case_with_wrong_facts_is_not_timed(isolated, monkeypatch):
     wrong = Case(Whole(Choice("wild:Unsteady")), SMALL, (Choice("channels_last"),))
     planning = Schedule([wrong], VISITS, True, float, hosts=lambda: isolated.hosts)
     rounds = []
-    for job, record in isolated.run(jobs(planning, Menu(("params", "memory"), ("latency",)), ())):
+    for job, record in isolated.run(jobs(planning, ProbePlan(("params", "memory"), ("latency",)), ())):
         planning.log.add(visit_record(job, record))
         rounds.append((job.visit, record.status))
     assert rounds == [(FACTS, "failed")]

@@ -16,7 +16,7 @@ from convbench.core import metrics, visits
 from convbench.core.record import FACTS, Choice, Failure, Finding, Protocol, Reading, Record, Training, Visit
 from convbench.runs.anchors import FIRST_ROUND, Anchors
 from convbench.runs.executor import Host
-from convbench.runs.menu import Menu, jobs
+from convbench.runs.probe_plan import ProbePlan, jobs
 from convbench.runs.schedule import PlannedVisit, Schedule, cores_of, side_by_side
 from convbench.runs.visit_log import VisitLog
 from tests.records import case, lesson
@@ -301,7 +301,7 @@ def test_a_resumed_run_does_not_repeat_metrics_measured_once():
     again = schedule(machine)
     for record in machine.run(schedule(machine), stop=2 * len(CASES)):
         again.log.add(record)
-    job = next(iter(jobs(again, Menu(("params",), ("latency", "stages")), (0, 1))))
+    job = next(iter(jobs(again, ProbePlan(("params",), ("latency", "stages")), (0, 1))))
     assert (job.visit, job.metrics) == (1, ("latency",))
 
 

@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from statistics import median
 
+from convbench.analysis.inference.host_effects import Cell, Effect, host_effects
 from convbench.core import metrics
-from convbench.core.host_effects import Cell, Effect, host_effects
 from convbench.core.record import Record
 
 Effects = Mapping[str, Mapping[str, Effect]]

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from statistics import fmean, median
 
 from convbench.analysis import hosts
+from convbench.analysis.inference.host_effects import host_effects
 from convbench.core import metrics, spread
 from convbench.core.grouping import grouped
-from convbench.core.host_effects import host_effects
 from convbench.core.metric import Metric
 from convbench.core.record import Record
 from convbench.core.spread import Prior

@@ -305,7 +305,7 @@ def _remainder_sentences(
         yield f"{cases} not measured again: run without --resume to measure all cases"
     measured_records = [record for record in resumed_records if record.status == "ok" and in_table(record)]
     untraced_count = sum(record.reading(TRACE_BYTES) is None for record in measured_records)
-    if untraced_count and prepared.menu.probes:
+    if untraced_count and prepared.probe_plan.probes:
         yield f"{counted(untraced_count, 'case')} measured before got no trace: run without --resume to trace all cases"
 
 

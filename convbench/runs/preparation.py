@@ -17,7 +17,7 @@ from convbench.core.storage.profiles import PROFILES
 from convbench.measure.probes import Probe
 from convbench.runs import host_notes, repeats, user_code
 from convbench.runs.executor import Executor, Host
-from convbench.runs.menu import Menu
+from convbench.runs.probe_plan import ProbePlan
 from convbench.runs.schedule import Schedule, trials_of
 from convbench.suite import Suite
 from convbench.suite.selection import Plan, Selection, idle
@@ -29,7 +29,7 @@ class PreparedRun:
 
     suite: Suite
     plan: Plan
-    menu: Menu
+    probe_plan: ProbePlan
     command: str
     executor: Executor = field(repr=False)
 
@@ -61,11 +61,11 @@ class PreparedRun:
 
     def schedule(self, records: Sequence[Record] = (), until_sure: bool = False) -> Schedule:
         """Return the schedule of visits to make. Those in ``records`` are made already."""
-        start, protocol = time.monotonic(), self.menu.protocol(self.suite.protocol)
+        start, protocol = time.monotonic(), self.probe_plan.protocol(self.suite.protocol)
         schedule = Schedule(
             self.plan.cases,
             protocol,
-            bool(self.menu.exact),
+            bool(self.probe_plan.exact),
             lambda: time.monotonic() - start,
             until_sure=until_sure,
             hosts=lambda: self.executor.hosts,
@@ -127,18 +127,18 @@ def prepare(
     answer = executor.call(_plan, suite, hosts[0].device, free_bytes, selection, cores)
     if isinstance(answer, ConvbenchError):
         raise answer
-    plan, menu = answer
-    return PreparedRun(suite, plan, replace(menu, probes=tuple(probes)), command, executor)
+    plan, probe_plan = answer
+    return PreparedRun(suite, plan, replace(probe_plan, probes=tuple(probes)), command, executor)
 
 
 def _plan(
     suite: Suite, device: str, free_bytes: int, selection: Selection, cores: int
-) -> tuple[Plan, Menu] | ConvbenchError:
+) -> tuple[Plan, ProbePlan] | ConvbenchError:
     """Return what to measure of a suite, or the error that prevents it, in a process that imports torch anyway."""
     from convbench.measure.selection import plan
 
     try:
-        return plan(suite, device, free_bytes, selection, cores), Menu.of(suite.metrics)
+        return plan(suite, device, free_bytes, selection, cores), ProbePlan.of(suite.metrics)
     except ConvbenchError as error:
         return error
 

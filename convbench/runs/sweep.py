@@ -24,7 +24,7 @@ from convbench.core.progress import RunState
 from convbench.core.record import Case, Record, RunDescription
 from convbench.core.storage import store
 from convbench.core.visits import Scope, in_table, scope
-from convbench.runs import host_notes, menu, repeats
+from convbench.runs import host_notes, probe_plan, repeats
 from convbench.runs.executor import Executor, Job, job_records
 from convbench.runs.preparation import PreparedRun
 from convbench.runs.schedule import Schedule
@@ -201,11 +201,11 @@ def measure_unstored(prepared: PreparedRun) -> list[Record]:
 
 def _visits(prepared: PreparedRun, schedule: Schedule, watcher: Watcher | None) -> Iterator[Record]:
     """Yield the record of each visit, after adding it to the schedule's log."""
-    jobs = menu.jobs(schedule, prepared.menu, prepared.executor.hosts[0].cores)
+    jobs = probe_plan.jobs(schedule, prepared.probe_plan, prepared.executor.hosts[0].cores)
     announced_jobs = _announce(jobs, schedule, watcher) if watcher else jobs
     known_speed = cache(partial(_known_speed, prepared))
     for job, visit in job_records(prepared.executor, announced_jobs):
-        record = menu.visit_record(job, visit, known_speed(scope(visit)))
+        record = probe_plan.visit_record(job, visit, known_speed(scope(visit)))
         if (look := schedule.state.look) > 1:
             record = replace(record, conditions={**record.conditions, LOOK: look})
         schedule.log.add(record)

@@ -39,14 +39,14 @@ from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Re
 from convbench.runs.cluster.driver import Driver
 from convbench.runs.cluster.engine import Limits
 from convbench.runs.executor import Host, Job
-from convbench.runs.menu import Menu, jobs, visit_record
+from convbench.runs.probe_plan import ProbePlan, jobs, visit_record
 from convbench.runs.schedule import Schedule
 
 REPORTS = Path(__file__).parents[2] / "reports" / "cluster"
 DEFAULT_RUN = Path("build/repeat/quiet-2")
 HOSTS, CASES, ROUNDS = (1, 16, 64, 256), 10_000, 3
 GOAL, WITHIN, RIGHT, RUNS = 0.9, 0.01, 0.95, 4
-MENU = Menu(("params",), ("latency",))
+PLAN = ProbePlan(("params",), ("latency",))
 
 
 # --- Measurements -----------------------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ class Sweep:
 
     def run(self) -> Sweep:
         _ = self.driver.hosts
-        for job, outcome in self.driver.run(jobs(self.schedule, MENU, (0, 1))):
+        for job, outcome in self.driver.run(jobs(self.schedule, PLAN, (0, 1))):
             record = visit_record(job, outcome)
             self.schedule.log.add(record)
             self.records.append(record)

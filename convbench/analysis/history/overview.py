@@ -54,7 +54,7 @@ class HistoryQuery:
     def __post_init__(self) -> None:
         if not self.roots:
             raise ConvbenchError("name the runs: run directories, folders that hold them, or a store")
-        require_date("--since", self.since)
+        require_date(self.since)
 
 
 @dataclass(frozen=True, repr=False)

@@ -23,7 +23,7 @@ def runs_of(roots: Sequence[Path], suite: str = "", machine: str = "", since: st
     is a date. A run that cannot be read has none of these, and is returned only without them. Raises StoreError if
     there is no run, ConvbenchError if none is left or ``since`` is no date.
     """
-    require_date("--since", since)
+    require_date(since)
     entries = list(index.ask(roots, numbers.read, partial(Index.entries, with_copies=True)).values())
     if not entries:
         raise StoreError(no_run(roots))

@@ -57,10 +57,10 @@ def moment(start: str) -> datetime:
         return UNDATED
 
 
-def require_date(option: str, text: str) -> None:
-    """Raise ConvbenchError, which names the option, if a text is given and is no date."""
-    if text and moment(text) == UNDATED:
-        raise ConvbenchError(f"{option} {text!r} is not a date, such as 2026-11-01")
+def require_date(since: str) -> None:
+    """Raise ConvbenchError if a text is given and is no date."""
+    if since and moment(since) == UNDATED:
+        raise ConvbenchError(f"--since {since!r} is not a date, such as 2026-11-01")
 
 
 def minute(start: str) -> str:

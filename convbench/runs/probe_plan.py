@@ -14,7 +14,7 @@ from convbench.runs.schedule import PlannedVisit, Schedule, cores_of
 
 
 @dataclass(frozen=True)
-class Menu:
+class ProbePlan:
     """The probes of a run: ``exact`` ones may run beside other work, ``timed`` ones need a quiet host."""
 
     exact: tuple[str, ...]
@@ -22,8 +22,8 @@ class Menu:
     probes: tuple[Probe, ...] = ()
 
     @classmethod
-    def of(cls, names: Sequence[str]) -> Menu:
-        """Return the menu of the probes with these names, or import paths, which are imported; no name means all."""
+    def of(cls, names: Sequence[str]) -> ProbePlan:
+        """Return the plan of the probes with these names, or import paths, which are imported; no name means all."""
         from convbench.measure import harness
 
         plugins = harness.select(names)
@@ -40,22 +40,30 @@ class Menu:
         return protocol if self.repeats else replace(protocol, visits=1)
 
 
-def jobs(schedule: Schedule, menu: Menu, cores: Sequence[int]) -> Iterator[Job]:
+def jobs(schedule: Schedule, plan: ProbePlan, cores: Sequence[int]) -> Iterator[Job]:
     """Yield a job for each visit of the schedule, pinned to some of the host's ``cores``."""
-    return (_job(visit, schedule, menu, cores) for visit in schedule)
+    return (_job(visit, schedule, plan, cores) for visit in schedule)
 
 
-def _job(visit: PlannedVisit, schedule: Schedule, menu: Menu, cores: Sequence[int]) -> Job:
+def _job(visit: PlannedVisit, schedule: Schedule, plan: ProbePlan, cores: Sequence[int]) -> Job:
     case, protocol, is_first = visit.case, schedule.protocol, visit.round == 0
     if case.trial:
-        return Job(case, protocol, probes=menu.probes, decides=visit.decides)
+        return Job(case, protocol, probes=plan.probes, decides=visit.decides)
     if visit.round == FACTS:
-        return Job(case, protocol, menu.exact, FACTS, decides=visit.decides)
+        return Job(case, protocol, plan.exact, FACTS, decides=visit.decides)
     pinned_cores = cores_of(case, visit.round, cores)
     if protocol.visits == 1 and not visit.host:
-        return Job(case, protocol, (*menu.exact, *menu.timed), 0, pinned_cores, menu.probes, decides=visit.decides)
-    names, probes = (menu.timed, menu.probes) if is_first else (menu.repeats, ())
-    is_checked = bool(menu.exact) or not is_first
+        return Job(
+            case,
+            protocol,
+            (*plan.exact, *plan.timed),
+            0,
+            pinned_cores,
+            plan.probes,
+            decides=visit.decides,
+        )
+    names, probes = (plan.timed, plan.probes) if is_first else (plan.repeats, ())
+    is_checked = bool(plan.exact) or not is_first
     return Job(case, protocol, names, visit.round, pinned_cores, probes, visit.host, is_checked, visit.decides)
 
 
