@@ -106,6 +106,7 @@ def test_stored_runs_and_compiled_modules_make_no_run_dirty(repository, monkeypa
     (repository / "speed" / "reports" / "check" / "smoke.json").write_text("{}")
     assert environment.describe("cpu")["dirty"] is False
     for file in (
+        "night/run.json",
         "runs/a/run.json",
         "runs/a/previous/1/run.json",
         "runs/a/results.csv",
@@ -120,7 +121,17 @@ def test_stored_runs_and_compiled_modules_make_no_run_dirty(repository, monkeypa
     shutil.copy(EXAMPLE / "index.html", repository / "page.html")
     bisected.write(repository / "speed" / "bisect.json", bisected.State("smoke", ["1a", "2b"]))
     assert environment.describe("cpu")["dirty"] is False
-    for code in ("new.py", "runs/net.py", "runs/settings.json", "speed/check/settings.json", "page.xml", "nets.md"):
+    for code in (
+        "new.py",
+        "runs/net.py",
+        "runs/check/net.py",
+        "runs/settings.json",
+        "speed/check/settings.json",
+        "speed/reports/settings.json",
+        "start.html",
+        "page.xml",
+        "nets.md",
+    ):
         (repository / code).parent.mkdir(exist_ok=True)
         (repository / code).write_text("")
         assert environment.describe("cpu")["dirty"] is True
