@@ -15,6 +15,7 @@ import records as made
 from convbench.analysis.table import write_csv
 from convbench.core import metrics
 from convbench.core.errors import StoreError
+from convbench.core.json_form import description_text, parse_description, record_line
 from convbench.core.record import Choice, Protocol, Reading, RunDescription, Visit, Whole
 from convbench.core.storage import cache, merging, shards, store
 from convbench.core.system import lock
@@ -153,6 +154,28 @@ def test_samples_that_do_not_match_the_visits_are_damage(directory, measured, si
         store.load(directory)
 
 
+def test_a_visit_may_have_no_samples(directory, measured):
+    reading = Reading(metrics.LATENCY, (1e-3,) * 2, (0, 2))
+    store.start(directory, RUN, [replace(measured[0], visits=(Visit(0), Visit(1)), readings=(reading,))])
+    assert store.load(directory)[1][0].by_visit(metrics.LATENCY) == {1: (1e-3, 1e-3)}
+
+
+def test_what_is_empty_or_known_is_not_stored(measured):
+    record = replace(measured[0], visits=(Visit(0),), readings=(Reading(metrics.PARAMS, (7,)),))
+    line = json.loads(record_line(record))
+    assert line["readings"] == [{"metric": {"name": "params", "unit": "1", "better": "lower"}, "samples": [7.0]}]
+    assert not {"code", "threads", "host"} & {*line, *line["case"], *line["visits"][0]}
+    assert "visits" not in json.loads(record_line(replace(record, visits=())))
+    of_hosts = replace(record, code={"net": "1"}, visits=(Visit(0), Visit(1, host="h")))
+    stored = json.loads(record_line(of_hosts))
+    assert (stored["code"], [visit["host"] for visit in stored["visits"]]) == ({"net": "1"}, ["", "h"])
+    fields = {"hosts", "environments", "between_hosts", "parts", "shards", "later"}
+    assert not fields & json.loads(description_text(RUN)).keys()
+    full_run = replace(RUN, parts=("p",), shards=("1/2",), later=("t",), between_hosts="2 % apart.")
+    full_run = replace(full_run, hosts={"h": "e"}, environments={"e": {"cpu": "A"}})
+    assert parse_description(description_text(full_run)) == full_run
+
+
 def test_leaving_out_a_case_keeps_the_others_and_a_backup(directory, measured):
     visits = [replace(measured[1], visits=(Visit(number),)) for number in range(3)]
     store.start(directory.parent / "visited", RUN, [measured[0], *visits])
@@ -175,6 +198,9 @@ def test_a_line_without_visits_is_not_joined_to_the_others(directory, measured):
 
 @pytest.mark.parametrize("share", ["1e400", "-0.5", "7.0"])
 def test_an_impossible_share_is_damage(directory, share):
+    for bound in (0.0, 1.0):
+        store.describe(directory, replace(RUN, intervals_meet=bound))
+        assert store.load(directory)[0].intervals_meet == bound
     store.describe(directory, replace(RUN, intervals_meet=0.98))
     described = (directory / "run.json").read_text()
     (directory / "run.json").write_text(described.replace("0.98", share))

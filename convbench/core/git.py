@@ -66,7 +66,7 @@ def _merge_base(cwd: Path, left: str, right: str) -> str | None:
 def first_parent_commits(cwd: Path, good: str, bad: str) -> list[tuple[str, str]] | None:
     """Return the commits from good to bad by first parents, each with its subject; None if good is not among them."""
     log = ask(cwd, "log", "--no-show-signature", "--first-parent", "-z", "--format=%H %s", bad) or ""
-    entries = (entry.partition(" ") for entry in log.split("\0") if entry)  # a subject may hold any other character
+    entries = (entry.partition(" ") for entry in log.split("\0"))  # a subject may hold any other character
     history = [(digest, one_line(subject)) for digest, _, subject in entries]
     places = [place for place, (digest, _) in enumerate(history) if digest == good]
     return history[: places[0] + 1][::-1] if places else None
@@ -100,7 +100,7 @@ def changed_files(repository: Path, base: str) -> list[str]:
     """Return the files of the working tree that differ from a commit, new ones too, as paths from the tree's root."""
     modified = ask(repository, "diff", "--name-only", "--no-renames", "-z", base) or ""
     untracked = ask(repository, "ls-files", "--others", "--exclude-standard", "-z") or ""
-    return [name for name in (modified + "\0" + untracked).split("\0") if name]
+    return [name for name in (modified + untracked).split("\0") if name]
 
 
 def ignores(top: Path, file: Path) -> bool:
