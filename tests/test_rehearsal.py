@@ -234,6 +234,13 @@ BY_VALUES = {
     "a trained entropy of weighted classes": (
         trained(lambda maps: nn.BCEWithLogitsLoss(pos_weight=torch.ones(64))(maps, maps.detach())), maps(16, 64)
     ),
+    "trained entropies of trained classes": (
+        trained(lambda maps: functional.binary_cross_entropy_with_logits(maps, maps, pos_weight=torch.ones(64))),
+        maps(16, 64),
+    ),
+    "a trained value of masked places": (
+        trained(lambda value: maps(16, 64).masked_fill(torch.ones(64, dtype=torch.bool), value)), torch.tensor(0.0)
+    ),
     "trained entropies of soft classes": (
         trained(lambda maps: functional.binary_cross_entropy_with_logits(maps, maps.sin(), maps.detach())), maps(16, 64)
     ),
@@ -466,7 +473,7 @@ def test_a_composition_computes_what_the_operator_does(func, args):
         (ATEN.prod.default, ()), (ATEN.prod.dim_int, (1,)), (ATEN.prod.dim_int, (-1, True)),
         (ATEN.cumprod.default, (1,)), (ATEN.max.default, ()), (ATEN.min.default, ()), (ATEN.median.default, ()),
         (ATEN.nanmedian.default, ()),
-        *((with_values.ENTROPY, (SIGNALS.flip(0), *weights)) for weights in (
+        *((ATEN.binary_cross_entropy_with_logits.default, (SIGNALS.flip(0), *weights)) for weights in (
             (None, WEIGHTS, 1), (WEIGHTS, WEIGHTS.flip(0), 2), (None, WEIGHTS, 0),
         )),
     ],
@@ -475,9 +482,17 @@ def test_a_formula_gives_the_gradient_that_autograd_does(func, options):
     values = SIGNALS.clone().requires_grad_()
     result = func(values, *options)
     gradient = torch.linspace(1, 3, result.numel(), dtype=torch.float64).view_as(result)
-    operands = options if func is with_values.ENTROPY else (*options, result.detach())
-    (expected,) = torch.autograd.grad(result, values, gradient)
-    torch.testing.assert_close(with_values.GRADIENTS[func](gradient, SIGNALS, *operands), expected)
+    formula = with_values.GRADIENTS[func]
+    if formula.takes_needs:
+        options = (options[0].clone().requires_grad_(), *options[1:])
+        result = func(values, *options)
+        expected = torch.autograd.grad(result, (values, options[0]), gradient)
+        with torch.no_grad():
+            computed = formula.gradients((True, True), gradient, SIGNALS, *options)
+    else:
+        expected = torch.autograd.grad(result, (values,), gradient)
+        computed = (formula.gradients(gradient, SIGNALS, *options, result.detach()),)
+    torch.testing.assert_close(computed, expected)
 
 
 @pytest.mark.parametrize("driver", [None, "gels", "gelsy", "gelsd", "gelss"])

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import accumulate
 from types import CodeType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch._C import DispatchKey
@@ -27,10 +27,11 @@ ATEN = torch.ops.aten
 COMPOSITE = DispatchKey.CompositeImplicitAutograd
 """The key of operators that torch's own kernels compose of others; an operator that only torch's compiler decomposes is
 a single one on a device."""
+GRAIN = 32768
+"""Elements from which torch divides work among threads (``at::internal::GRAIN_SIZE``)."""
 NONE, MEAN = 0, 1
 """Numbers of reductions of losses."""
 LOCK = threading.RLock()
-ENTROPY = ATEN.binary_cross_entropy_with_logits.default
 Args = tuple[Any, ...]
 
 
@@ -57,13 +58,27 @@ def kernels(device: str) -> Iterator[None]:
         yield
 
 
+class Formula(NamedTuple):
+    """How an operator's gradients are computed: from the result's gradient, and the operands at ``read`` places.
+
+    All arguments and the result are read if no places are named. ``gradients`` returns the gradient of the first
+    argument, or, if it ``takes_needs``, those of all: it is told first which arguments need one. Where the formula does
+    not ``apply`` to the arguments, torch's own does.
+    """
+
+    gradients: Callable[..., Any]
+    read: tuple[int, ...] = ()
+    takes_needs: bool = False
+    applies: Callable[..., bool] = lambda *_: True
+
+
 def _differentiable(func: Any, kernel: Any, keys: Any, *args: Any, **options: Any) -> Any:
     """Call an operator so that its gradients come from its formula.
 
     In torch's function transforms, such as ``vmap``, torch computes gradients as without values.
     """
     is_transformed = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
-    if is_transformed or not isinstance(args[0], FakeTensor) or (func is ENTROPY and not _has_own_formula(*args)):
+    if is_transformed or not isinstance(args[0], FakeTensor) or not GRADIENTS[func].applies(*args):
         return kernel.call_boxed(keys, *args, **options)
     return _Differentiable.apply(func, options, *args)  # type: ignore[no-untyped-call]
 
@@ -75,7 +90,8 @@ class _Differentiable(torch.autograd.Function):
     def forward(ctx: Any, func: Any, options: dict[str, Any], *args: Any) -> Any:
         with torch._C._AutoDispatchBelowAutograd():
             result = func(*args, **options)
-        ctx.func, operands = func, (args if func is ENTROPY else (*args, result))
+        ctx.func, places = func, GRADIENTS[func].read
+        operands = [args[place] for place in places if place < len(args)] if places else [*args, result]
         ctx.numbers = [None if isinstance(value, torch.Tensor) else value for value in operands]
         ctx.save_for_backward(*(value if isinstance(value, torch.Tensor) else None for value in operands))
         return result
@@ -83,9 +99,13 @@ class _Differentiable(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         pairs = zip(ctx.saved_tensors, ctx.numbers, strict=True)
-        operands = (number if tensor is None else tensor for tensor, number in pairs)
-        result = GRADIENTS[ctx.func](*gradients, *operands)
-        return (None, None, result, *[None] * (len(ctx.needs_input_grad) - 3))
+        operands = [number if tensor is None else tensor for tensor, number in pairs]
+        formula, needs = GRADIENTS[ctx.func], ctx.needs_input_grad[2:]
+        if formula.takes_needs:
+            results = formula.gradients(needs, *gradients, *operands)
+        else:
+            results = (formula.gradients(*gradients, *operands),)
+        return (None, None, *results, *[None] * (len(needs) - len(results)))
 
 
 def _product(gradient: Any, factors: Any, result: Any) -> Any:
@@ -114,7 +134,32 @@ def _extremum(gradient: Any, values: Any, result: Any) -> Any:
     return gradient.new_zeros(values.shape).masked_fill_(mask, gradient / mask.sum())
 
 
-def _entropy_of_logits(
+def _filled(needs: Any, gradient: Any, mask: Any) -> Args:
+    """A tensor filled where a mask is true. The value's gradient is a sum over these places, which may be all."""
+    filled = gradient.masked_fill(mask, 0) if needs[0] else None
+    if torch.is_grad_enabled():  # a gradient of this gradient follows it through operators
+        return filled, None, torch.where(mask, gradient, 0).sum()
+    mask = mask.expand_as(gradient)
+    _count = mask.sum()
+    selected = gradient.new_empty(gradient.numel())
+    is_short = gradient.numel() < GRAIN or torch.get_num_threads() == 1
+    if not (is_short and gradient.is_contiguous() and mask.is_contiguous()):
+        _places = [torch.empty_like(selected, dtype=torch.int64) for _ in range(2)]  # released when it is selected
+        del _places
+    return filled, None, selected.sum()
+
+
+def _has_trained_value(tensor: Any, _mask: Any, value: Any) -> bool:
+    return tensor.device.type == "cpu" and _takes_gradient(value)
+
+
+def _entropy_of_logits(needs: Any, *operands: Any) -> Args:
+    """Entropies with a weight of positive targets, which torch computes in place, except for a gradient's gradient."""
+    formulas = zip(needs, (_entropy_by_logits, _entropy_by_target), strict=False)
+    return tuple(formula(*operands) if is_needed else None for is_needed, formula in formulas)
+
+
+def _entropy_by_logits(
     gradient: Any, logits: Any, target: Any, weight: Any, positive: Any, reduction: int = MEAN
 ) -> Any:
     weighted = positive.mul(target)
@@ -128,8 +173,21 @@ def _entropy_of_logits(
     return result / logits.numel() if reduction == MEAN else result
 
 
-def _has_own_formula(_logits: Any, target: Any, _weight: Any = None, positive: Any = None, *_: Any) -> bool:
-    return positive is not None and not target.requires_grad
+def _entropy_by_target(
+    gradient: Any, logits: Any, _target: Any, weight: Any, positive: Any, reduction: int = MEAN
+) -> Any:
+    opposite = -logits
+    if torch.is_grad_enabled():
+        result = functional.logsigmoid(opposite).sub(functional.logsigmoid(logits).mul(positive)).mul(gradient)
+        result = result if weight is None else result.mul(weight)
+    else:
+        result = functional.logsigmoid(opposite).sub_(functional.logsigmoid(logits).mul_(positive)).mul_(gradient)
+        result = result if weight is None else result.mul_(weight)
+    return result.div_(logits.numel()) if reduction == MEAN else result
+
+
+def _has_positive_weight(_logits: Any, _target: Any, _weight: Any = None, positive: Any = None, *_: Any) -> bool:
+    return positive is not None
 
 
 def _linear(rows: Any, weight: Any, bias: Any = None) -> Any:
@@ -286,20 +344,22 @@ def _of_lengths(func: Any) -> Callable[..., Any]:
     return composed
 
 
-GRADIENTS: dict[Any, Callable[..., Any]] = {
-    ATEN.prod.default: _product,
-    ATEN.prod.dim_int: _product_along,
-    ATEN.cumprod.default: _products_so_far,
-    ATEN.max.default: _extremum,
-    ATEN.min.default: _extremum,
-    ATEN.median.default: _extremum,
-    ATEN.nanmedian.default: _extremum,
-    ENTROPY: _entropy_of_logits,
+GRADIENTS: dict[Any, Formula] = {
+    ATEN.prod.default: Formula(_product),
+    ATEN.prod.dim_int: Formula(_product_along),
+    ATEN.cumprod.default: Formula(_products_so_far),
+    ATEN.max.default: Formula(_extremum),
+    ATEN.min.default: Formula(_extremum),
+    ATEN.median.default: Formula(_extremum),
+    ATEN.nanmedian.default: Formula(_extremum),
+    ATEN.masked_fill.Tensor: Formula(_filled, (1,), takes_needs=True, applies=_has_trained_value),
+    ATEN.binary_cross_entropy_with_logits.default: Formula(
+        _entropy_of_logits, (0, 1, 2, 3, 4), takes_needs=True, applies=_has_positive_weight
+    ),
 }
 """Formulas that torch chooses by values, or computes in place only with values, as of torch 2.13.
 
-They give the gradient of the first argument from that of the result, the arguments and, except for ``ENTROPY``, the
-result. They assume that no factor is 0.
+They assume that no factor is 0.
 """
 COMPOSED: dict[Any, Callable[..., Any]] = {
     ATEN.linear.default: _linear,
