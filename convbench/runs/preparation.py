@@ -36,8 +36,10 @@ class PreparedRun:
 
     @property
     def facts(self) -> Mapping[str, Scalar]:
-        """The facts of the first host, which stand for the run."""
-        return self.executor.hosts[0].facts
+        """The facts of the first host, which stand for the run, without a commit that is not that of the code."""
+        facts = self.executor.hosts[0].facts
+        of_tree = ("commit", "dirty") if self.plan.elsewhere else ()
+        return {name: fact for name, fact in facts.items() if name not in of_tree}
 
     @property
     def kinds(self) -> dict[str, Mapping[str, Scalar]]:
@@ -95,7 +97,7 @@ class PreparedRun:
             impossible={
                 replace(case, device=host.device).id: traits.impossible(case) for case in self.suite.impossible
             },
-            environment=host.facts,
+            environment=self.facts,
             fingerprint=host.fingerprint,
             convbench=__version__,
             started=timestamp("seconds"),
