@@ -41,7 +41,9 @@ from convbench.core.storage import cache, store
 from convbench.core.system import files, lock, scratch
 from convbench.measure.machine import toolchain
 from convbench.report.viewers import perfetto
+from convbench.runs.preparation import PreparedRun
 from convbench.suite import load
+from convbench.suite.selection import Plan
 
 TESTS = Path(__file__).parent
 RUN = RunDescription(
@@ -201,6 +203,28 @@ def test_modules_only_user_code_finds_are_not_reported_as_changed(tmp_path, monk
     monkeypatch.syspath_prepend(str(tmp_path))
     elsewhere = {"core_raft": "0" * 12, "core_raft.update": "0" * 12}
     assert code.changed_files({**elsewhere, "mypackage.gone": "0" * 12}) == ["mypackage.gone"]
+
+
+@pytest.mark.parametrize(("kind", "is_other"), [("copy", True), ("none", False), ("link", False), ("own", False)])
+def test_a_module_that_comes_from_another_clone_is_named(tmp_path, monkeypatch, kind, is_other):
+    """In a second worktree an editable install led to the first, and the run noted the commit of the second."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    for tree in (first, second):
+        (tree / "src" / "farnet").mkdir(parents=True)
+    for name in ("__init__.py", "net.py"):
+        (first / "src" / "farnet" / name).touch()
+        if kind == "copy":
+            (second / "src" / "farnet" / name).touch()
+        elif kind == "link":
+            (second / "src" / "farnet" / name).symlink_to(first / "src" / "farnet" / name)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(first / "src")])
+    top = first if kind == "own" else second
+    files = (first / "src" / "farnet" / "net.py", second / "src" / "farnet" / "net.py")
+    elsewhere = code.elsewhere(top, ["json", "absent.net", "farnet.net"])
+    assert elsewhere == (("farnet.net", *files) if is_other else None)
+    executor = Mock(hosts=[Mock(facts={"cpu": "fast", "commit": "1" * 12, "dirty": False})])
+    prepared = PreparedRun(Mock(), Plan((), {}, elsewhere=elsewhere), Mock(), "", executor)
+    assert set(prepared.facts) == ({"cpu"} if is_other else {"cpu", "commit", "dirty"})
 
 
 @pytest.mark.parametrize("answer", [lambda module, _: module, Mock(side_effect=RuntimeError("not loaded"))])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -190,6 +191,13 @@ def _plan_sentences(plan: Plan, may_name_sizes: bool) -> Iterator[str]:
     """Yield a sentence for a ``--skip`` that skips nothing, and for LSTM input sizes that no case has."""
     if plan.idle_skip:
         yield f"--skip {plan.idle_skip} leaves no case out: --dry-run shows the names"
+    if plan.elsewhere:
+        module, file, copy = plan.elsewhere
+        root = shlex.quote(str(copy.parents[module.count(".") + (copy.name == "__init__.py")]))
+        yield (
+            f"{module} is imported from {file}, not from this tree's {copy}, so the run notes no commit: to measure "
+            f"this tree, install it (pip install -e) or put it on the path, as in PYTHONPATH={root} convbench ..."
+        )
     sizes, reducers = plan.idle_sizes
     if sizes and may_name_sizes:
         size_text = cut(" or ".join(map(str, sizes)), 60)

@@ -12,7 +12,7 @@ import os
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder
@@ -33,6 +33,21 @@ def module_digests() -> dict[str, str]:
 def files() -> dict[str, str]:
     """Return the user's modules that this process has imported by now, and the file of each."""
     return {name: file for name, file in module_files() if name not in MAIN and is_users(file)}
+
+
+def elsewhere(top: Path, modules: Iterable[str]) -> tuple[str, Path, Path] | None:
+    """Return a module that comes from outside of a tree that has it too, with both files; None if there is none.
+
+    It happens in a second clone or worktree: an editable install leads to the first one. Nothing is imported.
+    """
+    roots = tuple(dict.fromkeys(root / folder for root in (Path.cwd(), top) for folder in ("", "src")))
+    for name in modules:
+        path = Path(_file(name) or top).resolve()
+        depth = name.count(".") + (2 if path.name == "__init__.py" else 1)
+        copies = (root.joinpath(*path.parts[-depth:]) for root in roots if not path.is_relative_to(top))
+        if copy := next((copy for copy in copies if copy.is_file() and not copy.samefile(path)), None):
+            return name, path, copy
+    return None
 
 
 def module_files() -> Iterator[tuple[str, str]]:

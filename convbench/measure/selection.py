@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
-from convbench.core.case import Case, id_matches
+from convbench.core import code, git
+from convbench.core.case import Case, Choice, Whole, id_matches
 from convbench.core.errors import ConvbenchError, SuiteError
 from convbench.core.text import counted
 from convbench.measure.machine.cgroup import available_cores
@@ -42,7 +44,19 @@ def plan(suite: Suite, device: str, available_bytes: int, selection: Selection, 
     if pattern := idle(selection.only, ids.values()):
         raise _idle(suite, pattern)
     result = preflight([local_cases[case] for case in selection.part(cases)], available_bytes, suite.protocol.training)
-    return replace(result, idle_skip=idle(selection.skip, ids.values()))
+    top = git.top(Path())
+    elsewhere = code.elsewhere(top, sorted(set(_modules(result.cases)))) if top else None
+    return replace(result, idle_skip=idle(selection.skip, ids.values()), elsewhere=elsewhere)
+
+
+def _modules(cases: Iterable[Case]) -> Iterator[str]:
+    """Yield the modules of the user's models, backbones and reducers."""
+    for architecture in {case.architecture for case in cases}:
+        if isinstance(architecture, Whole):
+            choices: tuple[Choice, ...] = (architecture.model,)
+        else:
+            choices = (architecture.backbone, architecture.reducer)
+        yield from (choice.name.partition(":")[0] for choice in choices if ":" in choice.name)
 
 
 def refuse_idle(suite: Suite, selection: Selection) -> None:

@@ -35,8 +35,10 @@ class PreparedRun:
 
     @property
     def facts(self) -> Mapping[str, Scalar]:
-        """The facts of the first host, which stand for the run."""
-        return self.executor.hosts[0].facts
+        """The facts of the first host, which stand for the run, without a commit that is not that of the code."""
+        facts = self.executor.hosts[0].facts
+        of_tree = ("commit", "dirty") if self.plan.elsewhere else ()
+        return {name: fact for name, fact in facts.items() if name not in of_tree}
 
     @property
     def kinds(self) -> dict[str, Mapping[str, Scalar]]:
@@ -92,7 +94,7 @@ class PreparedRun:
             equal=self.plan.equal,
             later=self.later,
             impossible={replace(case, device=host.device).id: reason for case, reason in self.suite.impossible.items()},
-            environment=host.facts,
+            environment=self.facts,
             fingerprint=host.fingerprint,
             convbench=__version__,
             started=timestamp("seconds"),

@@ -68,6 +68,8 @@ class Side:
 
     def hint(self, reason: str) -> str:
         """Return what a checkout lacks and what to do, to follow a failure's reason; empty if that is not the cause."""
+        if "failed to map segment" in reason:
+            return f"; no code can be run from {self.root} (mounted with noexec): set TMPDIR to a folder elsewhere"
         reason = FROM.sub(r"No module named '\2.\1'", reason)
         if not re.search("No module named|No such file|cannot be imported|does not exist", reason):
             return ""
