@@ -11,13 +11,13 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import records as made
-from convbench.core.json_form import description_text, parse_description, record_line
 
 from convbench.analysis.table import write_csv
 from convbench.core import metrics
 from convbench.core.errors import StoreError
 from convbench.core.record import Choice, Protocol, Reading, RunDescription, Visit, Whole
 from convbench.core.storage import cache, merging, shards, store
+from convbench.core.storage.json_form import description_text, parse_description, record_line
 from convbench.core.system import lock
 
 RUN = RunDescription(
