@@ -68,7 +68,7 @@ from convbench.cli.app import app
 @app.command()
 def shop_count(run: Path) -> None:
     """How many records a run has."""
-    from convbench.core import store
+    from convbench.core.storage import store
 
     print(f"{len(store.load(run)[1])} records in the shop")
 

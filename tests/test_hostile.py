@@ -494,7 +494,7 @@ def test_no_cell_of_a_csv_file_is_a_formula(tmp_path):
 def test_a_new_scratch_folder_collects_a_killed_processs_leftovers(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     script = (
-        "import os, subprocess, sys, time\nfrom convbench.core import scratch\n"
+        "import os, subprocess, sys, time\nfrom convbench.core.system import scratch\n"
         "with scratch.folder() as folder:\n"
         "    subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True,"
         " stdout=subprocess.DEVNULL, env=os.environ | scratch.mark(folder))\n"
