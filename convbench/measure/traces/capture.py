@@ -107,7 +107,6 @@ def _trace(subject: Subject, steps: int) -> dict[str, Any]:
                 record_shapes=True,
                 profile_memory=True,
                 with_stack=True,
-                acc_events=True,
                 on_trace_ready=lambda ready: ready.export_chrome_trace(path),
             ) as profiler,
         ):
