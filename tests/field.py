@@ -593,9 +593,9 @@ class ByChance(Base):
     def times(self):
         match self.how:
             case "depth":
-                return random.randint(1, 20)
+                return random.randint(1, 6)
             case "training":  # drawn by torch, which has no numbers on meta
-                return torch.randint(1, 20, ()).item() if self.training else 1
+                return torch.randint(1, 6, ()).item() if self.training else 1
         return 1
 
 

@@ -88,15 +88,27 @@ def reports(tmp_path_factory):
     }
 
 
+@pytest.fixture(scope="module")
+def contexts(browser):
+    """The contexts of pages by their options. An empty page stays open in each: the browser opens others sooner."""
+    opened = {}
+    yield opened
+    for context in opened.values():
+        context.close()
+
+
 @pytest.fixture
-def show(browser, reports):
-    """Yield a function that opens a page in its own context. Fail if a page fetched, logged or threw anything."""
-    opened, faults = [], []
+def show(browser, contexts, reports):
+    """Yield a function that opens a page. Fail if a page fetched, logged or threw anything."""
+    faults = []
 
     def open_page(name="default", **options):
-        context = browser.new_context(**{**DESKTOP, **options})
-        opened.append(context)
-        page = context.new_page()
+        options = {**DESKTOP, **options}
+        key = json.dumps(options, sort_keys=True)
+        if key not in contexts:
+            contexts[key] = browser.new_context(**options)
+            contexts[key].new_page()
+        page = contexts[key].new_page()
         page.on(
             "request",
             lambda request: (
@@ -111,8 +123,9 @@ def show(browser, reports):
         return page
 
     yield open_page
-    for context in opened:
-        context.close()
+    for context in contexts.values():
+        for page in context.pages[1:]:
+            page.close()
     assert faults == []
 
 
