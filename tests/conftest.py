@@ -48,7 +48,7 @@ LONG = (
 NEW_FORKSERVERS = {"test_early_server", "test_cuda"}
 """The files whose forkservers are new processes: tests of their start, and of a GPU, as a run starts them."""
 
-gc.disable()  # until all tests are collected: what is imported is no garbage, and walking it takes a fifth of the time
+gc.disable()  # until all tests are collected: what is imported is no garbage, and walking it takes time
 # Rewriting the assertions takes half of pytest's start, so it is cached even where PYTHONDONTWRITEBYTECODE is set.
 NO_BYTECODE, sys.dont_write_bytecode = sys.dont_write_bytecode, False
 
