@@ -10,6 +10,7 @@ import records
 from convbench.analysis import table
 from convbench.analysis.results import Group, costs, dtype, measured_results, result, results, sustained_rate
 from convbench.core.record import Case, Choice, Record, Whole
+from convbench.report.page import rows as page_rows
 
 
 def test_a_row_begins_with_the_agreed_columns():
@@ -20,6 +21,15 @@ def test_counts_of_the_article_are_whole_numbers():
     row = table.row_of(result(records.record(records.case("fc", 128))))
     assert (row["params"], row["macs"], row["flops"]) == (16_910_336, 327_155_712, 654_311_424)
     assert all(isinstance(row[name], int) for name in ("params", "macs", "macs_lstm", "memory_peak_bytes"))
+
+
+def test_a_row_names_a_number_type_other_than_float32():
+    """The rows of a model in float64 beside one in float32 did not tell them apart."""
+    double = replace(records.record(records.case("gmp")), conditions={"dtype": "fp64"})
+    plain, wide = table.rows([records.record(), double])
+    assert (plain["number_type"], wide["number_type"]) == (None, "fp64")
+    place = [column.heading for column in page_rows.columns(results([records.record(), double]))]
+    assert "Number type" in place and "Clip" not in place
 
 
 def test_frames_per_second_follow_from_the_median():

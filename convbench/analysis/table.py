@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from convbench.analysis import latencies
-from convbench.analysis.results import Result, sustained_rate, typical
+from convbench.analysis.results import Result, dtype, sustained_rate, typical
 from convbench.analysis.results import result as result_of
 from convbench.core import metrics
 from convbench.core.metric import Metric
@@ -20,6 +20,7 @@ from convbench.core.statistics import percentile, percentile_bound
 from convbench.core.storage.store import CSV, report_elsewhere
 from convbench.core.system import files
 from convbench.core.text import cell
+from convbench.core.traits import FP32
 from convbench.core.visits import threads
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ COLUMN_MEANINGS = {
     "rnn": "Recurrent stage: cell, hidden size, layers.",
     "layer_norm": "1 if a LayerNorm stands before the recurrent stage.",
     "head": "Outputs of the linear head for each time step.",
+    "number_type": "Number type that the case was computed in, if it is not float32 (fp32).",
     "clip": "Shape of the input: batch, frames, channels, height, width.",
     "task": "Task of a trial.",
     "seed": "Seed of a trial's clips, weights and order.",
@@ -96,6 +98,7 @@ def row_of(result: Result) -> dict[str, Scalar]:
         metrics.FRAMES_PER_S.name: result.frames_per_s,
         **({metrics.LAUNCH_SHARE.name: share} if (share := result.launch_share) is not None else {}),
         metrics.MEMORY.name: _number(result.memory),
+        "number_type": name if (name := dtype(record)) != FP32 else None,
         "status": record.status,
         "error": f"{record.failure.kind}: {record.failure.message}" if record.failure else None,
         "findings": " ".join(finding.code for finding in record.findings) or None,

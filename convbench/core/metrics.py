@@ -195,7 +195,7 @@ DERIVED = (
 
 RESERVED = frozenset({
     "case", "model", "backbone", "reducer", "lstm_input", "rnn", "layer_norm", "head", "clip", "variant", "scenario",
-    "device", "task", "seed", "learning_rate", "control", "status", "error", "findings", "environment",
+    "device", "number_type", "task", "seed", "learning_rate", "control", "status", "error", "findings", "environment",
     *(metric.name for metric in DERIVED),
 })  # fmt: skip
 """Columns that no probe may fill."""

@@ -135,6 +135,10 @@ def _variant(row: Entry) -> str:
     return case.variant_name if case.scenario == "inference" else f"{case.variant_name}, {case.scenario}"
 
 
+def _number_type(row: Entry) -> str:
+    return row.result.group.dtype
+
+
 def _part(name: str, heading: str, numeric: bool = False) -> Column:
     """Return the column of a part of the architecture, with a dash for a user's own model, which has no such part."""
 
@@ -166,6 +170,7 @@ _PLACE = (
 _ELSE = (
     _part("rnn", "RNN"),
     _part("head", "Head", numeric=True),
+    Column("number_type", "Number type", _number_type, _number_type, numeric=False),
     Column("clip", "Clip", lambda row: str(row.result.case.clip), "clip", numeric=False),
     Column("device", "Device", lambda row: row.result.case.device, "device", numeric=False),
     Column(
