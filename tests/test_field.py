@@ -903,6 +903,8 @@ def test_the_peak_includes_what_modules_keep_as_plain_attributes(how):
     peak = predict(keeping).peak
     assert peak == allocations.timeline_of(case_subject).peak
     assert peak == predict(case("Base", SMALL)).peak + field.Stores.BYTES
+    base, training = (predict(case(name, SMALL, "train")) for name in ("Base", "Stores/" + how))
+    assert training.resident - base.resident == (0 if how == "state" else field.Stores.BYTES)
 
 
 @pytest.mark.parametrize(("step", "grows"), [("remember", True), ("recall", False)])

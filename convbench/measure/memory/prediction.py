@@ -240,14 +240,24 @@ def _predict(subject: Subject, until: float) -> Prediction:
         raise _not_from_shapes("a model whose own code compiles it")
     if not isinstance(subject.run, TrainingStep):
         return _predict_call(subject, until)
-    step, peak, attributes = subject.run, Peak(torch.device(subject.device), until), watch_attributes(subject.model)
-    with peak.follow(), in_threads(_refuse_threads):
-        step.backward(step.forward())
-    resident = weights_bytes(subject.model) + _held_bytes(subject, attributes()) + peak.libraries
+    step = subject.run
+    peak, constants = _follow_step(subject, step, until)
+    if held_bytes(constants) != held_bytes(watch_attributes(subject.model)()):  # a later step has the first's caches
+        step.forget()
+        peak, constants = _follow_step(subject, step, until)
+    resident = weights_bytes(subject.model) + _held_bytes(subject, constants) + peak.libraries
     parameters = [parameter for parameter in step.parameters if parameter.grad is not None]
     state, intermediates = optimizer_bytes(step.optimizer, parameters)
     gradients = sum(parameter.nbytes for parameter in parameters)
     return Prediction(resident + state, peak.bytes, gradients + intermediates, peak.at_full_length)
+
+
+def _follow_step(subject: Subject, step: TrainingStep, until: float) -> tuple[Peak, list[torch.Tensor]]:
+    """Follow a step up to its gradients. Also return the tensors that modules keep before and after it."""
+    peak, attributes = Peak(torch.device(subject.device), until), watch_attributes(subject.model)
+    with peak.follow(), in_threads(_refuse_threads):
+        step.backward(step.forward())
+    return peak, attributes()
 
 
 def _predict_call(subject: Subject, until: float) -> Prediction:
