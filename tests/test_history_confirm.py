@@ -198,7 +198,7 @@ def test_an_unwritable_store_is_reported_before_measuring(here):
 
 
 def test_a_check_that_cannot_be_stored_holds_up_no_others(tmp_path, monkeypatch, capsys):
-    suspects = [confirm.Suspect("a", after, None, (), 0.1) for after in ("b", "c")]
+    suspects = [confirm.Suspect("a", after, records.run_of([]), (), 0.1) for after in ("b", "c")]
     (tmp_path / confirm.CONFIRMED).write_text("no folder")
     monkeypatch.setenv(lock.VARIABLE, str(tmp_path))
     monkeypatch.setattr(confirm, "refuse_unwritable", lambda _: None)
@@ -245,7 +245,7 @@ def test_an_interrupted_confirmation_goes_on_with_its_pairs(here, monkeypatch):
 
 
 def test_what_an_interrupted_confirmation_left_is_ignored_if_it_is_of_another_check(tmp_path):
-    suspect = confirm.Suspect("a", "b", None, (GAP.id,), 0.1)
+    suspect = confirm.Suspect("a", "b", records.run_of([]), (GAP.id,), 0.1)
     confirm.ledger(tmp_path, suspect).keep(judged())
     ledger = confirm.ledger(tmp_path, suspect)
     assert ledger.earlier_cases(judged()) == judged().cases

@@ -82,7 +82,8 @@ def join_visits(lines: Iterable[Record]) -> list[Record]:
     """
     records = [_join(visits) for visits in grouped(lines, lambda record: record.case.id).values()]
     levels = reference_levels(records)
-    return [_judge(record, levels[scope(record)]) for record in records]
+    # a record without visits, as of version 0.1, is already judged
+    return [_judge(record, levels[scope(record)]) if record.visits else record for record in records]
 
 
 def reference_levels(records: Iterable[Record]) -> dict[Scope, float]:
