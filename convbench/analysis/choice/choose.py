@@ -38,6 +38,7 @@ from convbench.analysis.inference.noninferior import (
     shortfalls,
     shown_within,
 )
+from convbench.analysis.inference.two_way import DIGITS
 from convbench.core.record import Clip
 
 LEAST_PROBABILITY = 0.9
@@ -235,6 +236,7 @@ def _pick(comparison: PoolComparison) -> tuple[int, list[int]]:
         df, own_error = np.maximum(comparison.pairs.own_df, LEAST_DF), comparison.pairs.own_error
         lower_bounds = np.where(is_passed, -np.inf, comparison.means - stdtrit(df, 1 - ERROR / 2) * own_error)
         allowance = comparison.ask.within / 2 if comparison.ask.per_second is None else 0.0
+        allowance += 10.0**-DIGITS  # equal bounds may differ in their last bits, on each machine otherwise
         place = int(np.flatnonzero(lower_bounds >= lower_bounds.max() - allowance)[0])
     return place, [int(i) for i in np.flatnonzero(comparison.is_shown & is_replaceable) if i < place]
 

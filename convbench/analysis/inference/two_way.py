@@ -25,6 +25,8 @@ from convbench.analysis.inference.seed_table import SeedTable
 from convbench.core.spread import Prior, fit_prior
 
 ROUNDS = 15
+DIGITS = 12
+"""Decimal places of a mean. Errors of the solution, which differ between machines, are smaller."""
 
 
 class Fit(NamedTuple):
@@ -56,6 +58,7 @@ def fit(table: SeedTable) -> Fit:
             break
     weight = 1 / np.where(np.isfinite(noise), noise, 1.0)
     mean, covariance, *_ = _solve(values, is_sound, weight, is_paired)
+    mean = mean.round(DIGITS)  # configurations that are equally good must tie, on whichever machine this is solved
     return Fit(mean, covariance + covariance_of(table.gap_floors), noise, df)
 
 

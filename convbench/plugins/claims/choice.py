@@ -71,7 +71,7 @@ def judge(tasks: Standings, advice: Mapping[str, str], exclusions: tuple[Number,
         why += f" Collapsing too often: {collapses}."
     if advice:
         why += f" Advised: {joined([f'{pick} on {task}' for task, pick in advice.items()])}."
-    best = {task: min(group, key=lambda standing: standing.short) for task, group in tasks.items()}
+    best = {task: min(group, key=lambda standing: (standing.short, standing.size)) for task, group in tasks.items()}
     numbers = [
         Number(f"{task}: LSTM input of the best, {standing.name}", standing.size) for task, standing in best.items()
     ]
