@@ -144,6 +144,9 @@ def test_a_line_omits_what_models_of_a_name_share():
     name = "net:build(hidden=32,…)/1x16x3x64x64/eager/inference/cpu"
     assert cases[0].short_id(common_options(models)) == name
     assert cases[0].short_id(common_options(models[:1])) == "net:build(…)/1x16x3x64x64/eager/inference/cpu"
+    assert apart([cases[0].id]) == ([cases[0].short_id(common_options(models[:1]))], [])
+    assert apart([case.id for case in cases])[0] == ["net:build(hidden=32,…)", "net:build(hidden=64,…)"]
+    assert apart(["net:build/1x2x3x4x4/eager", "net:build(k=1)/1x2x3x4x4/eager"])[0] == ["net:build", "net:build(k=1)"]
     assert [id_matches(case.id, [name]) for case in cases] == [True, False]
     failures = [records.failed(case, "no room", "error") for case in cases]
     assert f"failed  {name}  error: no room" in printed(failures, 200)

@@ -6,7 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import compress
+from itertools import compress, groupby
 
 from convbench.analysis.choice.candidates import Candidate
 from convbench.analysis.quality.qualities import Quality
@@ -20,6 +20,8 @@ LONG = 26
 """Greatest length of a name beside a mark, in characters."""
 PACKAGES = re.compile(r"(?<![\w.])(?:\w+\.)+(?=\w+:\w)")
 OPTIONS = re.compile(r"\(([^()]*)\)")
+WHOLE = re.compile(r"^([\w.]+:[\w.]+)(?:\(([^()]+)\))?(?=/\d+x\d+x)")
+"""A user's whole model with its options, at the beginning of a case's id and before its clip."""
 
 
 def reducer(result: Result) -> str:
@@ -169,12 +171,31 @@ def shared_setup(result: Result) -> str:
 
 def apart(ids: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the parts in which each case id differs, such as ``flatten/8192/eager``, and the parts that all share."""
-    paths = [case.split("/") for case in ids]
+    short_ids = _without_common_options(ids)
+    paths = [case.split("/") for case in short_ids]
     if len(ids) < 2 or len({len(path) for path in paths}) > 1:
-        return list(ids), []
+        return short_ids, []
     differs = [len(set(values)) > 1 for values in zip(*paths, strict=True)]
     shared_parts = [part for part, is_telling in zip(paths[0], differs, strict=True) if not is_telling]
     return ["/".join(compress(path, differs)) for path in paths], shared_parts
+
+
+def _without_common_options(ids: Sequence[str]) -> list[str]:
+    """Write ``…`` for options that all whole models of a name share, as ``Case.short_id`` does."""
+    common: dict[str, set[str]] = {}
+    for match in filter(None, map(WHOLE.match, ids)):
+        options = set(_options(match))
+        common[match[1]] = common.get(match[1], options) & options
+
+    def shorten(match: re.Match[str]) -> str:
+        words = groupby("…" if option in common[match[1]] else option for option in _options(match))
+        return f"{match[1]}({','.join(word for word, _ in words)})" if match[2] else match[1]
+
+    return [WHOLE.sub(shorten, case) for case in ids]
+
+
+def _options(match: re.Match[str]) -> list[str]:
+    return match[2].split(",") if match[2] else []
 
 
 def brief(ids: Sequence[str]) -> list[str]:
