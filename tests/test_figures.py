@@ -19,12 +19,14 @@ from hypothesis import strategies as st
 from matplotlib.textpath import TextPath
 
 from convbench.analysis.costs.headlines import headline_of
+from convbench.analysis.history.course import Course
+from convbench.analysis.history.series import Point, Series
 from convbench.analysis.results import part_of_call, results
 from convbench.core import metrics
 from convbench.core.record import Case, Choice, Clip, Reading, Record, Visit, Whole
 from convbench.core.registry import figures
 from convbench.core.statistics import Interval
-from convbench.report.drawing import ratios, scales, style
+from convbench.report.drawing import course, ratios, scales, style
 from convbench.report.drawing.bars import Margins, bars
 from convbench.report.drawing.labels import label
 from convbench.report.page.view import view
@@ -334,6 +336,21 @@ def test_labels_of_bytes_below_bars_leave_room_between_them(end):
     axes.figure.draw_without_rendering()
     boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
     assert len(boxes) >= 2
+    assert all(right.x0 - left.x1 > 5 for left, right in itertools.pairwise(boxes))
+
+
+@pytest.mark.parametrize("minutes", [1, 24 * 60])
+def test_a_course_has_round_sizes_and_dates_that_do_not_overlap(minutes):
+    """Ticks were at 4.768 MiB, and the times of runs on one day overlapped."""
+    starts = [str(np.datetime64("2026-11-22T12:00") + minutes * run) for run in range(12)]
+    values = tuple([5.0 * 2**20] * 7 + [9.6 * 2**20] * 5)
+    points = tuple(Point("r", f"{start}Z", "", False, size) for start, size in zip(starts, values, strict=True))
+    series = Course(Series("gap", "e1", "p", points), values, values)
+    axes = course.draw(series, metrics.CPU_PEAK, "gap", "gap").figure.axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [f"{size} MiB" for size in range(5, 11)]
+    axes.figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+    assert len(boxes) >= 3
     assert all(right.x0 - left.x1 > 5 for left, right in itertools.pairwise(boxes))
 
 

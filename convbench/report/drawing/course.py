@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedFormatter, FixedLocator
 
 from convbench.analysis.history.course import Change, Course
 from convbench.analysis.history.series import Point, minute
 from convbench.core.metric import Metric, with_title
+from convbench.core.scales import fitting_unit
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.scatter import heading
 from convbench.report.drawing.style import GRID, HUES, MUTED, TEXT, canvas, short_name
+from convbench.report.words import units
 
 COLOURS = {"confirmed": HUES[6], "suspected": HUES[1], "inconclusive": HUES[1], "exact": HUES[1]}
 """Colours of changes for the worse by state; all other changes are muted."""
-DATES = 4
+DATES, DAY = 4, "2026-11-29"
 CAPTION = (
     "How to read this: a point is a run, in order, corrected by the reference workload to the machine's usual speed; "
     "the line is the level, and a dashed line a change, with the first commit that has it. Crosses are single spikes, "
@@ -42,12 +43,14 @@ def draw(course: Course, metric: Metric, name: str, title: str) -> Drawing:
     return Drawing(name, title, CAPTION, axes.figure)
 
 
-def _dates(points: Sequence[Point]) -> list[str]:
-    """Return the days of these runs; runs on the same day get their time (UTC)."""
-    days = [point.day for point in points]
-    return [
-        (minute(point.started) or day) if days.count(day) > 1 else day for day, point in zip(days, points, strict=True)
-    ]
+def _dates(points: Sequence[Point], count: int) -> dict[int, str]:
+    """Return the places of a few runs with their days; runs on the same day get their time (UTC)."""
+    places = sorted({round(part * (len(points) - 1) / (count - 1)) for part in range(count)})
+    days = [points[place].day for place in places]
+    return {
+        place: (minute(points[place].started) or day) if days.count(day) > 1 else day
+        for place, day in zip(places, days, strict=True)
+    }
 
 
 def _change(axes: Axes, change: Change) -> None:
@@ -62,13 +65,16 @@ def _scale(axes: Axes, course: Course, metric: Metric) -> None:
     """Set a linear axis around the values, and label a few of the runs with their dates."""
     low, high = min(course.values), max(course.values)
     margin = max(0.12 * (high - low), 0.01 * abs(high)) or 1.0
-    axes.set_ylim(low - margin, high + 2 * margin)
-    ticks = [tick for tick in axes.get_yticks() if low - margin <= tick <= high + 2 * margin]
+    low, high = low - margin, high + 2 * margin
+    axes.set_ylim(low, high)
+    factor, _ = fitting_unit(high, units.tick_scale(metric.unit))  # so that ticks are round in the unit of the labels
+    places = [factor * place for place in axes.yaxis.get_major_locator().tick_values(low / factor, high / factor)]
+    ticks = [place for place in places if low <= place <= high]
     axes.yaxis.set_ticks(ticks, [scales.label(tick, metric.unit) for tick in ticks])
-    count = len(course.values)
-    places = sorted({round(part * (count - 1) / (DATES - 1)) for part in range(DATES)})
-    axes.xaxis.set_major_locator(FixedLocator(places))
-    axes.xaxis.set_major_formatter(FixedFormatter(_dates([course.series.points[place] for place in places])))
-    axes.set_xlim(-0.8, count - 0.2)
+    dates = _dates(course.series.points, DATES)
+    if any(len(date) > len(DAY) for date in dates.values()):
+        dates = _dates(course.series.points, DATES - 1)  # times make them longer
+    axes.set_xticks(list(dates), list(dates.values()))
+    axes.set_xlim(-0.8, len(course.values) - 0.2)
     axes.grid(True, axis="y", color=GRID, linewidth=0.8)
     axes.tick_params(length=0, pad=5)
