@@ -219,7 +219,7 @@ def test_a_module_that_comes_from_another_clone_is_named(tmp_path, monkeypatch, 
             (second / "src" / "farnet" / name).symlink_to(first / "src" / "farnet" / name)
     monkeypatch.setattr(sys, "path", [*sys.path, str(first / "src")])
     top = first if kind == "own" else second
-    files = (first / "src" / "farnet" / "net.py", second / "src" / "farnet" / "net.py")
+    files = (first / "src" / "farnet" / "net.py", second / "src" / "farnet" / "net.py", second / "src")
     elsewhere = code.elsewhere(top, ["json", "absent.net", "farnet.net"])
     assert elsewhere == (("farnet.net", *files) if is_other else None)
     executor = Mock(hosts=[Mock(facts={"cpu": "fast", "commit": "1" * 12, "dirty": False})])

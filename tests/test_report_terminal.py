@@ -147,6 +147,9 @@ def test_a_line_omits_what_models_of_a_name_share():
     assert apart([cases[0].id]) == ([cases[0].short_id(common_options(models[:1]))], [])
     assert apart([case.id for case in cases])[0] == ["net:build(hidden=32,…)", "net:build(hidden=64,…)"]
     assert apart(["net:build/1x2x3x4x4/eager", "net:build(k=1)/1x2x3x4x4/eager"])[0] == ["net:build", "net:build(k=1)"]
+    typed = [Whole(Choice("net:build", (("k", value), ("h", 3)))) for value in (1, True, 1.0)]  # equal for Python
+    ends = [f"net:build(k={value},…)/1x16x3x64x64/eager/inference/cpu" for value in ("1", "true", "1.0")]
+    assert [Case(model).short_id(common_options(typed)) for model in typed] == ends
     assert [id_matches(case.id, [name]) for case in cases] == [True, False]
     failures = [records.failed(case, "no room", "error") for case in cases]
     assert f"failed  {name}  error: no room" in printed(failures, 200)

@@ -192,11 +192,11 @@ def _plan_sentences(plan: Plan, may_name_sizes: bool) -> Iterator[str]:
     if plan.idle_skip:
         yield f"--skip {plan.idle_skip} leaves no case out: --dry-run shows the names"
     if plan.elsewhere:
-        module, file, copy = plan.elsewhere
-        root = shlex.quote(str(copy.parents[module.count(".") + (copy.name == "__init__.py")]))
+        module, file, copy, root = plan.elsewhere
         yield (
             f"{module} is imported from {file}, not from this tree's {copy}, so the run notes no commit: to measure "
-            f"this tree, install it (pip install -e) or put it on the path, as in PYTHONPATH={root} convbench ..."
+            "this tree, install it (pip install -e) or put it on the path, as in "
+            f"PYTHONPATH={shlex.quote(str(root))} convbench ..."
         )
     sizes, reducers = plan.idle_sizes
     if sizes and may_name_sizes:

@@ -7,14 +7,14 @@ case is its ``id``.
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Hashable, Iterable, Mapping
+from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from itertools import groupby
 from typing import Literal, NamedTuple
 
 Scalar = str | int | float | bool | None
-Options = frozenset[tuple[str, Scalar]]
+Options = frozenset[str]
 STAGES = ("backbone", "reducer", "lstm", "head")
 EAGER = "eager"
 """The variant that changes nothing: PyTorch as it comes."""
@@ -62,12 +62,20 @@ class Choice:
     def __str__(self) -> str:
         return self.without(())
 
-    def without(self, options: Container[tuple[str, Scalar]]) -> str:
+    @property
+    def words(self) -> list[str]:
+        """The options as they are written: ``k=3``. Unlike values, words tell 1, 1.0 and true apart."""
+        return [_word(*option) for option in self.options]
+
+    def without(self, words: Container[str]) -> str:
         """Return the choice as it is written, with ``…`` in place of these options, once for adjacent ones."""
-        if not self.options:
-            return self.name
-        words = groupby("…" if option in options else _word(*option) for option in self.options)
-        return f"{self.name}({','.join(word for word, _ in words)})"
+        return abridged(self.name, self.words, words)
+
+
+def abridged(name: str, words: Sequence[str], common: Container[str]) -> str:
+    """Return ``net:build(k=3,…)``: a name with its options, and ``…`` in place of those that are common."""
+    parts = groupby("…" if word in common else word for word in words)
+    return f"{name}({','.join(part for part, _ in parts)})" if words else name
 
 
 def _word(key: str, value: Scalar) -> str:
@@ -295,12 +303,16 @@ def is_training(case_id: str) -> bool:
 
 def common_options(architectures: Iterable[Parts | Whole]) -> dict[str, Options]:
     """Return, by the name of a user's own model, the options that all models of that name share."""
-    options: dict[str, Options] = {}
-    for architecture in architectures:
-        if isinstance(architecture, Whole):
-            model_options = frozenset(architecture.choice.options)
-            options[architecture.model.name] = options.get(architecture.model.name, model_options) & model_options
-    return options
+    choices = (architecture.choice for architecture in architectures if isinstance(architecture, Whole))
+    return common_words((choice.name, choice.words) for choice in choices)
+
+
+def common_words(names: Iterable[tuple[str, Sequence[str]]]) -> dict[str, Options]:
+    """Return, by name, the options that all of that name share."""
+    common: dict[str, Options] = {}
+    for name, words in names:
+        common[name] = common.get(name, frozenset(words)).intersection(words)
+    return common
 
 
 def id_matches(case_id: str, globs: Iterable[str]) -> bool:

@@ -17,6 +17,7 @@ from contextlib import suppress
 from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from typing import NamedTuple
 
 from convbench.core.errors import typed_line
 
@@ -35,8 +36,17 @@ def files() -> dict[str, str]:
     return {name: file for name, file in module_files() if name not in MAIN and is_users(file)}
 
 
-def elsewhere(top: Path, modules: Iterable[str]) -> tuple[str, Path, Path] | None:
-    """Return a module that comes from outside of a tree that has it too, with both files; None if there is none.
+class Elsewhere(NamedTuple):
+    """A user's module whose ``file`` lies outside of a tree that has a ``copy`` of it, to be imported from ``root``."""
+
+    module: str
+    file: Path
+    copy: Path
+    root: Path
+
+
+def elsewhere(top: Path, modules: Iterable[str]) -> Elsewhere | None:
+    """Return a module that comes from outside of a tree that has it too; None if there is none.
 
     It happens in a second clone or worktree: an editable install leads to the first one. Nothing is imported.
     """
@@ -44,9 +54,10 @@ def elsewhere(top: Path, modules: Iterable[str]) -> tuple[str, Path, Path] | Non
     for name in modules:
         path = Path(_file(name) or top).resolve()
         depth = name.count(".") + (2 if path.name == "__init__.py" else 1)
-        copies = (root.joinpath(*path.parts[-depth:]) for root in roots if not path.is_relative_to(top))
-        if copy := next((copy for copy in copies if copy.is_file() and not copy.samefile(path)), None):
-            return name, path, copy
+        for root in roots if not path.is_relative_to(top) else ():
+            copy = root.joinpath(*path.parts[-depth:])
+            if copy.is_file() and not copy.samefile(path):
+                return Elsewhere(name, path, copy, root)
     return None
 
 

@@ -6,10 +6,10 @@ import difflib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from pathlib import Path
 
 from convbench.core import traits
 from convbench.core.case import Case, id_matches
+from convbench.core.code import Elsewhere
 from convbench.core.errors import ConvbenchError
 from convbench.core.grouping import grouped
 
@@ -20,14 +20,14 @@ class Plan:
 
     ``idle_skip`` is a pattern of ``--skip`` that left nothing out, empty if there is none. ``idle_sizes`` are the
     values of ``lstm_input`` that are the size of no case, with the reducers that took none of them. ``elsewhere`` is a
-    module of the user that does not come from the tree whose commit the run would note, with its file and the tree's.
+    module of the user that does not come from the tree whose commit the run would note.
     """
 
     cases: tuple[Case, ...]
     equal: dict[str, tuple[str, ...]]
     idle_skip: str = ""
     idle_sizes: tuple[tuple[int, ...], tuple[str, ...]] = ((), ())
-    elsewhere: tuple[str, Path, Path] | None = None
+    elsewhere: Elsewhere | None = None
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import compress, groupby
+from itertools import compress
 
 from convbench.analysis.choice.candidates import Candidate
 from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import Group, Result
-from convbench.core.case import Options, common_options
+from convbench.core.case import Options, abridged, common_options, common_words
 from convbench.core.record import Parts, Whole
 from convbench.core.text import counted, cut, cut_name, one_line
 
@@ -44,8 +44,9 @@ def model(result: Result) -> str:
 
 def whole_name(model: Whole, common: Options) -> str:
     """Return ``net:build(k=3)``: a user's model with those options that not all models of its name share."""
-    options = tuple(option for option in model.choice.options if option not in common)
-    return str(replace(model.choice, options=options))
+    choice = model.choice
+    options = tuple(option for option, word in zip(choice.options, choice.words, strict=True) if word not in common)
+    return str(replace(choice, options=options))
 
 
 def cell(architecture: Parts | Whole) -> str:
@@ -182,16 +183,8 @@ def apart(ids: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _without_common_options(ids: Sequence[str]) -> list[str]:
     """Write ``…`` for options that all whole models of a name share, as ``Case.short_id`` does."""
-    common: dict[str, set[str]] = {}
-    for match in filter(None, map(WHOLE.match, ids)):
-        options = set(_options(match))
-        common[match[1]] = common.get(match[1], options) & options
-
-    def shorten(match: re.Match[str]) -> str:
-        words = groupby("…" if option in common[match[1]] else option for option in _options(match))
-        return f"{match[1]}({','.join(word for word, _ in words)})" if match[2] else match[1]
-
-    return [WHOLE.sub(shorten, case) for case in ids]
+    common = common_words((match[1], _options(match)) for match in filter(None, map(WHOLE.match, ids)))
+    return [WHOLE.sub(lambda match: abridged(match[1], _options(match), common[match[1]]), case) for case in ids]
 
 
 def _options(match: re.Match[str]) -> list[str]:
