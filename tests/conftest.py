@@ -83,6 +83,13 @@ def frozen_imports() -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
+def forgotten_graphs() -> None:
+    """Forget what other files compiled in this process: torch captures a function anew a few times, then never more."""
+    if dynamo := sys.modules.get("torch._dynamo"):
+        dynamo.reset()
+
+
+@pytest.fixture(scope="module", autouse=True)
 def forked_forkservers(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fork the forkservers that tests start from a process that has imported torch, which takes most of their start."""
     with pytest.MonkeyPatch.context() as patch:
