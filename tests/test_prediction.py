@@ -137,7 +137,7 @@ def test_the_peak_of_a_step_is_predicted(computed, is_trained):
 LAYERS: list[dict[str, object]] = [
     {},
     {"cell": "gru", "batch_first": False},
-    {"cell": "rnn"},
+    {"cell": "rnn", "copied": True},
     {"num_layers": 2, "bidirectional": True, "proj_size": 50},
     {"drawn": True},
 ]

@@ -24,7 +24,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from convbench.core import traits
 from convbench.core.errors import CaseFailed
@@ -75,7 +75,7 @@ def predict(case: Case, seconds: float = math.inf) -> Prediction:
         model = "a compiled model" if traits.compiles(case) else f"a model that {traits.engine(case)} runs"
         raise _not_from_shapes(model)
     try:
-        with _mute_log(), _without_addresses():
+        with _mute_log(), _safe_fakes():
             return _prediction(case, time.monotonic() + seconds)
     except CaseFailed:
         raise
@@ -99,10 +99,11 @@ def _mute_log() -> Iterator[None]:
 
 
 @contextmanager
-def _without_addresses() -> Iterator[None]:
-    """While entered, a fake tensor has no address: an extension that wrote there would end the process.
+def _safe_fakes() -> Iterator[None]:
+    """While entered, a fake tensor has no address, and ``copy.deepcopy`` copies the values that are known of it.
 
-    torch's own code, such as ``copy.deepcopy`` of a layer, compares addresses and gets the null address instead.
+    An extension that wrote to its address would end the process. torch's own code, such as ``copy.deepcopy`` of a
+    layer, compares addresses and gets the null address instead.
     """
 
     def data_ptr(tensor: FakeTensor) -> int:
@@ -110,11 +111,21 @@ def _without_addresses() -> Iterator[None]:
             return 0
         return torch.Tensor.data_ptr(tensor)  # raises torch's own error
 
+    def deepcopy(tensor: FakeTensor, memo: dict[int, Any]) -> Any:
+        if tensor.constant is None:
+            return torch.Tensor.__deepcopy__(tensor, memo)  # type: ignore[no-untyped-call]
+        with _disable_current_modes():  # in the mode they would become a fake tensor
+            memo[id(tensor.constant)] = tensor.constant.clone()
+        twin = torch.Tensor.__deepcopy__(tensor, memo)  # type: ignore[no-untyped-call]
+        twin.fake_mode.fake_tensor_converter.add_constant_storage_mapping(twin)  # forgets them when twin is changed
+        return twin
+
     FakeTensor.data_ptr = data_ptr  # type: ignore[method-assign, assignment]
+    FakeTensor.__deepcopy__ = deepcopy  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
-        del FakeTensor.data_ptr
+        del FakeTensor.data_ptr, FakeTensor.__deepcopy__
 
 
 def _prediction(case: Case, until: float) -> Prediction:
