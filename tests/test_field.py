@@ -859,9 +859,14 @@ def test_a_step_gets_one_frame_of_time_first_inputs(batch):
         assert run()[0] == {"video": (1, batch, 3, 32, 32), "done": (1, batch), "state": (2, batch, 8)}
 
 
-def test_a_step_without_a_temporal_input_is_refused():
-    """Each step used to get the whole clip, so the latency per frame was that of a clip."""
-    streaming = case("OwnState", SMALL, "streaming", inputs="field:two_cameras", step="field:step")
+def single_frame(clip):
+    return torch.randn(clip.batch, clip.channels, clip.height, clip.width)
+
+
+@pytest.mark.parametrize("factory", ["field:two_cameras", f"{__name__}:single_frame"])
+def test_a_step_without_a_temporal_input_is_refused(factory):
+    """Each step used to get the whole clip, so its latency was that of a clip; a frame was cut by channels."""
+    streaming = case("OwnState", Clip(2, 4, 3, 32, 32), "streaming", inputs=factory, step="field:step")
     with pytest.raises(ConvbenchError, match=r"no input is a tensor .* of the clip's batch of 2"):
         subject.assemble(streaming, 0).run()
 

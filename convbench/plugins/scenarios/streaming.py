@@ -74,7 +74,8 @@ def _moments(subject: Subject) -> Iterator[Any]:
     if not series:
         raise Impossible(
             f"streaming: no input is a tensor (B, T, ...) of the clip's batch of {clip.batch}, or (T, B, ...) with its "
-            f"{clip.frames} frames too, so none can be cut into moments: let inputs make such a tensor"
+            f"{clip.frames} frames too, so none can be cut into moments; (B, C, H, W) of the clip is a single frame: "
+            "let inputs make such a tensor"
         )
     lengths = {tensor.shape[axis] for tensor in series}
     frames = clip.frames if clip.frames in lengths else max(series, key=torch.Tensor.dim).shape[axis]
@@ -103,7 +104,8 @@ def _time_axis(subject: Subject) -> int:
 
 
 def _is_series(tensor: torch.Tensor, clip: Clip, axis: int) -> bool:
-    return tensor.dim() > 1 and tensor.shape[1 - axis] == clip.batch
+    is_frame = tensor.shape == (clip.batch, clip.channels, clip.height, clip.width) and clip.channels != clip.frames
+    return tensor.dim() > 1 and tensor.shape[1 - axis] == clip.batch and not is_frame
 
 
 def _step_input(inputs: Inputs) -> Any:
