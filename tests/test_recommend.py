@@ -13,7 +13,7 @@ from scipy import stats
 from scipy.special import stdtrit
 
 from convbench.analysis.choice.by_task import common_pick, recommendations
-from convbench.analysis.choice.candidates import Candidate, cheapest_each
+from convbench.analysis.choice.candidates import Candidate, TaskCandidates, cheapest_each
 from convbench.analysis.choice.choose import recommend
 from convbench.analysis.choice.doubts import nearest, ruled_out
 from convbench.analysis.choice.further import MOST_LOOKS, further_trials, seeds_needed
@@ -894,7 +894,7 @@ def test_further_seeds_are_requested_if_the_answer_is_not_sure():
 
 
 def test_a_task_without_candidates_counts_as_not_run():
-    assert recommend("order", None, (), (), False, Ask()).reason == "not-run"
+    assert recommend(TaskCandidates("order"), Ask()).reason == "not-run"
 
 
 def test_the_effect_test_matches_a_randomised_block_design():
@@ -1035,7 +1035,7 @@ def test_shares_of_draws_are_counted_draw_by_draw():
     quality = [[0.90, 0.91, 0.5, 0.1], [0.90, 0.95, 0.5, 0.1], [0.93, 0.90, 0.5, 0.1], [0.80, 0.80, 0.9, 0.1]]
     draws = Draws(np.array(quality), np.array([[1.0, 2.0, 3.0, 0.5]] * 4))
     assert list(draws.shares_within(0.02)) == [0.5, 0.5, 0.25, 0.0]
-    assert list(draws.shares_right(0.02)) == [0.5, 0.25, 0.25, 0.0]
+    assert list(draws.shares_right(0.02, np.ones(4, dtype=bool))) == [0.5, 0.25, 0.25, 0.0]
     assert list(draws.shares_right(0.02, np.array([False, True, True, True]))) == [0.0, 0.5, 0.25, 0.0]
     assert list(draws.shares_best()) == [0.25, 0.5, 0.25, 0.0]
 

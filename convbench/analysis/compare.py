@@ -17,9 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convbench.analysis import latencies
 from convbench.analysis.costs.ranking import MARGIN
-from convbench.analysis.results import Result, measured_results
+from convbench.analysis.results import Result, latency_ratios, measured_results
 from convbench.core import spread, traits
 from convbench.core.comparability import decides
 from convbench.core.record import Case, Record, RunDescription, Scalar
@@ -182,21 +181,19 @@ def _match(row: Row, ratios: tuple[Interval | None, ...], is_mixed: Sequence[boo
 def _base_ratios(rows: Sequence[Row], run: int) -> list[Interval | None]:
     """Return the run's ratio over the first run in every row, formed visit by visit if the two took turns."""
     pairs = {
-        i: (result.timing, base.timing)
+        i: (result, base)
         for i, row in enumerate(rows)
-        if (result := row[run]) and (base := row[0]) and result is not base and result.timing and base.timing
+        if (result := row[run]) and (base := row[0]) and result is not base and result.latency and base.latency
     }
-    turns = [i for i in pairs if _took_turns(rows[i][run], rows[i][0])]
-    turn_ratios = dict(zip(turns, latencies.ratios([pairs[i] for i in turns]), strict=True))
+    turns = {i: pair for i, pair in pairs.items() if took_turns(pair[0].record, pair[1].record)}
+    turn_ratios = dict(zip(turns, latency_ratios([*turns.values()]), strict=True))
     interval_ratios = {
-        i: ratio_interval(result.interval, base.interval) for i, (result, base) in pairs.items() if i not in turn_ratios
+        i: ratio_interval(result.latency, base.latency)
+        for i, (result, base) in pairs.items()
+        if i not in turns and result.latency and base.latency
     }
     ratios = (turn_ratios.get(i) or interval_ratios.get(i) for i in range(len(rows)))
     return [ratio if ratio and math.isfinite(ratio.median) else None for ratio in ratios]
-
-
-def _took_turns(result: Result | None, base: Result | None) -> bool:
-    return bool(result and base and took_turns(result.record, base.record))
 
 
 def _key(case: Case, with_device: bool) -> str:

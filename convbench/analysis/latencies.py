@@ -47,8 +47,6 @@ SLOPE_SD = 0.15
 """Standard deviation between cases of the power by which they slow down with the reference; only one is estimated."""
 LEAST_RATIOS = 5
 """Least number of ratios whose spread is estimated. With fewer, twice the variance between visits is assumed."""
-
-
 QUIET_REFERENCE = "quiet_reference_s"
 """The condition that holds the reference workload's shortest time in the last quiet runs on the machine."""
 LEVEL_VISITS = 20
@@ -92,10 +90,6 @@ class Latency:
     def by_visits(self) -> Interval:
         """The interval by the spread between visits alone, which further visits narrow; ValueError without visits."""
         return spread.estimate(tuple(self.logs.values()), self.prior)
-
-    @property
-    def at_two_speeds(self) -> bool:
-        return spread.at_two_speeds(tuple(self.logs.values()))
 
 
 def machines(records: Iterable[Record]) -> dict[Scope, Machine]:

@@ -50,7 +50,7 @@ class WithoutGradients:
     def __init__(
         self,
         forward: Callable[..., Any],
-        modes: Sequence[Callable[[], Any]] = MODES,
+        modes: Sequence[Callable[[], Any]],
         refusal: Exception | None = None,
         spoils: Callable[[Exception], object] | None = None,
     ) -> None:

@@ -145,7 +145,7 @@ def by_quality(results: Sequence[Result]) -> Grid[tuple[Recommendation, ...]]:
 
     def answers(constraints: Constraints, _: list[Candidate]) -> tuple[Recommendation, ...]:
         limited_ask = replace(ask, constraints=constraints)
-        return tuple(recommend(*question, limited_ask) for question in questions)
+        return tuple(recommend(question, limited_ask) for question in questions)
 
     return _grid(candidates, Candidate.cost, answers)._replace(more=len(all_questions) - len(questions))
 

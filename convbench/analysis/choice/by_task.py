@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from itertools import compress
-from typing import NamedTuple
 
-from convbench.analysis.choice.candidates import Candidate, Excluded, gather, rank
+from convbench.analysis.choice.candidates import Candidate, TaskCandidates, gather, rank
 from convbench.analysis.choice.choose import recommend
 from convbench.analysis.choice.doubts import flag_fallible
 from convbench.analysis.choice.recommendation import Ask, Recommendation, look_of
@@ -16,20 +15,7 @@ from convbench.analysis.inference.noninferior import ERROR
 from convbench.analysis.quality.lessons import Budget, equal_limits
 from convbench.analysis.quality.qualities import by_task, qualities
 from convbench.analysis.results import results
-from convbench.core.record import Clip, Parts, Record
-
-
-class TaskCandidates(NamedTuple):
-    """A task on a clip shape, with what may be chosen for it and what may not.
-
-    ``several_clips`` says that the task was run on other shapes too.
-    """
-
-    task: str
-    clip: Clip
-    candidates: list[Candidate]
-    excluded: list[Excluded]
-    several_clips: bool
+from convbench.core.record import Parts, Record
 
 
 def recommendations(
@@ -45,9 +31,7 @@ def recommendations(
     questions = questions_of(records, budget)
     selection = [question for question in questions if not tasks or _is_listed(question.task, tasks)]
     missing_tasks = [task for task in tasks if not any(_is_listed(question.task, [task]) for question in questions)]
-    return [recommend(*question, ask) for question in selection] + [
-        recommend(task, None, (), (), False, ask) for task in missing_tasks
-    ]
+    return [recommend(question, ask) for question in (*selection, *map(TaskCandidates, missing_tasks))]
 
 
 def common_pick(answers: Sequence[Recommendation]) -> Candidate | None:

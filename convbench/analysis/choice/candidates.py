@@ -6,13 +6,13 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from convbench.analysis.inference.seed_table import SeedTable
 from convbench.analysis.quality.qualities import Quality, costs_of, seed_table
 from convbench.analysis.results import Group, Result
 from convbench.core.grouping import grouped
-from convbench.core.record import EAGER
+from convbench.core.record import EAGER, Clip
 from convbench.core.traits import FP32
 
 CostName = str
@@ -50,6 +50,19 @@ class Excluded:
     quality: Quality
     why: Why
     result: Result | None = None
+
+
+class TaskCandidates(NamedTuple):
+    """A task on a clip shape, with what may be chosen for it and what may not; only the task if it was not run.
+
+    ``several_clips`` says that the task was run on other shapes too.
+    """
+
+    task: str
+    clip: Clip | None = None
+    candidates: Sequence[Candidate] = ()
+    excluded: Sequence[Excluded] = ()
+    several_clips: bool = False
 
 
 def gather(qualities: Sequence[Quality], results: Iterable[Result]) -> tuple[list[Candidate], list[Excluded]]:

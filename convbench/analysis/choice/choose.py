@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from convbench.analysis.choice import stability
-from convbench.analysis.choice.candidates import Candidate, CostName, Excluded, cheapest_each, table_of
+from convbench.analysis.choice.candidates import Candidate, CostName, TaskCandidates, cheapest_each, table_of
 from convbench.analysis.choice.doubts import absence_reason, doubts, edge, flag_fallible, nearest, ruled_out
 from convbench.analysis.choice.recommendation import Ask, Doubt, NextBetter, Recommendation, Runner, Settle
 from convbench.analysis.choice.settling import enough_seeds, settle
@@ -39,7 +39,6 @@ from convbench.analysis.inference.noninferior import (
     shown_within,
 )
 from convbench.analysis.inference.two_way import DIGITS
-from convbench.core.record import Clip
 
 LEAST_PROBABILITY = 0.9
 """Least probability of being within the margin that a pick needs if no difference is shown."""
@@ -87,15 +86,9 @@ class PoolComparison:
         return np.asarray(self.pairs.gap[0])
 
 
-def recommend(
-    task: str,
-    clip: Clip | None,
-    candidates: Sequence[Candidate],
-    excluded: Sequence[Excluded],
-    several_clips: bool,
-    ask: Ask,
-) -> Recommendation:
+def recommend(question: TaskCandidates, ask: Ask) -> Recommendation:
     """Return the answer for one task from what was measured of it."""
+    task, clip, candidates, excluded, several_clips = question
     blank = Recommendation(
         task, clip, ask, excluded=tuple(excluded), trades=tuple(trades(candidates)), several_clips=several_clips
     )

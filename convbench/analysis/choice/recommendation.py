@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from convbench.analysis.choice.candidates import Candidate, CostName, Excluded
 from convbench.analysis.choice.trade import Trade
@@ -19,8 +19,8 @@ from convbench.analysis.results import Result, shown_metrics
 from convbench.core.metric import Metric
 from convbench.core.record import Clip, Record
 
-Grade = Literal["sure", "provisional", "open"]
-GRADES: tuple[Grade, ...] = ("open", "provisional", "sure")
+Grade = Literal["open", "provisional", "sure"]
+GRADES: tuple[Grade, ...] = get_args(Grade)
 """Grades from the least to the most sure."""
 
 Reason = Literal["not-run", "no-sound-run", "few-seeds", "no-cost", "over-budget", "no-effect"]

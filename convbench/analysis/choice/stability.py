@@ -29,7 +29,7 @@ class Draws:
         """Return each candidate's share of draws in which it is within the margin of the best."""
         return np.asarray((self.quality.max(axis=1, keepdims=True) - self.quality < margin).mean(axis=0))
 
-    def shares_right(self, margin: float, is_eligible: Flags | bool = True) -> Floats:
+    def shares_right(self, margin: float, is_eligible: Flags) -> Floats:
         """Return each candidate's share of draws in which it is the cheapest eligible one within the margin.
 
         ``is_eligible`` (k,) flags who may be picked. In a draw without an eligible one within the margin, none is
@@ -44,7 +44,7 @@ class Draws:
         return np.bincount(self.quality.argmax(axis=1), minlength=self.quality.shape[1]) / len(self.quality)
 
 
-def draws(pool: Sequence[Candidate], name: CostName, seed: int, price: Floats | float = 0.0) -> Draws:
+def draws(pool: Sequence[Candidate], name: CostName, seed: int, price: Floats) -> Draws:
     """Draw for a pool; ``price`` (k,), what each candidate's cost is worth in accuracy, is taken from its means."""
     rng = np.random.default_rng(seed)
     return Draws(quality_draws(pool, rng) - price, cost_draws(pool, name, rng, DRAWS))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 Verdict = Literal["supported", "refuted", "depends", "undecided", "not tested"]
-VERDICTS: tuple[Verdict, ...] = ("supported", "refuted", "depends", "undecided", "not tested")
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 """``depends``: shown to hold in some places and shown not to hold in others. ``undecided``: the runs cannot tell."""
 
 Quantified = tuple[tuple[str, Verdict], ...]

@@ -11,7 +11,7 @@ import numpy as np
 from convbench.analysis.claims.claim import Lacking, Number
 from convbench.analysis.claims.evidence import TRAIN, Evidence
 from convbench.analysis.claims.paired import MARGIN, Difference
-from convbench.analysis.inference.noninferior import Pairs, differences, pairs, shortfalls
+from convbench.analysis.inference.noninferior import differences, pairs, shortfalls
 from convbench.analysis.quality.qualities import Quality, seed_table
 from convbench.core.statistics import rate_interval
 from convbench.core.text import joined
@@ -108,10 +108,7 @@ def below(task: str, pool: Sequence[Quality], among: int | None = None) -> list[
     The same seeds select that best one. The bounds allow for the luck of the selection, as those of a pick do
     (``noninferior.differences``). None if the sound seeds are too few to tell.
     """
-    return _below(task, pool, pairs(seed_table(pool)), among)
-
-
-def _below(task: str, pool: Sequence[Quality], contrasts: Pairs, among: int | None = None) -> list[Difference | None]:
+    contrasts = pairs(seed_table(pool))
     best_index = int(np.argmax(contrasts.gap[0, :among]))
     low, high = differences(contrasts, best_index)
     counts = [min(len(quality.by_seed), len(pool[best_index].by_seed)) for quality in pool]
@@ -127,8 +124,7 @@ def _shortfalls(qualities: Mapping[str, Quality]) -> list[Shortfall]:
     if len(qualities) < 2:
         return []
     pool = list(qualities.values())
-    contrasts = pairs(seed_table(pool))
-    gaps, bounds = _below(pool[0].task, pool, contrasts), shortfalls(contrasts)
+    gaps, bounds = below(pool[0].task, pool), shortfalls(pairs(seed_table(pool)))
     return [
         Shortfall(
             label,

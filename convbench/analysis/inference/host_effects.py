@@ -30,10 +30,6 @@ class Effect(NamedTuple):
     half_width: float
     correction: float
 
-    @property
-    def factor(self) -> float:
-        return math.exp(self.log)
-
 
 class Cell(NamedTuple):
     """One visit: the log of its time, its case and its host."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -12,6 +11,7 @@ from convbench.analysis.quality.convergence import late_fall
 from convbench.analysis.results import typical
 from convbench.core import metrics
 from convbench.core.findings import DEAD_RUN, TEST_CLIPS_KNOWN, UNCONVERGED
+from convbench.core.grouping import grouped
 from convbench.core.record import EAGER, Clip, Parts, Record, Training, Trial
 
 Budget = Literal["steps", "flops", "seconds"]
@@ -107,11 +107,9 @@ def equal_limits(records: Iterable[Record], budget: Budget) -> dict[tuple[str, C
 
     Curves that are cut there have spent the same.
     """
-    ends: dict[tuple[str, Clip], list[float]] = defaultdict(list)
-    for lesson in lessons(records):
-        if lesson.curve and not lesson.control:
-            ends[lesson.task, lesson.clip].append(getattr(lesson.curve[-1], budget))
-    return {question: min(values) for question, values in ends.items()}
+    runs = (lesson for lesson in lessons(records) if lesson.curve and not lesson.control)
+    questions = grouped(runs, lambda lesson: (lesson.task, lesson.clip))
+    return {key: min(getattr(lesson.curve[-1], budget) for lesson in members) for key, members in questions.items()}
 
 
 def training_of(record: Record) -> tuple[Parts, Trial, float] | None:

@@ -35,9 +35,9 @@ def standings(qualities: Sequence[Quality]) -> list[Standing]:
         return [Standing(quality, "best") for quality in members]
     contrasts = pairs(seed_table(members))
     _, high = differences(contrasts, 0)
-    places: list[Place] = ["tied" if bound >= 0 else "" for bound in high]
-    places = [
-        place if np.isfinite(error) else "few seeds" for place, error in zip(places, contrasts.error[0], strict=True)
+    places: list[Place] = [
+        "few seeds" if not np.isfinite(error) else "tied" if bound >= 0 else ""
+        for bound, error in zip(high, contrasts.error[0], strict=True)
     ]
     return [Standing(*entry) for entry in zip(members, ["best", *places[1:]], strict=True)]
 

@@ -19,7 +19,8 @@ HOPPER = (9, 0)
 smaller one."""
 SMALL_HIDDEN = 256
 """With fewer hidden units than this, cuDNN keeps about four times as much per step."""
-GATES = {0: 1, 1: 1, 2: 4, 3: 3}
+LSTM = 2
+GATES = {0: 1, 1: 1, LSTM: 4, 3: 3}
 """Gates by cuDNN's mode number: RNN with ReLU, RNN with tanh, LSTM, GRU."""
 
 
@@ -114,27 +115,24 @@ def rnn_backward(clip: torch.Tensor, weights: Any, _stride: int, _buffer: Any, h
     return torch.empty_like(clip), torch.empty_like(hx), cell, [torch.empty_like(weight) for weight in weights]
 
 
-def lstm(clip: Any, states: Any, weights: Any, biases: bool, layers: int, dropout: float, *flags: bool) -> Any:
-    """``lstm`` as the single operator that CUDA runs for it; torch does not choose that for fake tensors."""
-    hx, cx = states
-    train, bidirectional, batch_first = flags
-    proj_size = hx.shape[2] if hx.shape[2] != cx.shape[2] else 0
-    stride = (4 if biases else 2) + (1 if proj_size else 0)
-    options: tuple[Any, ...] = (2, cx.shape[2], proj_size, layers, batch_first, dropout, train, bidirectional, [], None)
-    return ATEN._cudnn_rnn.default(clip, weights, stride, None, hx, cx, *options)[:3]
-
-
 def _composition(mode: int) -> Callable[..., Any]:
-    def compose(clip: Any, hx: Any, weights: Any, biases: bool, layers: int, dropout: float, *flags: bool) -> Any:
+    def compose(clip: Any, states: Any, weights: Any, biases: bool, layers: int, dropout: float, *flags: bool) -> Any:
+        hx, cx = states if mode == LSTM else (states, None)
         train, bidirectional, batch_first = flags
-        options: tuple[Any, ...] = (mode, hx.shape[2], 0, layers, batch_first, dropout, train, bidirectional, [], None)
-        return ATEN._cudnn_rnn.default(clip, weights, 4 if biases else 2, None, hx, None, *options)[:2]
+        hidden_size = (hx if cx is None else cx).shape[2]
+        proj_size = hx.shape[2] if hx.shape[2] != hidden_size else 0
+        stride = (4 if biases else 2) + (1 if proj_size else 0)
+        results = ATEN._cudnn_rnn.default(
+            clip, weights, stride, None, hx, cx,
+            mode, hidden_size, proj_size, layers, batch_first, dropout, train, bidirectional, [], None,
+        )  # fmt: skip
+        return results[: 2 if cx is None else 3]
 
     return compose
 
 
 COMPOSED: dict[Any, Callable[..., Any]] = {
-    ATEN.lstm.input: lstm,
+    ATEN.lstm.input: _composition(LSTM),
     ATEN.gru.input: _composition(3),
     ATEN.rnn_tanh.input: _composition(1),
     ATEN.rnn_relu.input: _composition(0),

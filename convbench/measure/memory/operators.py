@@ -19,7 +19,7 @@ from convbench.measure.memory.rehearsal import is_rehearsed, rehearse
 Args = tuple[Any, ...]
 
 
-def extra_bytes(func: Any, args: Args, result: Any, kwargs: dict[str, Any] | None = None) -> tuple[int, int]:
+def extra_bytes(func: Any, args: Args, result: Any, kwargs: dict[str, Any]) -> tuple[int, int]:
     """Return an operator's (scratch, reserved) bytes beside its outputs: freed at its end, kept for its backward pass.
 
     Raises CaseFailed if they are not known.
@@ -27,7 +27,7 @@ def extra_bytes(func: Any, args: Args, result: Any, kwargs: dict[str, Any] | Non
     if cost := EXTRA.get(func):
         return cost(args, result)
     if is_rehearsed(func, args):
-        return rehearse(func, args, kwargs or {}, result)
+        return rehearse(func, args, kwargs, result)
     return (_casts(args, result), 0) if torch.Tag.pointwise in func.tags and func not in CASTS else (0, 0)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from convbench.core.grouping import grouped
 from convbench.measure.stages.spans import Spans
 from convbench.measure.traces.trace import KERNELS, MEMORY, OPERATOR, Event, of_category
 
@@ -44,7 +45,10 @@ def operators(events: Iterable[Event], spans: Spans) -> list[Operator]:
     events = list(events)
     by_key: dict[Key, Operator] = {}
     device = _device_seconds(events)
-    for thread in _by_thread(events).values():
+    entries = (
+        event for event in events if event.category == OPERATOR or (event.category, event.name) == (MEMORY, "[memory]")
+    )
+    for thread in grouped(entries, lambda event: event.thread).values():
         stack: list[_Frame] = []
         for event in thread:
             while stack and event.begin >= stack[-1].event.end:
@@ -64,14 +68,6 @@ def operators(events: Iterable[Event], spans: Spans) -> list[Operator]:
         by_key.values(),
         key=lambda operator: (-max(operator.self_s, operator.device_s), operator.name, operator.stage, operator.phase),
     )
-
-
-def _by_thread(events: list[Event]) -> dict[Any, list[Event]]:
-    threads: dict[Any, list[Event]] = defaultdict(list)
-    for event in events:
-        if event.category == OPERATOR or (event.category == MEMORY and event.name == "[memory]"):
-            threads[event.thread].append(event)
-    return threads
 
 
 def _close(stack: list[_Frame]) -> None:

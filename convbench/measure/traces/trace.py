@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ OPERATOR, ANNOTATION, MEMORY = "cpu_op", "user_annotation", "cpu_instant_event"
 SMALL = 2**24
 MOST_BYTES = 2**31
 """The largest trace that is passed on, unpacked."""
+NO_EVENTS = "not a trace of torch.profiler: it has no traceEvents"
 KERNELS = ("kernel", "gpu_memcpy", "gpu_memset")
 PYTHON, MODULE = "python_function", "nn.Module: "
 ID, PARENT = "Python id", "Python parent id"
@@ -40,29 +42,32 @@ class Event:
 
 def read(path: Path) -> dict[str, Any]:
     """Return the file's content. Raises ConvbenchError if it cannot be read, is cut off, or is no trace."""
-    try:
+    with _explained(path):
         content = json.loads(files.read(path))
-    except OSError as error:
-        raise ConvbenchError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, RecursionError) as error:
-        raise ConvbenchError(f"{path}: damaged or cut off ({error}): profile the case again") from error
     if not isinstance(content, dict) or not isinstance(content.get("traceEvents"), list):
-        raise ConvbenchError(f"{path}: not a trace of torch.profiler: it has no traceEvents")
+        raise ConvbenchError(f"{path}: {NO_EVENTS}")
     return content
 
 
 def refuse_broken(path: Path) -> None:
     """Raise ConvbenchError if the file cannot be read, is cut off, or is no trace. Never holds a large one whole."""
-    try:
+    with _explained(path):
         ends, has_events, total = _scan(path)
-    except OSError as error:
-        raise ConvbenchError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (EOFError, ValueError, zlib.error) as error:
-        raise ConvbenchError(f"{path}: damaged or cut off ({error}): profile the case again") from error
     if total <= SMALL:
         read(path)
     elif ends != b"{}" or not has_events:
-        raise ConvbenchError(f"{path}: not a trace of torch.profiler: it has no traceEvents")
+        raise ConvbenchError(f"{path}: {NO_EVENTS}")
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Raise the error of a file that cannot be read or parsed as ConvbenchError."""
+    try:
+        yield
+    except OSError as error:
+        raise ConvbenchError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (EOFError, ValueError, RecursionError, zlib.error) as error:
+        raise ConvbenchError(f"{path}: damaged or cut off ({error}): profile the case again") from error
 
 
 def _scan(path: Path) -> tuple[bytes, bool, int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import median
-from typing import Any
 
 from convbench.core import metrics
 from convbench.core.findings import OPAQUE_ENGINE, STAGES_BY_RUNTIME, STAGES_COMPILED, STAGES_DO_NOT_ADD_UP
@@ -16,7 +15,7 @@ from convbench.core.traits import INDUCTOR, engine, opaque
 from convbench.measure.probes import ProbeTraits
 from convbench.measure.stages.compiled import compiled_split
 from convbench.measure.stages.stopwatch import Split, passes, split_by_hooks
-from convbench.measure.timing import clock_for
+from convbench.measure.timing import Call, Clock, clock_for
 from convbench.models.deployment import Deployment
 from convbench.models.stages import compiles, stage_roots
 from convbench.models.subject import Subject
@@ -67,9 +66,7 @@ def hidden_stages(subject: Subject, splits: Sequence[Split]) -> tuple[str, ...]:
 def _runtime_readings(subject: Subject, deployment: Deployment) -> Iterator[Reading | Finding]:
     """Yield the stages from the runtime's own profile of further calls, or a finding if it makes no profile."""
     clock, plain_seconds = clock_for(subject.device, subject.timed_call), list[float]()
-    splits = deployment.profile(
-        RUNTIME_PASSES, lambda: plain_seconds.append(_pass_seconds(clock.time, subject.timed_call))
-    )
+    splits = deployment.profile(RUNTIME_PASSES, lambda: plain_seconds.append(_pass_seconds(clock, subject.timed_call)))
     if splits is None:
         yield Finding(OPAQUE_ENGINE, "note", {"engine": deployment.engine.name})
         return
@@ -108,11 +105,11 @@ def alternate(subject: Subject, splitter: Splitter, protocol: Protocol) -> tuple
     splitter(subject)
     gc.collect()  # else garbage of the marks starts a collection during a pass, which scans new imports too
     for _ in passes(protocol):
-        plain_seconds.append(_pass_seconds(clock.time, subject.run))
+        plain_seconds.append(_pass_seconds(clock, subject.run))
         splits.append(splitter(subject))
     return plain_seconds, splits
 
 
-def _pass_seconds(measure: Callable[..., Any], run: Callable[[], Any]) -> float:
-    sample = measure(run)
-    return float(sample.host if sample.device is None else sample.device)
+def _pass_seconds(clock: Clock, call: Call) -> float:
+    sample = clock.time(call)
+    return sample.host if sample.device is None else sample.device
