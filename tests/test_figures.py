@@ -511,8 +511,8 @@ def test_a_tick_is_labelled_in_its_unit_with_a_prefix(value, unit, text):
 
 
 def test_a_marker_keeps_its_area():
-    numbers = [float(n) for n in re.findall(r"-?\d+\.\d", style.marker_path("s", 36))]
-    assert max(numbers) - min(numbers) == pytest.approx(math.sqrt(36), abs=0.1)
+    numbers = [float(n) for n in re.findall(r"-?\d+\.\d", style.marker_path("s"))]
+    assert max(numbers) - min(numbers) == pytest.approx(math.sqrt(style.marker_area("s")), abs=0.1)
 
 
 def test_importing_the_figure_registry_loads_neither_torch_nor_matplotlib():

@@ -43,6 +43,11 @@ class Inspection:
         return [case for case in self.cases if case.id not in self.invalid]
 
     @property
+    def faults(self) -> str:
+        """Why cases cannot be timed, in one line."""
+        return "; ".join(f"{case}: {reason}" for case, reason in self.invalid.items())
+
+    @property
     def ids(self) -> list[str]:
         return list(dict.fromkeys([*(case.id for case in self.cases), *self.invalid]))
 

@@ -169,9 +169,13 @@ def _unfinished(folder: Path, suspect: Suspect) -> Path:
 
 def keep(folder: Path, result: Outcome) -> Path:
     """Put a check into a store under a unique name. Raises StoreError if it cannot be written."""
-    commits = "-".join((side.commit or "")[:12] for side in (result.base, result.head))
+    commits = "-".join(_commits(result))
     number = digest(repr((result.started, result.cases)))[:8]
     return outcome.write(result, folder / CONFIRMED / f"{commits}-{number}.json", REMEDY)
+
+
+def _commits(result: Outcome) -> tuple[str, str]:
+    return (result.base.commit or "")[:12], (result.head.commit or "")[:12]
 
 
 def confirmations(folder: Path) -> tuple[list[Confirmation], list[str]]:
@@ -188,7 +192,7 @@ def confirmations(folder: Path) -> tuple[list[Confirmation], list[str]]:
 
 
 def _confirmations(result: Outcome, name: str) -> Iterator[Confirmation]:
-    before, after = ((side.commit or "")[:12] for side in (result.base, result.head))
+    before, after = _commits(result)
     for verdict in verdicts(result):
         ratio = Interval(*verdict.ratio) if verdict.ratio else None
         word, reason = _decision(verdict)

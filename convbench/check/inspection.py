@@ -59,9 +59,8 @@ def inspect(base: Side, head: Side, request: Request, settings: Settings, folder
         _refuse_only_in_base(links["base"], request, settings, inspection, names[1])
         for name, link in links.items():
             _resolve(link, name, inspection)
-    limited_settings = inspection.with_limit(settings)
+    inspector = Answers(sides, inspection.with_limit(settings), folder, inspection, stock)
     for group in groups(inspection.valid):
-        inspector = Answers(sides, limited_settings, folder, inspection, stock)
         answers = inspector.of(group)
         for case in (case for case in group if case.id not in inspection.invalid):
             difference = _compare(case.id, answers[case.id], inspection, names)
@@ -146,12 +145,7 @@ def _resolve(worker: Link, name: str, inspection: Inspection) -> None:
             )
 
 
-def _compare(
-    case: str,
-    answers: dict[str, dict[str, Any]],
-    inspection: Inspection,
-    names: tuple[str, str],
-) -> str | None:
+def _compare(case: str, answers: dict[str, dict[str, Any]], inspection: Inspection, names: tuple[str, str]) -> str:
     """Note the differences of a case, and return that of its outputs."""
     base, head = answers["base"], answers["head"]
     files = [Path(answer["path"]) for answer in (base, head)]

@@ -10,7 +10,7 @@ import gc
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -51,7 +51,7 @@ class Comparison:
     ratio: Ratio
     seconds: tuple[float, float]
     reason: str
-    pairs: tuple[Timing, ...] = field(default=())
+    pairs: tuple[Timing, ...] = ()
 
     def __repr__(self) -> str:
         return f"Comparison({'; '.join(f'{name} {value}' for name, value in self._rows())})"

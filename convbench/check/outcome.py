@@ -107,7 +107,7 @@ class Outcome:
     started: str
     seconds: float
     convbench: str
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
     floor: float | None = None
     unfinished: bool = False
     budget: float | None = None

@@ -21,6 +21,7 @@ from convbench.check.settings import Settings
 from convbench.check.stock import Stock
 from convbench.check.trees.sides import Side
 from convbench.core.errors import CaseFailed
+from convbench.core.grouping import grouped
 from convbench.core.statistics import robust_deviation
 
 MIN_ROUNDS, MAX_ROUNDS = 6, 24
@@ -146,11 +147,8 @@ def _time_until_one_fails(
 
 def groups(cases: Sequence[CheckedCase]) -> list[list[CheckedCase]]:
     """Group the cases that may share a process: with the same variables and threads, and none that must be alone."""
-    cases_by_key: dict[object, list[CheckedCase]] = {}
-    for case in cases:
-        key = (case.variables, case.case.get("threads"), case.id if case.is_alone else "")
-        cases_by_key.setdefault(key, []).append(case)
-    return list(cases_by_key.values())
+    keys = grouped(cases, lambda case: (case.variables, case.case.get("threads"), case.id if case.is_alone else ""))
+    return list(keys.values())
 
 
 def _groups_of(visits: Sequence[PairRequest]) -> list[list[PairRequest]]:
@@ -164,7 +162,7 @@ def open_workers(
     settings: Settings,
     folder: Path,
     case: CheckedCase,
-    stock: Stock | None = None,
+    stock: Stock | None,
 ) -> Iterator[dict[str, SideWorker]]:
     """Start a worker per arm in random order, let all import what ``case`` needs at once, and pin them to one core."""
     with ExitStack() as stack:

@@ -80,7 +80,7 @@ class Selftest:
             inspection = inspect(side, side, request, settings, folder, stock)
         self.settings = inspection.with_limit(settings)
         if inspection.invalid:
-            raise Refused("; ".join(f"{case}: {reason}" for case, reason in inspection.invalid.items()))
+            raise Refused(inspection.faults)
         self.cases, self.environment = inspection.valid, inspection.environments["head"]
         self.conditions = {
             **asdict(settings),

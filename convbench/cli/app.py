@@ -197,12 +197,11 @@ def top(
     ] = None,
 ) -> None:
     if version:
-        from importlib.metadata import PackageNotFoundError
-        from importlib.metadata import version as installed
+        from importlib import metadata
 
         try:
-            torch = f"torch {installed('torch')}"
-        except PackageNotFoundError:
+            torch = f"torch {metadata.version('torch')}"
+        except metadata.PackageNotFoundError:
             torch = "without torch: reports can be read and written, but nothing can be measured"
         print(f"convbench {__version__}, {torch}")
         raise typer.Exit

@@ -53,12 +53,17 @@ def elsewhere(top: Path, modules: Iterable[str]) -> Elsewhere | None:
     roots = tuple(dict.fromkeys(root / folder for root in (Path.cwd(), top) for folder in ("", "src")))
     for name in modules:
         path = Path(_file(name) or top).resolve()
-        depth = name.count(".") + (2 if path.name == "__init__.py" else 1)
         for root in roots if not path.is_relative_to(top) else ():
-            copy = root.joinpath(*path.parts[-depth:])
+            copy = root.joinpath(*parts_of(name, path))
             if copy.is_file() and not copy.samefile(path):
                 return Elsewhere(name, path, copy, root)
     return None
+
+
+def parts_of(module: str, file: Path) -> tuple[str, ...]:
+    """Return the parts of a module's path from the folder that its package is imported from: ``x``, ``net.py``."""
+    depth = module.count(".") + (2 if file.name == "__init__.py" else 1)
+    return file.parts[-depth:]
 
 
 def module_files() -> Iterator[tuple[str, str]]:

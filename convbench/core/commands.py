@@ -115,8 +115,7 @@ def _parse_line(text: str) -> Command:
         raise ValueError(text)
     del values["verb"]
     options = dict(entry.split("=", 1) for entry in values.pop("executor_options"))
-    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    return Command(**values | lists, executor_options=options)
+    return Command(**_without_lists(values), executor_options=options)
 
 
 def _parse_call(text: str) -> Command:
@@ -125,8 +124,12 @@ def _parse_call(text: str) -> Command:
     if not isinstance(call, ast.Call) or len(call.args) != 1:
         raise ValueError(text)
     values = {argument.arg or "": ast.literal_eval(argument.value) for argument in call.keywords}
-    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    return Command(ast.literal_eval(call.args[0]), **values | lists, python=True)
+    return Command(ast.literal_eval(call.args[0]), **_without_lists(values), python=True)
+
+
+def _without_lists(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with tuples in place of lists, as a Command has them."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 class _Parser(argparse.ArgumentParser):

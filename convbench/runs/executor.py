@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from convbench.core import code
@@ -130,9 +129,7 @@ class Executor(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -172,7 +169,7 @@ class OnThisMachine(Executor):
         return (this_machine(self.device, self.packages),)
 
 
-def this_machine(device: str, packages: Sequence[str] = ()) -> Host:
+def this_machine(device: str, packages: Sequence[str]) -> Host:
     """Describe this machine as a host, as this process sees it, with the versions of these packages.
 
     Raises ConvbenchError for a device that it lacks.

@@ -13,9 +13,8 @@ from convbench.core.storage import merging, store
 from convbench.runs.executor import Executor, Host
 
 
-def with_hosts(run: RunDescription, hosts: Iterable[Host]) -> RunDescription:
+def with_hosts(run: RunDescription, hosts: Sequence[Host]) -> RunDescription:
     """Return the description with these hosts added, and with the facts of each of their kinds."""
-    hosts = tuple(hosts)
     return replace(
         run,
         hosts={**run.hosts, **{host.name: host.fingerprint for host in hosts}},

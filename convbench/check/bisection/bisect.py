@@ -141,7 +141,7 @@ class Bisection:
         with Stock() as stock:
             inspection = inspect(good, bad, self.request, self.method.settings, self.method.folder, stock)
         if not inspection.valid:
-            raise BuildFailed("; ".join(f"{case}: {reason}" for case, reason in inspection.invalid.items()))
+            raise BuildFailed(inspection.faults)
         return inspection
 
     def _compare_ends(self, inspection: Inspection) -> None:

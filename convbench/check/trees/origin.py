@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 
 from convbench.check.trees.sides import Side
 from convbench.core import git
-from convbench.core.code import is_installed
+from convbench.core.code import is_installed, parts_of
 from convbench.core.errors import Refused
 
 IMPORT_PATH = re.compile(r"([A-Za-z_][\w.-]*):[A-Za-z_][\w.]*")
@@ -109,8 +109,7 @@ def _find_copy(changed_path: Path, root: Path, files: Files) -> tuple[str, str] 
 
 def _relative(module: str, file: Path) -> str:
     """Return a file's path from the folder that holds its package: ``/x/net.py`` for the module ``x.net``."""
-    depth = module.count(".") + (2 if file.name == "__init__.py" else 1)
-    return "/" + "/".join(file.parts[-depth:])
+    return "/" + "/".join(parts_of(module, file))
 
 
 @cache

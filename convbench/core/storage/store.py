@@ -96,8 +96,8 @@ def append(directory: Path, record: Record) -> None:
 
 def leave_out(directory: Path, cases: Collection[str]) -> list[Record]:
     """Remove the records of these cases from a run, after setting a copy aside; return the records that stay."""
-    lines = [line for line, record in _read_lines(directory / RESULTS) if record.case.id not in cases]
-    place = _free_place(directory / PREVIOUS, _start_name(directory))
+    lines = [line for line, record in _read_lines(directory) if record.case.id not in cases]
+    place = _free_place(directory)
     for name in (RESULTS, RUN):
         files.write(place / name, (directory / name).read_bytes(), REMEDY)
     files.write(directory / RESULTS, b"".join(lines), REMEDY)
@@ -128,7 +128,7 @@ def load(path: Path) -> Stored:
             f"{directory}: there is no {RESULTS}, which holds all measurements: copy the whole run, or measure it "
             "anew without --resume"
         )
-    records = visits.join_visits(record for _, record in _read_lines(directory / RESULTS))
+    records = visits.join_visits(record for _, record in _read_lines(directory))
     place = {case: number for number, case in enumerate(run.planned)}
     return run, sorted(records, key=lambda record: place.get(record.case.id, len(place)))
 
@@ -186,8 +186,9 @@ def hold_directory(directory: Path) -> Iterator[None]:
         yield
 
 
-def _read_lines(path: Path) -> Iterator[tuple[bytes, Record]]:
+def _read_lines(directory: Path) -> Iterator[tuple[bytes, Record]]:
     """Yield every whole line with its record, without a last line that a killed process left unfinished."""
+    path = directory / RESULTS
     try:
         lines = path.read_bytes().split(b"\n")[:-1]
     except OSError as error:
@@ -210,20 +211,17 @@ def _set_aside(directory: Path) -> None:
     names = [name for name in OF_RUN if (directory / name).exists()]
     if not {RUN, RESULTS} & set(names):
         return
-    place = _free_place(directory / PREVIOUS, _start_name(directory))
+    place = _free_place(directory)
     place.mkdir(parents=True)
     for name in names:
         (directory / name).replace(place / name)
 
 
-def _start_name(directory: Path) -> str:
-    """Return the time when the run there began, as the name of a folder."""
+def _free_place(directory: Path) -> Path:
+    """Return a new folder's path below ``previous/``, named by when the run began; a number tells equal times apart."""
+    name = ""
     with suppress(StoreError):
-        return re.sub(r"[^0-9TZ-]", "", read_description(directory).started.replace("+00:00", "Z"))[:40] or "unknown"
-    return "unknown"
-
-
-def _free_place(folder: Path, name: str) -> Path:
-    """Return a path where nothing is: runs that began in the same second are told apart by a number."""
+        name = re.sub(r"[^0-9TZ-]", "", read_description(directory).started.replace("+00:00", "Z"))[:40]
+    name = name or "unknown"
     names = chain([name], (f"{name}-{number}" for number in count(2)))
-    return next(place for place in map(folder.joinpath, names) if not place.exists())
+    return next(place for place in map((directory / PREVIOUS).joinpath, names) if not place.exists())

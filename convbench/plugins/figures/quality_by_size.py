@@ -21,7 +21,7 @@ from convbench.core.statistics import Interval
 from convbench.report.drawing import MOST_DRAWINGS, Drawing, scales
 from convbench.report.drawing.scatter import heading
 from convbench.report.drawing.shares import baselines, share_axis
-from convbench.report.drawing.style import AREA, PAPER, WEIGHT, look, short_name, stack, y_title
+from convbench.report.drawing.style import PAPER, look, marker_area, short_name, stack, y_title
 from convbench.report.words.names import threads_of
 
 APART = 0.022
@@ -164,5 +164,5 @@ def _draw_series(axes: MplAxes, lines: dict[tuple[str, str], list[Point]]) -> No
         for point in sorted_points:
             if point.interval:
                 axes.plot([point.x] * 2, point.interval[1:], color=colour, linewidth=1, alpha=0.6)
-            axes.scatter([point.x], [point.y], s=AREA * WEIGHT.get(marker, 1.0), marker=marker, zorder=3,
+            axes.scatter([point.x], [point.y], s=marker_area(marker), marker=marker, zorder=3,
                          color=PAPER if point.hollow else colour, edgecolors=colour, linewidths=1.1)  # fmt: skip

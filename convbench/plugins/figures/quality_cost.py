@@ -22,7 +22,7 @@ from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.labels import label
 from convbench.report.drawing.scatter import heading, lines, stairs
 from convbench.report.drawing.shares import baselines, share_axis
-from convbench.report.drawing.style import AREA, MUTED, WEIGHT, canvas, look, short_name
+from convbench.report.drawing.style import MUTED, canvas, look, marker_area, short_name
 from convbench.report.words import units
 from convbench.report.words.names import labels
 from convbench.report.words.numbers import likely
@@ -130,4 +130,4 @@ def _mark(axes: MplAxes, candidate: Candidate, share: float, column: Metric, are
         axes.plot([x, x], interval[1:], color=colour, linewidth=1, alpha=depth)
     if column is metrics.LATENCY and latency and latency.bounded:
         axes.plot(latency[1:], [y, y], color=colour, linewidth=1, alpha=depth)
-    axes.scatter([x], [y], s=area * AREA * WEIGHT.get(marker, 1.0), marker=marker, color=colour, alpha=depth, zorder=3)
+    axes.scatter([x], [y], s=area * marker_area(marker), marker=marker, color=colour, alpha=depth, zorder=3)

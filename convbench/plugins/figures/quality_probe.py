@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from convbench.analysis.quality.controls import LinearProbe, linear_probes
 from convbench.analysis.results import Result
@@ -12,8 +11,9 @@ from convbench.core.registry import figures
 from convbench.report.drawing import MOST_DRAWINGS, Drawing
 from convbench.report.drawing.labels import label
 from convbench.report.drawing.shares import share_axis
-from convbench.report.drawing.style import AREA, GRID, WEIGHT, canvas, look, short_name
+from convbench.report.drawing.style import GRID, canvas, look, marker_area, short_name
 from convbench.report.words.names import labels
+from convbench.report.words.quality import over_seeds
 
 LEAST = -0.2
 """Lower values of R² are drawn at this one."""
@@ -30,7 +30,7 @@ def quality_probe(results: Sequence[Result]) -> Iterator[Drawing]:
 
 
 def _draw(probes: Sequence[LinearProbe], number: int, has_siblings: bool) -> Drawing:
-    places = [(probe, max(LEAST, _mean(probe.where)), _mean(probe.what)) for probe in probes]
+    places = [(probe, max(LEAST, over_seeds(probe.where)), over_seeds(probe.what)) for probe in probes]
     low = min(0.0, *(x for _, x, _ in places))
     axes = canvas()
     share_axis(axes, "What: accuracy of the class · higher is better")
@@ -41,10 +41,10 @@ def _draw(probes: Sequence[LinearProbe], number: int, has_siblings: bool) -> Dra
     axes.set_xlabel("Where: R² of the position · higher is better", fontsize=10)
     for probe, x, y in places:
         colour, marker = look(probe.architecture.reducer.name)
-        axes.scatter([x], [y], s=1.4 * AREA * WEIGHT.get(marker, 1.0), marker=marker, color=colour, zorder=3)
+        axes.scatter([x], [y], s=1.4 * marker_area(marker), marker=marker, color=colour, zorder=3)
     label(axes, [(x, y) for _, x, y in places], labels([probe.architecture for probe in probes]))
     place = f", {short_name(str(probes[0].architecture.backbone))}, clip {probes[0].clip}" if has_siblings else ""
-    note = f" R² below {LEAST} is drawn at {LEAST}." if min(_mean(probe.where) for probe in probes) < LEAST else ""
+    note = f" R² below {LEAST} is drawn at {LEAST}." if min(over_seeds(probe.where) for probe in probes) < LEAST else ""
     return Drawing(
         name=f"quality-probe-{number}",
         title=f"What untrained features keep: where against what{place}",
@@ -56,7 +56,3 @@ def _draw(probes: Sequence[LinearProbe], number: int, has_siblings: bool) -> Dra
         figure=axes.figure,
         series=tuple(sorted({probe.architecture.reducer.name for probe in probes})),
     )
-
-
-def _mean(value_by_seed: Mapping[int, float]) -> float:
-    return statistics.fmean(value_by_seed.values())

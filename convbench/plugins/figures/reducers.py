@@ -12,7 +12,7 @@ from convbench.core import metrics
 from convbench.core.record import Parts
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
-from convbench.report.drawing.style import AREA, GRID, LEFT, TEXT, WEIGHT, canvas, fit, left_margin, look
+from convbench.report.drawing.style import GRID, LEFT, TEXT, canvas, fit, left_margin, look, marker_area
 from convbench.report.words import units
 from convbench.report.words.names import kind, labels, shared_setup
 from convbench.report.words.numbers import TIE
@@ -49,8 +49,9 @@ def _draw(rows: Sequence[Contender], headline: Headline, index: Mapping[int, int
         colour, marker = look(contender.result.series)
         if latency.bounded and latency.low > 0:
             axes.plot([latency.low, latency.high], [row, row], color=colour, linewidth=1.6, alpha=0.7)
-        axes.scatter([latency.median], [row], s=AREA * WEIGHT.get(marker, 1.0), marker=marker, color=colour, zorder=3,
-                     gid=f"marks-{row}")  # fmt: skip
+        axes.scatter(
+            [latency.median], [row], s=marker_area(marker), marker=marker, color=colour, zorder=3, gid=f"marks-{row}"
+        )
         axes.text(
             1.02,
             row,

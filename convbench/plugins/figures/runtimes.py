@@ -12,7 +12,7 @@ from convbench.analysis.results import Result
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.labels import spread
-from convbench.report.drawing.style import AREA, MUTED, TEXT, WEIGHT, canvas, left_margin, look, short_name
+from convbench.report.drawing.style import MUTED, TEXT, canvas, left_margin, look, marker_area, short_name
 from convbench.report.words import runtimes as words
 from convbench.report.words.names import around_reducer, model, threads_of
 
@@ -78,8 +78,7 @@ def _line(axes: MplAxes, number: int, prices: Sequence[RelativeLatency | None]) 
     for place, result in place_results:
         if result.latency and result.latency.bounded:
             axes.plot([place, place], [result.latency.low, result.latency.high], color=colour, linewidth=1.6, alpha=0.6)
-    axes.scatter(places, seconds, s=AREA * WEIGHT.get(marker, 1.0), marker=marker, color=colour, zorder=3,
-                 gid=f"marks-{number}")  # fmt: skip
+    axes.scatter(places, seconds, s=marker_area(marker), marker=marker, color=colour, zorder=3, gid=f"marks-{number}")
 
 
 def _name_ends(axes: MplAxes, lines: Mapping[str, Sequence[RelativeLatency | None]]) -> None:

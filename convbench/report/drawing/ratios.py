@@ -12,7 +12,7 @@ from convbench.analysis.costs.ranking import MARGIN
 from convbench.analysis.results import Result
 from convbench.core.statistics import Interval
 from convbench.report.drawing import scales
-from convbench.report.drawing.style import AREA, GRID, MUTED, TEXT, WEIGHT, canvas, look, short_name
+from convbench.report.drawing.style import GRID, MUTED, TEXT, canvas, look, marker_area, short_name
 from convbench.report.words.numbers import TIE
 
 BAND = f" The grey band shows by how much two processes of the same code may differ: {TIE}."
@@ -61,8 +61,8 @@ def _row(axes: MplAxes, row: int, name: str, ratios: Sequence[Interval]) -> None
             axes.plot(
                 [ratio.low, ratio.high], [row, row], color=colour, linewidth=1.4, alpha=0.7, solid_capstyle="butt"
             )
-    axes.scatter([ratio.median for ratio in intervals], [row] * len(intervals), s=AREA * WEIGHT.get(marker, 1.0),
-                 marker=marker, color=colour, zorder=3, gid=f"marks-{row}")  # fmt: skip
+    axes.scatter([ratio.median for ratio in intervals], [row] * len(intervals), s=marker_area(marker), marker=marker,
+                 color=colour, zorder=3, gid=f"marks-{row}")  # fmt: skip
 
 
 def _intervals(ratios: Sequence[Interval]) -> Sequence[Interval]:

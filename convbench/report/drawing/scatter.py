@@ -15,7 +15,7 @@ from convbench.core import metrics
 from convbench.core.grouping import grouped
 from convbench.core.metric import Metric
 from convbench.report.drawing import scales
-from convbench.report.drawing.style import AREA, MUTED, PAPER, TEXT, WEIGHT, canvas, look
+from convbench.report.drawing.style import AREA, MUTED, PAPER, TEXT, canvas, look, marker_area
 
 CROWD, BEHIND = 300, 8.0
 """Above ``CROWD`` marks, bars shorter than ``BEHIND`` points are not drawn: their own marks hide them."""
@@ -114,7 +114,7 @@ def _is_visible(axes: MplAxes, bar: Sequence[tuple[float, float]]) -> bool:
 def _scatter(axes: MplAxes, places: Sequence[tuple[float, float]], series: str, face: str, gid: str) -> None:
     colour, marker = look(series)
     axes.scatter(
-        [x for x, _ in places], [y for _, y in places], s=AREA * WEIGHT.get(marker, 1.0), marker=marker,
+        [x for x, _ in places], [y for _, y in places], s=marker_area(marker), marker=marker,
         color=face, edgecolors=colour, linewidths=1.1, zorder=3, gid=gid,
     )  # fmt: skip
 

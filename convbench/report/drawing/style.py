@@ -52,9 +52,9 @@ A reducer without an entry, built-in ones too, gets a colour and one of the free
 """
 
 AREA = 26.0
-"""Area of a marker's box in points squared; ``WEIGHT`` compensates for the shapes' different coverage of it."""
+"""Area of a marker's box in points squared; ``_WEIGHT`` compensates for the shapes' different coverage of it."""
 
-WEIGHT = {"*": 2.0, "X": 1.3, "P": 1.3, "p": 1.15, "D": 0.8}
+_WEIGHT = {"*": 2.0, "X": 1.3, "P": 1.3, "p": 1.15, "D": 0.8}
 FREE_MARKERS = ("d", "8", "H")
 
 RC: Any = {
@@ -107,6 +107,11 @@ def look(series: str) -> Look:
         return HUES[hue], marker
     number = zlib.crc32(series.encode("utf-8", "replace"))
     return HUES[number % len(HUES)], FREE_MARKERS[number // len(HUES) % len(FREE_MARKERS)]
+
+
+def marker_area(marker: str) -> float:
+    """Return the area of a marker's box in points squared by which it looks as large as the others."""
+    return AREA * _WEIGHT.get(marker, 1.0)
 
 
 def canvas(
@@ -170,10 +175,10 @@ def add_legend(figure: Figure, series: Iterable[str]) -> None:
     )
 
 
-def marker_path(marker: str, area: float) -> str:
-    """Return the marker as an SVG path of that area in points squared, y downwards, one decimal."""
-    shape = MarkerStyle(marker)
-    transform = shape.get_transform() + Affine2D().scale(area**0.5, -(area**0.5))
+def marker_path(marker: str) -> str:
+    """Return the marker as an SVG path of its ``marker_area``, y downwards, one decimal."""
+    shape, width = MarkerStyle(marker), marker_area(marker) ** 0.5
+    transform = shape.get_transform() + Affine2D().scale(width, -width)
     outline = shape.get_path().transformed(transform)
     letters = {1: "M", 2: "L", 3: "Q", 4: "C", 79: "Z"}
     return "".join(

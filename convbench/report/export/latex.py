@@ -15,7 +15,7 @@ from convbench.report.page import rows
 from convbench.report.words import units
 from convbench.report.words.facts import place
 from convbench.report.words.names import with_norm
-from convbench.report.words.numbers import cell, mean
+from convbench.report.words.numbers import cell, mean, sound_runs
 from convbench.report.words.quality import recommend
 
 SPECIAL = str.maketrans(
@@ -60,10 +60,9 @@ def _line(quality: Quality, result: Result | None, has_places: bool, has_variant
     parts = quality.architecture
     names = [with_norm(parts), *([str(parts.backbone), str(parts.rnn)] if has_places else [])]
     names += [quality.variant] if has_variants else []
-    runs = f"{len(quality.by_seed)} of {quality.ended + quality.failed}"
     latency = units.interval(result.latency) if result else units.MISSING
     costs = [cell(result, metric) if result else units.MISSING for metric in COSTS[1:]]
-    return [*names, units.integer(parts.lstm_input), mean(quality), runs, latency, *costs]
+    return [*names, units.integer(parts.lstm_input), mean(quality), sound_runs(quality), latency, *costs]
 
 
 def _table(caption: str, heads: Sequence[tuple[str, bool]], lines: Iterable[Sequence[str]]) -> str:

@@ -17,7 +17,7 @@ from convbench.core.commands import Command
 from convbench.core.metric import Metric
 from convbench.core.record import RunDescription
 from convbench.core.text import file_stem
-from convbench.report.drawing.style import AREA, HUES, WEIGHT, look, marker_path
+from convbench.report.drawing.style import HUES, look, marker_path
 from convbench.report.page import rows
 from convbench.report.page.visits import distribution, percentiles
 from convbench.report.words import units
@@ -146,7 +146,7 @@ def _look(name: str) -> dict[str, Any]:
         "name": name,
         "hue": HUES.index(colour),
         "colour": colour,
-        "shape": marker_path(marker, AREA * WEIGHT.get(marker, 1.0)),
+        "shape": marker_path(marker),
     }
 
 

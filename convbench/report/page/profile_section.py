@@ -45,23 +45,22 @@ def _pairs(model: str, members: Sequence[Profile]) -> list[list[Profile]]:
 
 def timelines(profiles: Iterable[Profile]) -> list[Drawing]:
     """Return drawings of memory over a call, one per profile, in the order of the tables; a model's on one scale."""
-    models = _by_model(profiles)
-    names, _ = apart([profile["case"] for _, members in models for profile in members])
-    highest = [max(profile["memory"]["peak_bytes"] for profile in members) for _, members in models for _ in members]
-    memories = [profile["memory"] for _, members in models for profile in members]
-    return [
-        _timeline(name, memory["timeline"], memory["peak_bytes"], peak)
-        for name, memory, peak in zip(names, memories, highest, strict=True)
-    ]
+    rows = [(profile, _highest_peak(members)) for _, members in _by_model(profiles) for profile in members]
+    names, _ = apart([profile["case"] for profile, _ in rows])
+    return [_timeline(name, profile["memory"], peak) for name, (profile, peak) in zip(names, rows, strict=True)]
 
 
-def _timeline(case: str, points: Sequence[Sequence[float]], peak: float, highest: float) -> Drawing:
-    """Draw the bytes alive after each allocation and release: ``points`` are (seconds since the start, bytes).
+def _highest_peak(profiles: Iterable[Profile]) -> float:
+    return float(max(profile["memory"]["peak_bytes"] for profile in profiles))
+
+
+def _timeline(case: str, memory: dict[str, Any], highest: float) -> Drawing:
+    """Draw the bytes alive after each allocation and release.
 
     ``highest`` is the highest peak among the drawings that are compared, so that all have one scale.
     """
     axes = canvas(height=200, left=58, right=14, top=14, bottom=40)
-    factor, unit = fitting_unit(highest, BYTES)
+    (factor, unit), points, peak = fitting_unit(highest, BYTES), memory["timeline"], memory["peak_bytes"]
     times, sizes = [1e3 * seconds for seconds, _ in points], [size / factor for _, size in points]
     axes.step(times, sizes, where="post", color=HUES[0], linewidth=1.2)
     axes.axhline(peak / factor, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
@@ -116,7 +115,7 @@ def _operators(profile: Profile) -> dict[str, dict[str, float]]:
     sums: dict[str, dict[str, Any]] = {}
     for row in profile["operators"]:
         entry = sums.setdefault(row["name"], {"self": 0.0, "total": 0.0, "calls": 0.0, "bytes": 0.0, "stages": {}})
-        self_time = max(row["self_s"], row["device_s"]) / profile["steps"]
+        self_time = _self_time(row) / profile["steps"]
         entry["self"] += self_time
         entry["total"] += row["total_s"] / profile["steps"]
         entry["calls"] += row["calls"] / profile["steps"]
@@ -161,8 +160,13 @@ def _by_stage(profile: Profile) -> dict[str, float]:
     sums: dict[str, float] = defaultdict(float)
     for row in profile["operators"]:
         stage = row["phase"] if row["phase"] == "optimizer" else row["stage"]
-        sums[stage] += max(row["self_s"], row["device_s"]) / profile["steps"]
+        sums[stage] += _self_time(row) / profile["steps"]
     return sums
+
+
+def _self_time(row: dict[str, Any]) -> float:
+    """Return the seconds of an operator without those that it calls: on the host, or on the device if longer."""
+    return float(max(row["self_s"], row["device_s"]))
 
 
 def _peak(profile: Profile) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from convbench.core.text import counted
 from convbench.report.words import advice, units
 from convbench.report.words import quality as words
 from convbench.report.words.names import configuration, parts_name, place, with_norm
-from convbench.report.words.numbers import mean, percent, shares
+from convbench.report.words.numbers import mean, percent, shares, sound_runs
 
 ABOVE = 0.05
 """Tolerance of a control, as a share: accuracy further above the expected one means that something leaks the label."""
@@ -81,8 +81,8 @@ def _task(
             *(_row(quality, "", budgets) for quality in unsound_qualities),
         ],
         "several_places": first_quality.several_places,
-        "chance": percent(first_quality.chance) if first_quality.chance else units.MISSING,
-        "majority": percent(first_quality.majority) if first_quality.majority is not None else units.MISSING,
+        "chance": percent(first_quality.chance),
+        "majority": percent(first_quality.majority),
         "flops": units.flops(limits["flops"].get((name, clip))),
         "seconds": units.seconds(limits["seconds"].get((name, clip))),
         "rates": [f"{rate:g}" for rate in rates],
@@ -102,16 +102,16 @@ def _row(quality: Quality, standing: str, budgets: Mapping[Budget, Cut]) -> dict
         "lstm_input": units.integer(parts.lstm_input),
         "accuracy": mean(quality),
         "standing": standing,
-        "seeds": f"{len(quality.by_seed)} of {quality.ended + quality.failed}",
+        "seeds": sound_runs(quality),
         **{name: mean(cut[_key(quality)]) if _key(quality) in cut else units.MISSING for name, cut in budgets.items()},
         "rate": f"{quality.learning_rate:g}{f' ({quality.rate_edge})' if quality.rate_edge else ''}",
-        "train": percent(quality.train) if quality.train is not None else units.MISSING,
+        "train": percent(quality.train),
         "lost": ", ".join(f"{number} {word}" for word, number in losses if number),
     }
 
 
 def _grid(quality: Quality, rates: Sequence[float]) -> dict[str, Any]:
-    cells = [percent(quality.by_rate[rate]) if rate in quality.by_rate else units.MISSING for rate in rates]
+    cells = [percent(quality.by_rate.get(rate)) for rate in rates]
     rate_index = rates.index(quality.learning_rate)
     return {
         "series": quality.architecture.reducer.name,
@@ -158,7 +158,7 @@ def _control(control: Control, task: str, name: str) -> dict[str, str]:
         "name": name,
         "expected": f"at most {percent(control.expected)}" if control.expected is not None else "nothing is removed",
         "found": f"{percent(accuracy)} ({counted(len(control.by_seed), 'seed')})",
-        "chance": percent(control.chance) if control.chance is not None else units.MISSING,
+        "chance": percent(control.chance),
         "verdict": verdict,
     }
 

@@ -33,7 +33,7 @@ from convbench.core.text import inside, one_line
 from convbench.report.words import names, units
 from convbench.report.words.findings import failure
 from convbench.report.words.names import around_reducer, threads_of
-from convbench.report.words.numbers import APART, cell
+from convbench.report.words.numbers import APART, cell, percent
 
 
 class Column(NamedTuple):
@@ -145,18 +145,13 @@ def _cost(result: Result) -> str:
 def _trial(record: Record) -> str:
     """Return a trial's test accuracy and chance, or its linear read-outs; the id has task, seed and learning rate."""
     if record.case.reads_out:
-        where_r2, what_accuracy = typical(record, metrics.WHERE_R2), typical(record, metrics.WHAT_ACCURACY)
-        return f"where R² {_share(where_r2, 1)}, what accuracy {_share(what_accuracy)}"
+        where_r2 = typical(record, metrics.WHERE_R2)
+        where = units.MISSING if where_r2 is None else f"{where_r2:.2f}"
+        return f"where R² {where}, what accuracy {percent(typical(record, metrics.WHAT_ACCURACY))}"
     classes = typical(record, metrics.CLASSES)
     chance, majority = 1 / classes if classes else None, typical(record, metrics.MAJORITY) or 0.0
-    text = f"test accuracy {_share(typical(record, metrics.TEST_ACCURACY))}, chance {_share(chance)}"
-    return f"{text}, the commonest class {_share(majority)}" if chance and majority - chance > APART else text
-
-
-def _share(value: float | None, scale: int = 100) -> str:
-    if value is None:
-        return units.MISSING
-    return f"{value:.2f}" if scale == 1 else f"{scale * value:.1f} %"
+    text = f"test accuracy {percent(typical(record, metrics.TEST_ACCURACY))}, chance {percent(chance)}"
+    return f"{text}, the commonest class {percent(majority)}" if chance and majority - chance > APART else text
 
 
 def _title(members: Sequence[Result], machines_differ: bool) -> str:

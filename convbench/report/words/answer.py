@@ -29,7 +29,7 @@ from convbench.core.storage import shards
 from convbench.core.text import counted, first_names, joined, some_long
 from convbench.report.words import elsewhere, quality, runtimes, units
 from convbench.report.words.advice import NO_HEAD
-from convbench.report.words.decision import ASIDE, UNORDERED, merit
+from convbench.report.words.decision import ASIDE, UNORDERED, merit, open_count
 from convbench.report.words.names import cell, model, setup, with_article
 from convbench.report.words.numbers import gained, untimed
 
@@ -100,9 +100,8 @@ def cautions(results: Sequence[Result]) -> tuple[str, list[str]]:
     kinds = [f"{counted(number, 'case')} with {NOISE[code]}" for code, number in doubtful.items()]
     if len(kinds) == 1:
         return f"Read with care: {kinds[0]}.", []
-    codes = doubtful.keys()
     cases = sum(
-        any(finding.code in codes for finding in result.record.findings) for result in measured_results(results)
+        any(finding.code in doubtful for finding in result.record.findings) for result in measured_results(results)
     )
     return f"Read with care: {counted(cases, 'case has', 'cases have')} a caution.", kinds
 
@@ -117,13 +116,13 @@ def outcome(run: RunDescription, results: Sequence[Result]) -> str:
 
 def _case_count(run: RunDescription, results: Sequence[Result]) -> str:
     """Return ``80 cases``: those with a record, and those not run yet."""
-    return counted(len(results) + len(run.open_ids([result.record for result in results])), "case")
+    return counted(len(results) + open_count(run, results), "case")
 
 
 def _shortfalls(run: RunDescription, results: Sequence[Result]) -> list[str]:
     """Return ``1 failed``, ``1 skipped``, ``2 not run yet``, and which shards are missing."""
     states: Counter[str] = Counter(result.record.status for result in results)
-    states["not run yet"] = len(run.open_ids([result.record for result in results]))
+    states["not run yet"] = open_count(run, results)
     texts = [f"{states[state]:,} {state}" for state in ("failed", "skipped", "not run yet") if states[state]]
     shard_names = shards.missing_names(run)
     return [*texts, f"{shard_names} missing"] if shard_names else texts

@@ -123,7 +123,7 @@ def next_steps(
 ) -> list[Step]:
     """Return what to run next, most needed first: missing cases, then open questions, then quality."""
     steps = []
-    if missing := len(run.open_ids([result.record for result in results])):
+    if missing := open_count(run, results):
         steps.append(Step(f"{counted(missing, 'planned case was', 'planned cases were')} not run yet", resume=True))
     if shard_names := shards.missing_names(run):
         steps.append(Step(f"{shard_names} missing", resume=True))
@@ -136,14 +136,12 @@ def next_steps(
         why = f"longer training may settle {joined(learning_names[:TASKS])}"
         steps.append(Step(why, f"training.steps={2 * run.protocol.training.steps}"))
     certainty, withheld_cases = headline.confidence, withheld_results(results)
-    open_count = certainty.open if certainty else 0
+    open_ties = certainty.open if certainty else 0
     if (certainty and certainty.visits is None) or ((certainty or withheld_cases) and run.protocol.visits == 1):
         steps.append(Step("one process a case does not show how much processes differ", "protocol.visits=3"))
-    elif open_count or withheld_cases or (certainty and (certainty.visits or 0) < 2):
+    elif open_ties or withheld_cases or (certainty and (certainty.visits or 0) < 2):
         reason = (
-            f"{open_count:,} of those tied may be slower"
-            if open_count
-            else "some cases have too few undisturbed visits"
+            f"{open_ties:,} of those tied may be slower" if open_ties else "some cases have too few undisturbed visits"
         )
         steps.append(Step(reason, resume=True, until_sure=True))
     elif certainty and certainty.level == "low" and undecided_results(results):
@@ -157,6 +155,11 @@ def next_steps(
         steps.append(Step("cost alone does not show the best: train each, then run advise", "quality=train"))
     commands = {step[1:]: step for step in reversed(steps) if not step.resume or _goes_on(run)}
     return [step for step in steps if step in commands.values()]
+
+
+def open_count(run: RunDescription, results: Sequence[Result]) -> int:
+    """Return how many planned cases and trainings have no result yet."""
+    return len(run.open_ids([result.record for result in results]))
 
 
 def _may_learn_more(answer: Recommendation) -> bool:

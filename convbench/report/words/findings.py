@@ -101,8 +101,8 @@ def _folds(data: Data) -> str:
 def _low_rank(data: Data) -> str:
     head = "is linear" if data.get("whole") else "ends in a linear layer"
     return (
-        f"The reducer {head}: with the {data['cell']} it is a rank-{_integer(data, 'rank')} factorisation of "
-        f"{with_article(data['cell'])} input of {_integer(data, 'lstm_input')}."
+        f"The reducer {head}: with the {data['cell']} it is a rank-{data['rank']:,} factorisation of "
+        f"{with_article(data['cell'])} input of {data['lstm_input']:,}."
     )
 
 
@@ -171,10 +171,6 @@ def _foreign_process(data: Data) -> str:
     is_single = isinstance(data["pids"], str) or len(data["pids"]) == 1
     processes = "Another process" if is_single else "Other processes"
     return f"{processes} used the device meanwhile: {_list(data['pids'])}."
-
-
-def _integer(data: Data, key: str) -> str:
-    return f"{data[key]:,}"
 
 
 def _list(values: Any) -> str:

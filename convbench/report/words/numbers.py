@@ -31,9 +31,9 @@ LIMITS: Mapping[CostName, str] = {"latency": "latency", "flops": "FLOPs"}
 """Names of limits that differ from their metric's title."""
 
 
-def percent(share: float) -> str:
+def percent(share: float | None) -> str:
     """Return ``87.3 %``, with one decimal for accuracies; ``units.percent`` has two significant digits."""
-    return f"{100 * share:.1f} %"
+    return units.MISSING if share is None else f"{100 * share:.1f} %"
 
 
 def points(share: float) -> str:
@@ -47,7 +47,7 @@ def chance(quality: Quality) -> str:
     if not quality.chance:
         return ""
     is_clear = quality.majority is not None and quality.majority - quality.chance > APART
-    majority = f", the commonest class alone {percent(quality.majority or 0.0)}" if is_clear else ""
+    majority = f", the commonest class alone {percent(quality.majority)}" if is_clear else ""
     return f" (chance {percent(quality.chance)}{majority})"
 
 
@@ -86,6 +86,11 @@ def mean(quality: Quality, bounds: bool = True) -> str:
         return percent(quality.mean)
     middle, low, high = shares(quality.interval)
     return f"{middle} % [{low}, {high}]" if bounds else f"{middle} %"
+
+
+def sound_runs(quality: Quality) -> str:
+    """Return ``4 of 5``: the seeds whose runs were sound, of those that ended or failed."""
+    return f"{len(quality.by_seed)} of {quality.ended + quality.failed}"
 
 
 def shares(value: Interval, sign: str = "") -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 
 from convbench.core.grouping import grouped
+from convbench.runs.cluster.hosts import needs_home
 from convbench.runs.executor import Job
 
 PIECES_A_HOST = 6
@@ -19,8 +20,8 @@ Cost = Callable[[Job], float]
 
 def cut(jobs: Sequence[Job], hosts: int, cost: Cost) -> Iterator[list[Job]]:
     """Yield the pieces of one round for this many hosts: timed jobs, then jobs that name their host, then trials."""
-    timed_jobs = [job for job in jobs if not job.case.trial and not job.host]
-    limit = sum(map(cost, timed_jobs)) / max(1, hosts) / PIECES_A_HOST
+    timed_jobs = list(filter(needs_home, jobs))
+    limit = sum(map(cost, timed_jobs)) / hosts / PIECES_A_HOST
     for members in grouped(timed_jobs, lambda job: job.case.situation).values():
         yield from [members] if hosts == 1 else _situation_pieces(members, limit, cost)
     yield from grouped((job for job in jobs if job.host and not job.case.trial), lambda job: job.host).values()
