@@ -10,12 +10,14 @@ import random
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from time import monotonic
 from types import MappingProxyType, SimpleNamespace
+from typing import Any
 
 import forked
 import numpy as np
@@ -25,6 +27,7 @@ import torch
 from torch import nn
 from torch._subclasses import FakeTensorMode
 from torch.nn.utils.rnn import pack_sequence
+from torch.utils.flop_counter import FlopCounterMode
 
 import convbench
 from convbench import api
@@ -107,7 +110,7 @@ def test_a_run_is_opened_and_reported_without_torch_and_fcntl(tmp_path: Path) ->
     script = f"""
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 sys.modules["torch"] = sys.modules["fcntl"] = None
 import convbench
 run = convbench.open_run({str(tmp_path)!r})
@@ -522,6 +525,28 @@ def test_inputs_that_require_gradients_are_counted_twice() -> None:
     counted = convbench.count(Net(), clip)
     assert (counted.second, counted.counted_once) == (counted.macs, None)
     assert clip.requires_grad
+
+
+def test_a_module_that_returns_its_input_is_counted_twice() -> None:
+    """The second count ended in an error of the tracer, cut after the first number of the tensor."""
+    counted = convbench.count(nn.Identity(), torch.ones(3))
+    assert (counted.macs, counted.second, counted.counted_once) == (0, 0, None)
+
+
+@pytest.mark.parametrize("mode", [partial(FlopCounterMode, display=False), FakeTensorMode], ids=["counter", "fakes"])
+def test_a_callers_mode_does_not_change_counts_and_is_not_timed(
+    mode: Callable[[], AbstractContextManager[Any]],
+) -> None:
+    """The second count missed what the mode replaced, ``measure`` ended in torch's error, ``compare`` timed it."""
+    model = Net().eval()
+    with mode():
+        counted = convbench.count(model, CLIP)
+        name = "(FlopCounter|FakeTensor)Mode"
+        with pytest.raises(convbench.ConvbenchError, match=f"^{name} is active, .*: leave its `with` block first"):
+            convbench.measure(model, CLIP)
+        with pytest.raises(convbench.ConvbenchError, match=f"^{name} is active"):
+            convbench.compare(model, model, CLIP)
+    assert (counted.macs, counted.second, counted.counted_once) == (CONV + LSTM, CONV + LSTM, None)
 
 
 def test_a_real_call_counts_a_model_that_fails_on_meta() -> None:

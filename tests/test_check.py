@@ -477,14 +477,31 @@ def test_the_suites_time_limit_ends_a_hanging_worker(run):
 
 
 def test_exact_facts_are_reported_without_statistics(run):
-    base, head = {"params": 10, "macs": 5, "gone": 1, "not counted": "nothing"}, {"params": 11, "macs": 5}
-    result = run(SAME | {"facts": base}, SAME | {"facts": head | {"not counted": "shop::proj"}})
+    base = {"params": 10, "macs": 5, "gone": 1, "not counted": "nothing", "predicted_peak_bytes": 5 << 20}
+    head = {"params": 11, "macs": 5, "not counted": "shop::proj", "predicted_peak_bytes": 5247764}
+    result = run(SAME | {"facts": base}, SAME | {"facts": head})
     (facts, _) = (case.facts for case in result.cases)
     assert [words.fact(fact) for fact in facts] == [
-        "params: 10 before, 11 now",
+        "parameters: 10 before, 11 now",
         "not counted: nothing before, shop::proj now",
+        "predicted peak memory: 5,242,880 B before, 5,247,764 B now",
     ]
+    fact = outcome.Fact("predicted_peak_bytes", 5 << 20, 6 << 20)
+    assert words.fact(fact) == "predicted peak memory: 5.00 MiB before, 6.00 MiB now"
     assert verdict.exit_code(result) == 0
+
+
+def test_a_check_says_where_memory_is_not_compared(run):
+    """It did not, so a change of memory that could not be seen looked like none."""
+    unknown = {"memory": "not predicted: its forward reads values"}
+    result = run(SAME | {"facts": unknown}, SAME | {"facts": unknown})
+    assert "memory is not compared in gap and fc: its forward reads values" in words.footing(result)
+    result = run(SAME | {"facts": {"memory": "predicted"}}, SAME | {"facts": unknown})
+    assert (
+        words.fact(result.cases[0].facts[0]) == "memory: predicted before, not predicted: its forward reads values now"
+    )
+    result = run(SAME, SAME | {"facts": {"memory": "predicted"}})
+    assert not any("memory" in line for line in words.footing(result))
 
 
 def test_instruction_counts_come_with_their_limits_and_decide_nothing(run):
@@ -816,7 +833,7 @@ def test_markdown_is_a_table_whatever_the_names_contain():
     assert "### convbench check: 1 regression, 1 invalid, 1 inconclusive, 1 ok" in text
     assert "| a&#124;b | 1.00 ms | 1.00 ms | 1.000 | 1.000 to 1.000 | 7 | ok |" in text
     assert "| slow | 1.00 ms | 1.20 ms | 1.200 | 1.091 to 1.320 | 2 + 3 | regression |" in text
-    assert "- a&#124;b: params: 1 before, 2 now" in text
+    assert "- a&#124;b: parameters: 1 before, 2 now" in text
     assert "&lt;no such reducer&gt;" in text
     assert "the selftest of this machine saw slowdowns of 3.0% or more" in text
 

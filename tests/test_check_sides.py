@@ -673,18 +673,21 @@ def test_an_ancestor_that_does_not_exist_is_not_to_be_fetched(repository, ref):
 
 
 @pytest.mark.parametrize("depth", [(), ("--depth", "1")])
-@pytest.mark.parametrize("name", ["release...HEAD", "origin/release...HEAD"])
-def test_the_advice_fetches_a_base_into_a_clone_of_one_branch(repository, tmp_path, depth, name):
-    """In a clone of one branch, ``git fetch origin main`` kept main only as FETCH_HEAD: the same error returned."""
+@pytest.mark.parametrize("prefix", ["", "origin/", "upstream/"])
+def test_the_advice_fetches_a_base_into_a_clone_of_one_branch(repository, tmp_path, depth, prefix):
+    """In a clone of one branch, ``git fetch origin main`` kept main only as FETCH_HEAD: the same error returned.
+
+    It named origin in repositories without a remote of that name, too.
+    """
     run(repository, "branch", "release", "main~1")
-    clone = tmp_path / "clone"
-    run(tmp_path, "clone", "-q", "--single-branch", *depth, repository.as_uri(), "clone")
+    clone, name, remote = tmp_path / "clone", f"{prefix}release...HEAD", prefix.rstrip("/") or "upstream"
+    run(tmp_path, "clone", "-q", "--single-branch", "--origin", remote, *depth, repository.as_uri(), "clone")
     assert git.commit(clone, name) is None
     advice = re.findall("`git (fetch [^`]+)`", git.why_not(clone, "base", name))
     run(clone, *advice[-1].split())
     assert git.commit(clone, name) == run(repository, "rev-parse", "main~1")
-    for plain in ("nowhere", "origin/nowhere"):
-        assert "origin nowhere" in git.why_not(clone, "base", plain)
+    for plain in ("nowhere", f"{remote}/nowhere"):
+        assert f"{remote} nowhere" in git.why_not(clone, "base", plain)
 
 
 def test_a_branch_off_the_first_parents_is_refused_with_advice(repository):

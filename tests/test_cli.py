@@ -247,6 +247,9 @@ def test_settings_that_no_case_uses_are_reported(here, in_process):
     assert "training.batch" not in probed.stderr
     twice = in_process(*words, "--only", "fc", "lstm_input=8", "lstm_input=24", cwd=here).stderr
     assert "convbench: lstm_input=8 does nothing, because lstm_input=24 comes later: write several values as" in twice
+    whole = ("quality=probe", "training.steps=5", "training={batch: 8}")
+    replaced = in_process("run", "tiny.yaml", "--dry-run", *whole, cwd=here).stderr
+    assert "training.steps=5 does nothing, because training={batch: 8} comes later: give it after that\n" in replaced
 
 
 def test_a_run_reports_that_git_refuses_its_repository(here, in_process, monkeypatch):

@@ -46,7 +46,7 @@ INF = float("inf")
 @pytest.mark.parametrize(("make", "value", "text"), [
     (units.seconds, 0.0031, "3.10 ms"), (units.seconds, 0.9996e-3, "1.00 ms"), (units.seconds, 61, "1.02 min"),
     (units.seconds, 0, "0 ns"), (units.seconds, None, "–"), (units.seconds, INF, "–"),
-    (units.count, 83_840, "83.8 k"), (units.count, 999, "999"), (units.count, 999.9, "1,000"), (units.count, 0, "0"),
+    (units.count, 83_840, "83.8 k"), (units.count, 999, "999"), (units.count, 999.9, "1.00 k"), (units.count, 0, "0"),
     (units.seconds, 0.0009995, "1.00 ms"), (units.seconds, 9.995e-7, "1.00 µs"), (units.seconds, 0.00099949, "999 µs"),
     (units.size, 2**23, "8.00 MiB"), (units.size, 1000, "1,000 B"), (units.flops, 115_867_648, "116 MFLOP"),
     (units.factor, 5.647, "5.6×"), (units.factor, 1.036, "1.04×"), (units.factor, 201.7, "202×"),

@@ -22,7 +22,10 @@ from convbench.core.text import digest
 
 @dataclass
 class Inspection:
-    """The cases of a check, those that cannot be timed and why, exact differences by case, and notes on all of them."""
+    """The cases of a check, those that cannot be timed and why, exact differences by case, and notes on all of them.
+
+    ``without_memory`` holds the cases whose memory neither side predicts, by the reason.
+    """
 
     suite: str
     cases: list[CheckedCase]
@@ -32,6 +35,7 @@ class Inspection:
     facts: dict[str, tuple[Fact, ...]] = field(default_factory=dict)
     environments: dict[str, Mapping[str, Scalar]] = field(default_factory=dict)
     files: dict[str, dict[str, str]] = field(default_factory=dict)
+    without_memory: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def with_limit(self, settings: Settings) -> Settings:

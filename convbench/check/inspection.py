@@ -21,11 +21,13 @@ from convbench.check.trees import origin
 from convbench.check.trees.sides import Side
 from convbench.core.errors import CaseFailed, SuiteError, line_of
 from convbench.core.record import Scalar
-from convbench.core.text import counted, cut
+from convbench.core.text import counted, cut, some
 
 LONGEST = 200
 """Greatest number of characters in a reason."""
 REMEDY = "`check` and `bisect` time it anyway with --different-outputs"
+MEMORY, PREDICTED = "memory", "predicted"
+"""The fact whether a side predicts the peak, which otherwise says why not."""
 NO_NUMBERS = "no numbers in it, so it was not compared"
 
 
@@ -67,6 +69,10 @@ def inspect(base: Side, head: Side, request: Request, settings: Settings, folder
             if difference and request.same_outputs:
                 reason = inspector.other_weights(case) or difference
                 inspection.invalid[case.id] = f"outputs differ: {reason}; {REMEDY}"
+    inspection.notes += [
+        f"memory is not compared in {some(ids)}: {reason.removeprefix('not predicted: ')}"
+        for reason, ids in inspection.without_memory.items()
+    ]
     origin.refuse_same_code(base, head, [case.case for case in inspection.valid], inspection.files)
     return inspection
 
@@ -160,6 +166,8 @@ def _compare(case: str, answers: dict[str, dict[str, Any]], inspection: Inspecti
     elif outputs.are_empty(*files):
         facts.append(Fact(OUTPUT, NO_NUMBERS, NO_NUMBERS))
     inspection.facts[case] = tuple(facts)
+    if (reason := head_facts.get(MEMORY, PREDICTED)) != PREDICTED and base_facts.get(MEMORY, reason) == reason:
+        inspection.without_memory.setdefault(reason, []).append(case)
     for file in files:
         file.unlink()
     return difference

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from convbench.check.outcome import INSTRUCTIONS, OUTPUT, CaseOutcome, Fact, Outcome, SideOutcome
 from convbench.check.verdict import CODES, CaseVerdict, verdicts
 from convbench.core.arguments import is_number
-from convbench.core.text import counted
+from convbench.core.metrics import CATALOGUE
+from convbench.core.text import counted, inside
 from convbench.report.words import names, units
 
 GRAVITY: tuple[str, ...] = tuple(CODES)
@@ -89,13 +90,15 @@ def footing(outcome: Outcome) -> list[str]:
 
 
 def fact(entry: Fact) -> str:
-    """Describe a fact: ``params: 83,840 before, 83,841 now``. Instructions also get their relative change.
+    """Describe a fact: ``parameters: 83,840 before, 83,841 now``. Instructions also get their relative change.
 
     Instruction counts are never quite the same. Facts about different outputs and missing counts are sentences already.
     """
     if entry.name == OUTPUT or (isinstance(entry.base, str) and entry.base == entry.head):
         return f"{entry.name}: {entry.head}"
-    sentence = f"{entry.name}: {_value(entry.base)} before, {_value(entry.head)} now"
+    metric = CATALOGUE.get(entry.name)
+    before, now = _values(entry, metric.unit if metric else "")
+    sentence = f"{inside(metric.title) if metric else entry.name}: {before} before, {now} now"
     if entry.name.startswith(INSTRUCTIONS) and isinstance(entry.base, float) and isinstance(entry.head, float):
         sentence += f" ({entry.head / entry.base - 1:+.1%})"
     return sentence
@@ -137,5 +140,11 @@ def _is_reason(entry: Fact, reason: str) -> bool:
     return entry.name == OUTPUT and str(entry.head) in reason
 
 
-def _value(value: object) -> str:
-    return f"{value:,.12g}" if is_number(value) else str(value)
+def _values(entry: Fact, unit: str) -> list[str]:
+    """Return the values of both sides, exact, but bytes with a prefix if that tells them apart."""
+    values = [entry.base, entry.head]
+    sizes = [units.size(value) for value in values if isinstance(value, int | float)] if unit == "B" else []
+    if len(set(sizes)) == len(values):
+        return sizes
+    suffix = f" {unit}" if sizes else ""
+    return [f"{value:,.12g}{suffix}" if is_number(value) else str(value) for value in values]

@@ -43,15 +43,22 @@ def top(cwd: Path) -> Path | None:
 
 
 def commit(cwd: Path, ref: str) -> str | None:
-    """Return the commit that a ref names, locally or at origin: a CI checkout has no local branch but its own."""
+    """Return the commit that a ref names, locally or at the remote: a CI checkout has no local branch but its own."""
     if ref.startswith("-") or not top(cwd):
         return None
     if "..." in ref:
         return _merge_base(cwd, *ref.split("...", 1))
-    for name in (ref, f"origin/{ref}"):
-        if digest := ask(cwd, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"):
-            return digest
-    return None
+    return _digest(cwd, ref) or _digest(cwd, f"{_remote(cwd)}/{ref}")
+
+
+def _digest(cwd: Path, name: str) -> str | None:
+    return ask(cwd, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+
+
+def _remote(cwd: Path, ref: str = "") -> str:
+    """Return the remote whose name a ref begins with, else origin, or another one in a repository without origin."""
+    remotes = (ask(cwd, "remote") or "").split()
+    return min(remotes, key=lambda name: (not ref.startswith(f"{name}/"), name != "origin"), default="origin")
 
 
 def _merge_base(cwd: Path, left: str, right: str) -> str | None:
@@ -207,8 +214,11 @@ def _why_absent(cwd: Path, ref: str, only_commits: bool) -> str:
     kind, alternatives = _kind(only_commits)
     left, dots, right = ref.partition("...")
     missing = next((end for end in ((left, right or "HEAD") if dots else (ref,)) if not commit(cwd, end)), "")
-    branch, descendant = missing.removeprefix("origin/"), re.split("[~^]", missing)[0]
-    fetch = f"origin {branch}:refs/remotes/origin/{branch}"  # a clone of one branch would keep it only as FETCH_HEAD
+    remote = _remote(cwd, missing)
+    branch, descendant = missing.removeprefix(f"{remote}/"), re.split("[~^]", missing)[0]
+    fetch = (
+        f"{remote} {branch}:refs/remotes/{remote}/{branch}"  # a clone of one branch would keep it only as FETCH_HEAD
+    )
     is_name = bool(re.fullmatch(r"[\w./-]+", branch)) and ".." not in branch and not re.fullmatch(HASH, branch)
     if ask(cwd, "rev-parse", "--is-shallow-repository") == "true":
         # A server only hands out branches, tags and whole hashes, and a single commit has no history.
@@ -217,7 +227,7 @@ def _why_absent(cwd: Path, ref: str, only_commits: bool) -> str:
         elif only_commits or dots or not (is_name or re.fullmatch(r"[0-9a-f]{40}", branch)):
             remedy = "`git fetch --unshallow`, or --deepen by as many commits as it takes"
         else:
-            remedy = f"fetch it first, as in `git fetch --depth 1 origin {branch}` and --base FETCH_HEAD"
+            remedy = f"fetch it first, as in `git fetch --depth 1 {remote} {branch}` and --base FETCH_HEAD"
         return f"is not a {kind} of this clone, which is shallow: {remedy} (with actions/checkout, fetch-depth: 0)"
     if dots and not missing:
         return f"is not a {kind}: the two have no commit in common, as after a rewrite of history"

@@ -20,7 +20,9 @@ import torch
 from pydantic import TypeAdapter
 
 from convbench.core import findings as codes
+from convbench.core import metrics
 from convbench.core.comparability import fingerprint
+from convbench.core.errors import CaseFailed
 from convbench.core.package import __version__
 from convbench.core.record import Case, Finding, Protocol, Reading, Scalar, Whole
 from convbench.core.registry import probes
@@ -106,6 +108,7 @@ def counts(case: Case, seed: int) -> dict[str, Scalar]:
     """Parameters, MACs, FLOPs, graph breaks and predicted peak memory in bytes, as far as they are known.
 
     ``not counted`` is what the MACs leave out: the operators that no counter knows, or why there are no MACs.
+    ``memory`` is whether the peak is predicted, or why it is not.
     """
     _stay_on(case.device)
     if isinstance(case.architecture, Whole):  # a real call before one on meta, as in ``harness``
@@ -117,10 +120,12 @@ def counts(case: Case, seed: int) -> dict[str, Scalar]:
     readings = [*record.readings, *(result for result in compile_results if isinstance(result, Reading))]
     facts: dict[str, Scalar] = {reading.metric.name: reading.samples[0] for reading in readings}
     facts["not counted"] = "; ".join(_omissions(record.findings)) or "nothing"
-    with suppress(Exception):
-        from convbench.measure.memory.prediction import predict
+    from convbench.measure.memory.prediction import predict
 
-        facts["predicted_peak_bytes"] = predict(case).peak
+    try:
+        facts |= {metrics.PREDICTED.name: predict(case).peak, "memory": "predicted"}
+    except CaseFailed as error:
+        facts["memory"] = str(error)
     return facts
 
 

@@ -69,10 +69,11 @@ def bare_axes_of(overrides: Iterable[str]) -> set[str]:
 
 def idle_sentences(overrides: Sequence[str], cases: Collection[Case]) -> Iterator[str]:
     """Yield a sentence for each override without effect: a later one replaces it, or no case is affected."""
-    last_overrides = {_key(text): text for text in overrides}
-    for text in overrides:
-        if (later := last_overrides[_key(text)]) != text:
-            yield f"{text} does nothing, because {later} comes later: write several values as a list, key=[a,b]"
+    for place, text in enumerate(overrides):
+        key, later_overrides = _key(text), [later for later in overrides[place + 1 :] if later != text]
+        if later := next((later for later in reversed(later_overrides) if f"{key}.".startswith(f"{_key(later)}.")), ""):
+            remedy = "write several values as a list, key=[a,b]" if _key(later) == key else "give it after that"
+            yield f"{text} does nothing, because {later} comes later: {remedy}"
         elif _first_key(text) == "training" and not _is_of_trials(_key(text), cases):
             yield f"{text} does nothing: no case is trained: add quality=train"
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import is_fake
+from torch.utils._python_dispatch import _disable_current_modes
 
 from convbench.core import showing
 from convbench.measure.counts.counted import after_call, count_by_module, reason_of
@@ -97,9 +99,16 @@ def count(model: nn.Module, inputs: Inputs) -> Count:
     """Count one call of the model on its inputs, twice. Raises ConvbenchError if it runs nowhere.
 
     Model, inputs and random numbers are left as they were, except for what a call itself writes into parameters that
-    have gradients. Each count is of a second call, which draws the same numbers.
+    have gradients. Each count is of a second call, which draws the same numbers. The caller's dispatch modes, such as
+    ``FlopCounterMode``, see none of them: they would replace the operators that are counted. Fake tensors need theirs.
     """
     refuse_no_module(model)
+    is_without_values = any(map(is_fake, (*model.parameters(), *inputs.tensors)))
+    with nullcontext() if is_without_values else _disable_current_modes():
+        return _count(model, inputs)
+
+
+def _count(model: nn.Module, inputs: Inputs) -> Count:
     with _sandbox(model, inputs):
         second, reason = _second_count(model, inputs)
     with _sandbox(model, inputs):

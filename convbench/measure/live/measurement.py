@@ -13,7 +13,7 @@ from convbench.core.registry import probes
 from convbench.core.statistics import Interval, median_interval
 from convbench.core.text import counted
 from convbench.measure.comparison.first_call import faults, versions
-from convbench.measure.live.module import first_call, refuse_no_module, refuse_other_devices, subject
+from convbench.measure.live.module import first_call, refuse_no_module, refuse_untimeable, subject
 from convbench.models.inputs import Inputs
 from convbench.models.subject import current_device
 from convbench.models.values import leaves
@@ -61,7 +61,7 @@ def measure(model: nn.Module, inputs: Inputs, protocol: Protocol) -> Measurement
     """Time calls of the model on its inputs by the protocol, and take the peak memory of one more call."""
     refuse_no_module(model)
     live = subject(model, inputs)
-    refuse_other_devices(model, live.device)
+    refuse_untimeable(model, live.device)
     with current_device(live.device):
         initial_versions = versions(inputs)
         output = first_call(model, live.run)

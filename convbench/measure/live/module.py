@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from convbench.core.code import located
 from convbench.core.errors import ConvbenchError
@@ -41,7 +42,7 @@ def device_of_all(calls: Sequence[object], inputs: Inputs) -> str:
     """
     devices = [device_of(call, inputs) for call in calls]
     for call, device in zip(calls, devices, strict=True):
-        refuse_other_devices(call, device)
+        refuse_untimeable(call, device)
     gpus = list(dict.fromkeys(device for device in devices if device.startswith("cuda")))
     if len(gpus) > 1:
         names = " and ".join(gpus)
@@ -66,8 +67,13 @@ def refuse_no_module(model: object) -> None:
         )
 
 
-def refuse_other_devices(call: object, device: str) -> None:
-    """Raise ConvbenchError for a device whose calls cannot be timed."""
+def refuse_untimeable(call: object, device: str) -> None:
+    """Raise ConvbenchError for a device whose calls cannot be timed, and inside of a dispatch mode."""
+    if modes := _get_current_dispatch_mode_stack():
+        name = type(modes[-1]).__name__.removeprefix("_")  # FlopCounterMode is _FlopCounterMode
+        raise ConvbenchError(
+            f"{name} is active, and each call would be timed with its work: leave its `with` block first"
+        )
     if torch.device(device).type not in ("cpu", "cuda"):
         raise ConvbenchError(f"{_name(call)} is on {device}: only what is on cpu or cuda can be measured")
 

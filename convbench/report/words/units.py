@@ -57,7 +57,7 @@ def seconds(value: float | None) -> str:
 
 def count(value: float | None) -> str:
     """Return ``84.0 k``; integers below 1,000 are written as they are."""
-    return digits(value, 3) if value is not None and value < 1000 and value % 1 else _with_unit(value, _COUNTS)
+    return _with_unit(value, _COUNTS)
 
 
 def quantity(value: float | None, noun: str) -> str:
@@ -99,7 +99,7 @@ def human(value: float | None, unit: str, significant: int = 3) -> str:
         return MISSING
     if unit in _SCALES:
         return _with_unit(value, _SCALES[unit], significant)
-    number = digits(value, significant) if abs(value) < 1000 and value % 1 else _with_unit(value, _COUNTS, significant)
+    number = _with_unit(value, _COUNTS, significant)
     return number if unit in COUNTED else f"{number} {unit}".replace("  ", " ")
 
 
