@@ -119,6 +119,10 @@ class Subject:
     modes: Sequence[Callable[[], Any]] = WithoutGradients.MODES
 
     @property
+    def on_gpu(self) -> bool:
+        return torch.device(self.device).type == "cuda"
+
+    @property
     def number_type(self) -> str:
         """The name of ``dtype`` in a report: ``fp32``, ``bf16``, ``int8``."""
         return str(self.dtype).removeprefix("torch.").replace("bfloat", "bf").replace("float", "fp")

@@ -92,7 +92,7 @@ def timeline_of(subject: Subject) -> Timeline:
     gc.collect()
     initial_lives, marks, device = holdings(subject), Marks(), torch.device(subject.device)
     attributes = watch_attributes(subject.model)
-    allocated_bytes = torch.cuda.memory_allocated(device) if device.type == "cuda" else None
+    allocated_bytes = torch.cuda.memory_allocated(device) if subject.on_gpu else None
     threads: set[int] = set()
     hooks = nullcontext() if opaque(subject.case) else listen(subject, marks)
     recording = profile(activities=activities(subject), profile_memory=True, acc_events=False)
@@ -264,5 +264,4 @@ def _stages_of_parameters(subject: Subject) -> Callable[[torch.Tensor], str]:
 
 
 def activities(subject: Subject) -> list[ProfilerActivity]:
-    on_gpu = torch.device(subject.device).type == "cuda"
-    return [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+    return [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if subject.on_gpu else [])]

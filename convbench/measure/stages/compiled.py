@@ -24,12 +24,11 @@ def compiled_split(subject: Subject) -> dict[str, float]:
 
     On a GPU they are the seconds of kernels, each counted where the operator that launched it lies.
     """
-    on_gpu = torch.device(subject.device).type == "cuda"
-    with profile(activities=allocations.activities(subject), acc_events=on_gpu) as profiler:
+    with profile(activities=allocations.activities(subject), acc_events=subject.on_gpu) as profiler:
         call(subject, Marks().phase)
-        if on_gpu:
+        if subject.on_gpu:
             torch.cuda.synchronize(subject.device)
-    if on_gpu:
+    if subject.on_gpu:
         return _kernel_split(profiler.events())
     events = _marks(profiler.profiler.kineto_results.experimental_event_tree())
     return {stage: time * 1e-9 for stage, time in _spans(events).durations().items()}

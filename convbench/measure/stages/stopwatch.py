@@ -46,7 +46,7 @@ class Stopwatch:
 
     def __init__(self, subject: Subject) -> None:
         self.device = torch.device(subject.device)
-        self.on_gpu = self.device.type == "cuda"
+        self.on_gpu = subject.on_gpu
         self.clock = RunningClock()
         self.final_stages = STAGES if not isinstance(subject.case.architecture, Parts) else STAGES[-1:]
         self.moments: list[tuple[Any, str]] = []

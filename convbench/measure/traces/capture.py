@@ -95,7 +95,7 @@ def spans_of(events: list[trace.Event]) -> Spans:
 
 def _trace(subject: Subject, steps: int) -> dict[str, Any]:
     """Trace ``steps`` calls after one of warm-up: a Chrome trace with our ranges and without the machine's paths."""
-    marks, device = Marks(), torch.device(subject.device)
+    marks = Marks()
     hooks = nullcontext() if opaque(subject.case) else listen(subject, marks)
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "trace.json")
@@ -112,8 +112,8 @@ def _trace(subject: Subject, steps: int) -> dict[str, Any]:
         ):
             for _ in range(steps + 1):
                 call(subject, marks.phase)
-                if device.type == "cuda":
-                    torch.cuda.synchronize(device)
+                if subject.on_gpu:
+                    torch.cuda.synchronize(subject.device)
                 profiler.step()
         recording = trace.read(Path(path))
     for name in ("traceName", "host_name"):

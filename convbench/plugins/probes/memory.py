@@ -27,10 +27,7 @@ def memory(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     CUDA this process's use.
     """
     gc.collect()
-    if torch.device(subject.device).type == "cuda":
-        yield from _cuda(subject)
-    else:
-        yield from _cpu(subject)
+    yield from (_cuda if subject.on_gpu else _cpu)(subject)
 
 
 def _cuda(subject: Subject) -> Iterator[Reading]:

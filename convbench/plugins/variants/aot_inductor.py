@@ -17,12 +17,9 @@ if TYPE_CHECKING:
 @declares(runtime_traits("aot-inductor", builds=True, combines=("half", "channels_last", "allocator")))
 def aot_inductor(subject: Subject, *, freeze: bool = True) -> Subject:
     """Compiled ahead of time by torch.export and aoti_compile_and_package; ``freeze`` packs the weights in advance."""
-    import torch
-
     from convbench.models.runtimes.aoti import AotInductor
     from convbench.models.runtimes.deploy import deploy
 
-    on_gpu = torch.device(subject.device).type == "cuda"
-    if reason := missing_tool() or (missing_gpu_tool() or missing_cuda_toolkit() if on_gpu else None):
+    if reason := missing_tool() or (missing_gpu_tool() or missing_cuda_toolkit() if subject.on_gpu else None):
         raise Unavailable(f"AOTInductor cannot build here: {reason}")
     return deploy(subject, AotInductor(freeze))

@@ -27,7 +27,7 @@ def compile_forward(
     _need_compiler(subject.device)
     allow_rnn(rnn)
     forward = torch.compile(subject.forward, mode=mode)
-    uses_graphs = mode != "default" and torch.device(subject.device).type == "cuda"
+    uses_graphs = mode != "default" and subject.on_gpu
     compiles_state = rnn or isinstance(subject.case.architecture, Whole)
     if subject.case.streams and uses_graphs and compiles_state:
         forward = _copy_state(forward)

@@ -50,7 +50,6 @@ def onnxruntime(
     need("onnxruntime")
     if subject.dtype == torch.bfloat16:
         raise Impossible(NO_BFLOAT16)
-    on_gpu = torch.device(subject.device).type == "cuda"
-    provider = "CUDAExecutionProvider" if on_gpu else "CPUExecutionProvider"
+    provider = "CUDAExecutionProvider" if subject.on_gpu else "CPUExecutionProvider"
     engine = OnnxRuntime(subject.case, exporter, opset, provider, subject.quantisation)
     return deploy(subject, engine, any_batch=any_batch)

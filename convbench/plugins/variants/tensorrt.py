@@ -34,7 +34,7 @@ def tensorrt(subject: Subject, *, precision: Literal["f32", "f16"] = "f32") -> S
     from convbench.models.runtimes.ort import OnnxRuntime
     from convbench.models.variants import need
 
-    if torch.device(subject.device).type != "cuda":
+    if not subject.on_gpu:
         raise Unavailable("TensorRT runs on NVIDIA GPUs only: run with --device cuda on a machine that has one")
     need("tensorrt")
     dtype = {"f32": torch.float32, "f16": torch.float16}[precision]
