@@ -32,6 +32,7 @@ from convbench.runs import user_code
 from convbench.suite.axes import AXES, ClipLayout, RecurrentLayout
 from convbench.suite.layout import TrainingLayout
 from convbench.suite.source import value_of
+from convbench.suite.values import Choices
 
 TESTS = Path(__file__).parent
 BAD = TESTS / "suites_bad"
@@ -505,6 +506,12 @@ def test_one_as_an_integer_a_fraction_and_true_are_three_values(cases: Any, tmp_
     assert len(cases(f"{{matrix: {{model: {model}}}, exclude: {excluded}}}")) == 3
     (tmp_path / "namesakes.yaml").write_text(f"matrix: {{model: {{name: '{__name__}:untyped', how: [1, '1']}}}}")
     assert "2 different cases are called " in mistakes(str(tmp_path / "namesakes.yaml"))
+
+
+def test_true_is_not_left_out_for_a_default_of_one() -> None:
+    """The plug-in on a shelf was built with its default instead, and shared one case with it."""
+    choices = Choices("net", {"how": [1, True, 1.0, 2]}, {"how": 1})
+    assert list(map(str, choices)) == ["net", "net(how=true)", "net", "net(how=2)"]
 
 
 def test_include_brings_back_what_was_excluded(cases: Any) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convbench.cli.app import Device, Only, Overrides, Port, Skip, Source, app
-from convbench.cli.run import Resumable, Resume, run
+from convbench.cli.run import Quiet, Resumable, Resume, run
 from convbench.core.default_folders import REPORTS
 from convbench.core.errors import ConvbenchError
 
@@ -30,7 +30,7 @@ def profile(
     skip: Skip = None,
     out: Annotated[Path | None, typer.Option(help="The run's directory [default: reports/SUITE-profile].")] = None,
     resume: Resume = "",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure cases of a suite and take a torch.profiler trace of each."""
     from convbench.runs.user_code import load

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +15,9 @@ from convbench.cli.terminal import console
 from convbench.core import installed
 from convbench.core.errors import ConvbenchError
 from convbench.core.system.files import destination, is_special, means_file
+
+if TYPE_CHECKING:
+    from convbench.core.storage.store import Stored
 
 
 @app.command()
@@ -31,13 +35,9 @@ def report(
     open_it: Annotated[bool, typer.Option("--open", help="Open the html in the browser.")] = False,
 ) -> None:
     """Write the report of a run again, or lay several runs side by side."""
-    from convbench.analysis.table import write_csv
     from convbench.core.registry import did_you_mean
     from convbench.core.storage import merging, store
-    from convbench.core.system.files import write
-    from convbench.report.export import figure_files, latex, summary
-    from convbench.report.page import compare
-    from convbench.report.page import run as page
+    from convbench.report.export import figure_files
 
     formats = ("html", "md", "tex", *figure_files.FORMATS)
     if file_format not in formats:
@@ -49,35 +49,60 @@ def report(
     if open_it and file_format != "html":
         raise ConvbenchError(f"--open shows the page of --format html; --format {file_format} has none")
     if file_format in ("md", "tex"):
-        budget = summary.BUDGET // len(stored_runs)
-        texts = (summary.markdown(*run, budget) if file_format == "md" else latex.latex(*run) for run in stored_runs)
-        text = "\n\n".join(texts)
-        if out:
-            name = "summary.md" if file_format == "md" else "tables.tex"
-            _print_place(write(destination(out, name), f"{text}\n"))
-        else:
-            print(text)
-        return
-    if file_format != "html":
-        if out and len(stored_runs) > 1:
-            raise ConvbenchError("--out can hold one run's figures only: leave it out to write them beside each run")
-        if out and means_file(out, f".{file_format}"):
-            raise ConvbenchError(f"--out {out}: a run has more than one figure: name a directory")
-        for run, directory in zip(stored_runs, directories, strict=True):
-            for path in figure_files.write(*run, out or directory / "figures", file_format):
-                print(path)
-        print_missing_plugins()
-        return
-    if len(stored_runs) > 1:
-        place = compare.write(stored_runs, destination(out or directories[0], "compare.html"), directories)
+        _write_text(stored_runs, file_format, out)
+    elif file_format != "html":
+        _write_figures(stored_runs, directories, file_format, out)
     else:
-        if out is None:
-            write_csv(directories[0], stored_runs[0][1])
-        place = page.write(*stored_runs[0], destination(out or directories[0], "index.html"), directories[0])
+        place = _write_page(stored_runs, directories, out)
+        print_missing_plugins()
+        _print_place(place)
+        if open_it:
+            webbrowser.open(place.resolve().as_uri())
+
+
+def _write_text(stored_runs: Sequence[Stored], file_format: str, out: Path | None) -> None:
+    """Write the summaries or the tables of all runs, one after another, or print them without a place."""
+    from convbench.core.system.files import write
+    from convbench.report.export import latex, summary
+
+    budget = summary.BUDGET // len(stored_runs)
+    texts = (summary.markdown(*run, budget) if file_format == "md" else latex.latex(*run) for run in stored_runs)
+    text = "\n\n".join(texts)
+    if out:
+        name = "summary.md" if file_format == "md" else "tables.tex"
+        _print_place(write(destination(out, name), f"{text}\n"))
+    else:
+        print(text)
+
+
+def _write_figures(
+    stored_runs: Sequence[Stored], directories: Sequence[Path], file_format: str, out: Path | None
+) -> None:
+    """Write the figures of each run beside it, or those of the only run to a directory, and print their paths."""
+    from convbench.report.export import figure_files
+
+    if out and len(stored_runs) > 1:
+        raise ConvbenchError("--out can hold one run's figures only: leave it out to write them beside each run")
+    if out and means_file(out, f".{file_format}"):
+        raise ConvbenchError(f"--out {out}: a run has more than one figure: name a directory")
+    for run, directory in zip(stored_runs, directories, strict=True):
+        for path in figure_files.write(*run, out or directory / "figures", file_format):
+            print(path)
     print_missing_plugins()
-    _print_place(place)
-    if open_it:
-        webbrowser.open(place.resolve().as_uri())
+
+
+def _write_page(stored_runs: Sequence[Stored], directories: Sequence[Path], out: Path | None) -> Path:
+    """Write the page of the run, with its table if it goes beside the run, or that of several runs. Return its path."""
+    from convbench.analysis.table import write_csv
+    from convbench.report.page import compare
+    from convbench.report.page import run as page
+
+    place = out or directories[0]
+    if len(stored_runs) > 1:
+        return compare.write(stored_runs, destination(place, "compare.html"), directories)
+    if out is None:
+        write_csv(place, stored_runs[0][1])
+    return page.write(*stored_runs[0], destination(place, "index.html"), directories[0])
 
 
 _printed = set[installed.MissingPlugins]()

@@ -58,6 +58,7 @@ Resume = Annotated[
         "changed.",
     ),
 ]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.")]
 RESUME: dict[str, sweep.Resume] = {"": False, "yes": True, "stale": "stale"}
 
 
@@ -97,7 +98,7 @@ def run(
     as_json: Annotated[
         bool, typer.Option("--json", help="At the end, print one JSON object per finished case.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure a suite and write its report."""
     resume_mode = _resume(resume)

@@ -95,8 +95,10 @@ class Choices:
     def __iter__(self) -> Iterator[Choice]:
         for options in picks(self.options):
             choice = Choice(self.name, tuple(sorted(options.items())))
-            settings = ((k, v) for k, v in choice.options if k not in self.defaults or v != self.defaults[k])
-            yield choice if choice.is_imported else replace(choice, options=tuple(settings))
+            settings = tuple(
+                (k, v) for k, v in choice.options if k not in self.defaults or not _is_alike(v, self.defaults[k])
+            )
+            yield choice if choice.is_imported else replace(choice, options=settings)
 
     @property
     def size(self) -> int:
@@ -153,7 +155,7 @@ Axis = list[Values]
 
 
 def _is_alike(value: Scalar, pattern: Scalar) -> bool:
-    """Whether an option has the value of an exclude. A float's default may be an integer; true is no number."""
+    """Whether two values of an option are the same. A float's default may be an integer; true is no number."""
     return value == pattern and isinstance(value, bool) is isinstance(pattern, bool)
 
 

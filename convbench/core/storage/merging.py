@@ -52,23 +52,19 @@ def merge(runs: Sequence[Stored]) -> Stored:
                 f"protocols ({', '.join(fields)}): they cannot be merged"
             )
     runs = mark_runs(runs)
-    case_ids = tuple(dict.fromkeys(case for run, _ in runs for case in run.planned))
-    equal = {case: ids for run, _ in runs for case, ids in run.equal.items()}
-    impossible = {case: reason for run, _ in runs for case, reason in run.impossible.items()}
-    command = str(replace(Command.of(first_run), shard=""))
     descriptions = [run for run, _ in runs]
     _refuse_other_sweeps(descriptions)
     _refuse_other_code(chain.from_iterable(records for _, records in runs))
     merged_run = replace(
         first_run,
-        command=command,
-        planned=case_ids,
-        equal=equal,
-        impossible=impossible,
+        command=str(replace(Command.of(first_run), shard="")),
+        planned=tuple(dict.fromkeys(case for run in descriptions for case in run.planned)),
+        equal={case: ids for run in descriptions for case, ids in run.equal.items()},
+        impossible={case: reason for run in descriptions for case, reason in run.impossible.items()},
+        later=tuple(dict.fromkeys(case for run in descriptions for case in run.later)),
         shards=shards.of_runs(descriptions),
+        **_host_fields(descriptions),
     )
-    later_ids = tuple(dict.fromkeys(case for run in descriptions for case in run.later))
-    merged_run = replace(merged_run, later=later_ids, **_host_fields(descriptions))
     records = union(records for _, records in runs)
     return replace(merged_run, parts=_parts(merged_run, runs, records)), records
 

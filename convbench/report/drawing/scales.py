@@ -76,8 +76,7 @@ def label(value: float, unit: str, significant: int = 4) -> str:
 def log_axis(axes: MplAxes, axis_name: str, ends: tuple[float, float], unit: str, max_ticks: int = 8) -> None:
     """Make the x or y axis logarithmic between the ends, with these ticks and a faint grid."""
     axis = axes.xaxis if axis_name == "x" else axes.yaxis
-    (axes.set_xscale if axis_name == "x" else axes.set_yscale)("log")
-    (axes.set_xlim if axis_name == "x" else axes.set_ylim)(*ends)
+    axes.set(**{f"{axis_name}scale": "log", f"{axis_name}lim": ends})
     places = ticks(*ends, unit, max_ticks)
     axis.set_ticks(places, [label(place, unit) for place in places])
     axis.set_ticks([], minor=True)

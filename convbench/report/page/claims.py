@@ -84,7 +84,7 @@ def _scale(axes: Axes, axis_name: str, values: Sequence[float], unit: str) -> No
     low, high = min(values), max(values)
     margin = 0.06 * (high - low) or 0.05
     axis = axes.xaxis if axis_name == "x" else axes.yaxis
-    (axes.set_xlim if axis_name == "x" else axes.set_ylim)(low - margin, high + margin)
+    axes.set(**{f"{axis_name}lim": (low - margin, high + margin)})
     axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     pattern = "{:.3g}" if unit == "points" else "{:.3g} %"
     axis.set_major_formatter(FuncFormatter(lambda value, _: pattern.format(100 * round(value, 6))))

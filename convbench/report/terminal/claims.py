@@ -14,7 +14,7 @@ STYLES = {"supported": "green", "refuted": "red", "depends": "yellow", "undecide
 
 def table(claims: Sequence[Claim]) -> Table:
     """Return a rich table of number, claim and verdict."""
-    grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, title_justify="left")
+    grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for heading in ("", "claim", "verdict"):
         grid.add_column(heading, overflow="fold", no_wrap=heading != "claim")
     for claim in claims:
