@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ class Gain(NamedTuple):
     result: Result
     eager: Result
     speedup: Interval
-    pays_after: float | None
+    pays_after: int | None
     allocators: tuple[str, str] | None
 
 
@@ -41,7 +42,7 @@ class VariantGain(NamedTuple):
     gains: tuple[Gain, ...]
 
     @property
-    def paid_after(self) -> list[float]:
+    def paid_after(self) -> list[int]:
         """The numbers of calls after which making the variant has paid off, for the cases in which it is shown to."""
         return [gain.pays_after for gain in self.gains if gain.pays_after is not None]
 
@@ -77,15 +78,15 @@ def _gain(result: Result, eager: Result, speedup: Interval) -> Gain:
     return Gain(result, eager, speedup, _pays_after(result, eager, speedup), difference)
 
 
-def _pays_after(result: Result, eager: Result, speedup: Interval) -> float | None:
-    """Return the calls after which making the variant has paid off, by the stated speed-up.
+def _pays_after(result: Result, eager: Result, speedup: Interval) -> int | None:
+    """Return the whole calls after which making the variant has paid off, by the stated speed-up.
 
     The speed-up compares visits in pairs; the two medians by themselves may disagree with it.
     """
     seconds = [time for metric in MAKING_METRICS if (time := typical(result.record, metric)) is not None]
     assert eager.latency
     saving = eager.latency.median * (1 - 1 / speedup.median)
-    return sum(seconds) / saving if seconds and speedup.low > 1 else None
+    return math.ceil(sum(seconds) / saving) if seconds and speedup.low > 1 else None
 
 
 def _gather(key: tuple[str, Group], members: Sequence[Gain]) -> VariantGain:

@@ -148,9 +148,7 @@ def _variant(variant: VariantGain, place: str) -> dict[str, str]:
         "graphs": units.count(_median(variant, metrics.GRAPH_COUNT)),
         "breaks": units.count(_median(variant, metrics.GRAPH_BREAKS)),
         "captured": units.percent(captured_share) if captured_share is not None else units.MISSING,
-        "pays": (counted(round(statistics.median(counts)), "call") if counts else "never")
-        if is_known
-        else units.MISSING,
+        "pays": (counted(statistics.median_high(counts), "call") if counts else "never") if is_known else units.MISSING,
         "never": f"never for {never_count}" if is_known and counts and never_count else "",
         "allocators": ", ".join(allocators),
     }

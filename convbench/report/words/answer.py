@@ -294,7 +294,7 @@ def _variants(headline: Headline) -> str:
         return f"No variant was faster than eager{scenario}{middle}." if variants else ""
     calls = best.paid_after
     payback = (
-        f"; making it pays off after at most {counted(round(max(calls)), 'call')}"
+        f"; making it pays off after at most {counted(max(calls), 'call')}"
         if calls and len(calls) == len(best.gains)
         else ""
     )

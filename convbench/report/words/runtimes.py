@@ -73,7 +73,7 @@ def payback(view: Runtimes) -> str:
 
 def _calls(calls: Sequence[float]) -> str:
     numbers = _payers(calls)
-    low, high = round(numbers[0]), round(numbers[-1])
+    low, high = numbers[0], numbers[-1]
     return f"{f'{low:,} to ' if low < high else ''}{counted(high, 'call')}"
 
 
@@ -83,5 +83,5 @@ def _note(calls: Sequence[float]) -> str:
 
 
 def _payers(calls: Sequence[float]) -> list[float]:
-    """Return the calls of those models for which it pays off, in the order given."""
+    """Return the whole calls of those models for which it pays off, in the order given."""
     return [number for number in calls if math.isfinite(number)]
