@@ -456,6 +456,7 @@ def test_a_base_that_does_not_build_leaves_no_worktree(repository, folder):
         ("CC=clang make", "there is no program 'CC=clang', and no shell runs it", 5),
         (" ", "there is no command in it", 2),
         ("false", "(exit code 1): it printed nothing", 5),
+        ("sh -c 'echo; echo no compiler; echo >&2; exit 1'", "(exit code 1): no compiler", 5),
     ],
 )
 def test_a_build_that_needs_a_shell_is_refused(repository, folder, command, message, code):

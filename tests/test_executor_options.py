@@ -56,6 +56,11 @@ def test_the_help_says_that_the_option_may_be_repeated() -> None:
     assert "(see `list executors`); may be repeated." in " ".join(shown.replace("│", " ").split())
 
 
+def test_a_wrong_value_of_a_file_is_shown_as_yaml_writes_it() -> None:
+    with pytest.raises(ConvbenchError, match="--executor-options account=null: null is not text"):
+        executor_options("slurm", [{"account": None}])
+
+
 @pytest.mark.parametrize("content", ["- 1\n", "1: 2\n", "workers: 1\nworkers: 2\n", "\x00", "a: [\n"])
 def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "options.yaml"

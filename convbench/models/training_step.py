@@ -94,7 +94,10 @@ class TrainingStep:
         assert self.parameters
         loss = self.loss(output, *inputs.args, **inputs.kwargs)
         if not loss.requires_grad:
-            raise CaseFailed("error", "does not train: no gradient leads from its output to a parameter")
+            reason = "no gradient leads from its output to a parameter, as under torch.no_grad() or after .detach()"
+            if not torch.is_grad_enabled():
+                reason = "its code switches gradients off for the whole process, as by torch.set_grad_enabled(False)"
+            raise CaseFailed("error", f"does not train: {reason}")
         return loss
 
     def backward(self, loss: torch.Tensor) -> None:

@@ -46,7 +46,10 @@ def variant(raw: Any, at: Location, mistakes: Mistakes) -> Chain | None:
         return None
     if [plug.name for plug in choices] == [EAGER]:
         return Chain(())
-    if not choices or any(plug.name == EAGER for plug in choices):
+    if not choices:
+        mistakes.add(at, "an empty list combines no variants: write eager for the model without variants")
+        return None
+    if any(plug.name == EAGER for plug in choices):
         mistakes.add(at, "eager is the model without variants: it combines with no other")
     return Chain(choices)
 

@@ -289,5 +289,6 @@ def _run(command: list[str], cwd: Path, environment: dict[str, str], failure: st
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildFailed(f"{failure}: {error}") from error
     if process.returncode:
-        lines = (errors or output).decode(errors="replace").strip().splitlines()[-3:] or ["it printed nothing"]
+        text = (errors.strip() or output).decode(errors="replace")
+        lines = [line for line in text.splitlines() if line.strip()][-3:] or ["it printed nothing"]
         raise BuildFailed(f"{failure} (exit code {process.returncode}): {' | '.join(lines)}")
