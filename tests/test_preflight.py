@@ -70,6 +70,15 @@ def test_extreme_pooling_sizes_equal_flatten_and_gap():
     assert [len(others) for others in plan.equal.values()] == [1, 1]
 
 
+def test_on_a_map_of_one_cell_nothing_is_pooled():
+    def small(reducer):
+        parts = Parts(Choice("stack", (("layers", "c8k8"),)), Choice(reducer), 16)
+        return Case(parts, clip=Clip(1, 2, 3, 8, 8))
+
+    plan = preflight(map(small, ("fc", "hybrid", "flatten", "gap", "gmp")), GIB)
+    assert [len(others) for others in plan.equal.values()] == [1, 2]
+
+
 def test_different_models_of_the_same_size_stay_apart():
     cases = [case("gap"), case("gmp"), case("gem"), case("gdconv"), case("hybrid", 32)]
     assert len(preflight(cases, GIB).cases) == len(cases)

@@ -476,7 +476,7 @@ def test_permuted_labels_expect_chance_and_harmless_controls_expect_nothing() ->
 
 
 def test_an_unknown_control_is_refused_with_the_nearest_name() -> None:
-    assert get_args(ControlName) == controls.CONTROLS
+    assert get_args(ControlName) == tuple(controls.CONTROLS)
     with pytest.raises(ConvbenchError, match="unknown control 'frame-shufle'; did you mean 'frame-shuffle'"):
         controls.apply("frame-shufle", splits_of("identity"), 0)
 

@@ -55,7 +55,8 @@ def measure(
     else:
         with computing_with(case):
             open_subject = partial(open_case, case, protocol.seed, checked=checked)
-            results, state = _probe_results(case, protocol, select(metrics), last_probes, open_subject)
+            selection = [plugin.build for plugin in select(metrics)]
+            results, state = _probe_results(case, protocol, selection, last_probes, open_subject)
     return Record(
         case,
         "ok",
@@ -70,7 +71,7 @@ def measure(
 def _probe_results(
     case: Case,
     protocol: Protocol,
-    plugins: Sequence[Plugin[Probe]],
+    selection: Sequence[Probe],
     last_probes: Sequence[Probe],
     open_subject: Callable[[], tuple[Subject, Opening]],
 ) -> Results:
@@ -80,9 +81,9 @@ def _probe_results(
     which call nothing, then look at the timed model at once, so that a time limit leaves their results. A user's whole
     model has a real call before one on ``meta``, so that tensors which its code keeps between calls are real.
     """
-    static_probes = [plugin.build for plugin in plugins if traits_of(plugin.build).static]
-    late_probes = [plugin.build for plugin in plugins if traits_of(plugin.build).late]
-    dynamic_probes = [*(plugin.build for plugin in plugins if not traits_of(plugin.build).static), *last_probes]
+    static_probes = [probe for probe in selection if traits_of(probe).static]
+    late_probes = [probe for probe in selection if traits_of(probe).late]
+    dynamic_probes = [*(probe for probe in selection if not traits_of(probe).static), *last_probes]
     early_probes = [probe for probe in static_probes if probe not in late_probes]
     on_meta = partial(on_meta_or_reason, case, protocol.seed, SECONDS_ON_META if dynamic_probes else math.inf)
     calls_first = isinstance(case.architecture, Whole) and bool(dynamic_probes and static_probes)
@@ -102,7 +103,7 @@ def _probe_results(
                 results = _probe(early_probes, twin, protocol)
         start = environment.conditions(subject.device)
         if isinstance(twin, str) and not case.variant:
-            passive_probes = [plugin.build for plugin in plugins if traits_of(plugin.build).passive]
+            passive_probes = [probe for probe in selection if traits_of(probe).passive]
             static_probes = [probe for probe in static_probes if probe not in passive_probes]
             opening += _probe(passive_probes, subject, protocol)
         results += [*opening, *_probe(dynamic_probes, subject, protocol)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -35,7 +36,7 @@ def preflight(cases: Iterable[Case], available_bytes: int, training: Training | 
     """
     forget_shapes()
     case_by_identity: dict[object, Case] = {}
-    equal_ids: dict[str, list[str]] = {}
+    equal_ids: dict[str, dict[str, None]] = defaultdict(dict)
     refusals: dict[str, str] = {}
     sizes: list[tuple[Parts, int | None]] = []
     for case in cases:
@@ -49,14 +50,14 @@ def preflight(cases: Iterable[Case], available_bytes: int, training: Training | 
         except ConvbenchError as error:
             refusals[case.id] = str(error)
             continue
-        if first_case.id != resolved_case.id and resolved_case.id not in equal_ids.setdefault(first_case.id, []):
-            equal_ids[first_case.id].append(resolved_case.id)
+        if first_case.id != resolved_case.id:
+            equal_ids[first_case.id][resolved_case.id] = None
     if refusals:
         lines = first_lines(list(_refusals(refusals)))
         raise Impossible(
             f"{len(refusals)} of the suite's cases cannot be built; exclude them in the suite or with --skip:\n{lines}"
         )
-    equal_cases = {name: tuple(names) for name, names in equal_ids.items() if names}
+    equal_cases = {name: tuple(names) for name, names in equal_ids.items()}
     return Plan(tuple(case_by_identity.values()), equal_cases, idle_sizes=_idle_sizes(sizes))
 
 

@@ -1,4 +1,7 @@
-"""Find the weights of a model, including those that torch does not list because quantised layers keep them packed."""
+"""Find, reorder and fix the weights of a model, and find the tensors that its modules keep beside them.
+
+Some weights torch does not list, because quantised layers keep them packed.
+"""
 
 from __future__ import annotations
 

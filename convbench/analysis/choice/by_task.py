@@ -15,7 +15,7 @@ from convbench.analysis.inference.noninferior import ERROR
 from convbench.analysis.quality.lessons import Budget, equal_limits
 from convbench.analysis.quality.qualities import by_task, qualities
 from convbench.analysis.results import results
-from convbench.core.record import Parts, Record
+from convbench.core.record import Record
 
 
 def recommendations(
@@ -39,7 +39,10 @@ def common_pick(answers: Sequence[Recommendation]) -> Candidate | None:
 
     A candidate that collapses more often than the others of an answer does not count, nor does a control.
     """
-    tables = [{_configuration(candidate): candidate for candidate in _shown_candidates(answer)} for answer in answers]
+    tables = [
+        {(candidate.quality.architecture, candidate.result.case.variant_name): candidate for candidate in shown}
+        for shown in map(_shown_candidates, answers)
+    ]
     shared_keys = set.intersection(*(set(table) for table in tables)) if tables else set()
     candidates = [candidate for key, candidate in tables[0].items() if key in shared_keys] if shared_keys else []
     return min(candidates, key=lambda candidate: rank(candidate, answers[0].ask.cheapest), default=None)
@@ -51,10 +54,6 @@ def _shown_candidates(answer: Recommendation) -> list[Candidate]:
     fails = flag_fallible(answer.pool)
     is_reliable = [not (bad or is_control(member.result)) for bad, member in zip(fails, answer.pool, strict=True)]
     return [candidate for candidate in compress(answer.pool, is_reliable) if id(candidate) in ids]
-
-
-def _configuration(candidate: Candidate) -> tuple[Parts, str]:
-    return candidate.quality.architecture, candidate.result.case.variant_name
 
 
 def questions_of(records: Sequence[Record], budget: Budget = "steps") -> list[TaskCandidates]:

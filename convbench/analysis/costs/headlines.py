@@ -212,14 +212,9 @@ def undecided_results(results: Sequence[Result]) -> list[Result]:
     timed_results = [result for result in measured_results(results) if result.timing and result.timing.logs]
     ranking = contenders(one_variant(largest_group(timed_results)))
     open_contenders = [contender.result for contender in ranking[1:] if contender.open]
-    if not ranking or not (open_contenders or _is_vague(ranking[0].result)):
-        return []
-    return [ranking[0].result, *open_contenders]
-
-
-def _is_vague(result: Result) -> bool:
-    timing = result.timing
-    return timing is not None and bool(timing.logs) and timing.by_visits.relative_half_width > VAGUE_WIDTH
+    fastest = [contender.result for contender in ranking[:1]]
+    is_vague = any(r.timing and r.timing.by_visits.relative_half_width > VAGUE_WIDTH for r in fastest)
+    return [*fastest, *open_contenders] if is_vague or open_contenders else []
 
 
 def count_noisy(results: Sequence[Result], codes: Container[str]) -> Counter[str]:

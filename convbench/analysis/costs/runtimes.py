@@ -169,17 +169,14 @@ def _crossings(members: Sequence[Result], home: str) -> Iterator[Crossing]:
     Both whole intervals lie beyond a tie: many pairs are compared, and in some of them chance reverses a small ratio.
     """
     by_case: dict[Case, Result] = {result.case: result for result in members}
+    variants = dict.fromkeys(result.case.variant for result in members if result.case.variant_name != home)
     pairs = list(combinations([result for result in members if result.case.variant_name == home], 2))
     for (first, second), ratio in zip(pairs, _ratios(pairs), strict=True):
         faster, slower, at_home = (first, second, ratio) if ratio.median < 1 else (second, first, _inverse(ratio))
-        if at_home.high * MARGIN >= 1:
-            continue
-        for variant in dict.fromkeys(result.case.variant for result in members if result.case.variant_name != home):
-            twins = [by_case.get(replace(result.case, variant=variant)) for result in (faster, slower)]
-            if twins[0] and twins[1]:
-                (runtime_ratio,) = _ratios([(twins[0], twins[1])])
-                if runtime_ratio.low > MARGIN:
-                    yield Crossing(twins[0].case.variant_name, faster, slower, at_home, runtime_ratio)
+        for variant in variants if at_home.high * MARGIN < 1 else ():
+            twin, other = (by_case.get(replace(result.case, variant=variant)) for result in (faster, slower))
+            if twin and other and (runtime_ratio := _ratios([(twin, other)])[0]).low > MARGIN:
+                yield Crossing(twin.case.variant_name, faster, slower, at_home, runtime_ratio)
 
 
 def _paid_after(members: Sequence[Result]) -> dict[str, tuple[float, ...]]:

@@ -40,9 +40,9 @@ def apply(control: str | None, splits: Splits, seed: int) -> Splits:
     """
     if control is None:
         return splits
-    if control not in _CONTROLS:
+    if control not in CONTROLS:
         raise ConvbenchError(f"unknown control {control!r}{did_you_mean(control, CONTROLS)}")
-    return _CONTROLS[control].change(splits, random(seed, CONTROLLED))
+    return CONTROLS[control].change(splits, random(seed, CONTROLLED))
 
 
 def expected_accuracy(control: str | None, task: Choice, classes: int) -> float | None:
@@ -52,7 +52,7 @@ def expected_accuracy(control: str | None, task: Choice, classes: int) -> float 
     """
     if control is None:
         return None
-    if _CONTROLS[control].leaves_chance:
+    if CONTROLS[control].leaves_chance:
         return 1 / classes
     declaration = tasks.get(task.name).declaration
     return declaration.best.get(control) if isinstance(declaration, TaskTraits) else None
@@ -89,9 +89,8 @@ def _change_splits(change: Callable[[Labelled], Labelled], splits: Splits) -> Sp
     return splits._replace(train=change(splits.train), val=change(splits.val), test=change(splits.test))
 
 
-_CONTROLS: Mapping[str, Control] = {
+CONTROLS: Mapping[str, Control] = {
     "frame-shuffle": Control(_frame_shuffle),
     "single-frame": Control(_single_frame),
     "label-permutation": Control(_label_permutation, leaves_chance=True),
 }
-CONTROLS = tuple(_CONTROLS)

@@ -7,7 +7,7 @@ from torch import nn
 from convbench.core.record import Features
 from convbench.core.registry import declares, reducers
 from convbench.core.traits import ReducerTraits
-from convbench.plugins.reducers import free_size, in_sequence
+from convbench.plugins.reducers import average_cells, free_size, in_sequence
 
 
 @reducers.register("hybrid")
@@ -15,4 +15,4 @@ from convbench.plugins.reducers import free_size, in_sequence
 def hybrid(features: Features, lstm_input: int | None, *, activation: bool = False) -> nn.Module:
     """GAP, then a fully connected layer: D is free; without the activation that layer folds into the LSTM."""
     linear = nn.Linear(features.channels, free_size("hybrid", lstm_input))
-    return in_sequence([nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear, *([nn.ReLU()] if activation else [])])
+    return in_sequence([*average_cells(features, 1), linear, *([nn.ReLU()] if activation else [])])
