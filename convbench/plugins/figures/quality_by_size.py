@@ -99,8 +99,8 @@ def _costs(qualities: Sequence[Quality], results: Sequence[Result]) -> dict[Part
 
     A run may have measured neither of the costs that are drawn.
     """
-    drawn = [result for result in results if any(value(result, metric) for metric in (metrics.LATENCY, metrics.PARAMS))]
-    costs = [[cost for cost in costs_of(quality, drawn) if not cost.case.variant] for quality in qualities]
+    shown = [result for result in results if any(value(result, metric) for metric in (metrics.LATENCY, metrics.PARAMS))]
+    costs = [[cost for cost in costs_of(quality, shown) if not cost.case.variant] for quality in qualities]
     group = common_group(qualities, costs)
     return {
         quality.architecture: cost
