@@ -213,8 +213,13 @@ def test_quality_by_size_uses_costs_of_the_same_clip():
         assert f"cost, without variants, on clip 1x{frames}x3x64x64." in caption
 
 
-def test_quality_without_costs_does_not_mention_cost():
-    tried = [records.lesson(0.9, seed=seed, of=records.case("fc", size)) for size in (32, 64) for seed in range(2)]
+@pytest.mark.parametrize("measured", [set(), {"macs", "flops"}], ids=["none", "of macs alone"])
+def test_quality_without_a_cost_to_draw_does_not_mention_cost(measured):
+    """A run with ``--metrics macs`` had an empty panel of parameters."""
+    models = [records.case("fc", size) for size in (32, 64)]
+    tried = [records.lesson(0.9, seed=seed, of=model) for model in models for seed in range(2)]
+    costs = map(records.record, models if measured else ())
+    tried += [replace(cost, readings=tuple(r for r in cost.readings if r.metric.name in measured)) for cost in costs]
     [drawing] = figures.get("quality-by-size").build(results(tried))
     assert drawing.title == "Quality against LSTM input size"
     assert "cost" not in drawing.caption

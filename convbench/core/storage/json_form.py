@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.record import Finding, Record, RunDescription
-from convbench.core.storage.shards import SHARD
+from convbench.core.storage.shards import NUMBERED
 from convbench.core.system import files
 
 Stored = TypeVar("Stored", Metric, Finding)
@@ -127,7 +127,7 @@ def _check_run(run: RunDescription) -> RunDescription:
         if share is not None and not 0 <= share <= maximum:
             raise PydanticCustomError("share", "{name} is not a share: {share}", {"name": name, "share": share})
     for shard in run.shards:
-        if not SHARD.fullmatch(shard):
+        if not NUMBERED.fullmatch(shard):
             raise PydanticCustomError("shard", "{shard} of shards is not written as 1/4", {"shard": repr(shard)})
     return run
 

@@ -10,7 +10,7 @@ from convbench.core.commands import Command
 from convbench.core.record import RunDescription
 from convbench.core.text import first_names, joined
 
-SHARD = re.compile(r"(\d{1,6})/(\d{1,6})", re.ASCII)
+NUMBERED = re.compile(r"(\d{1,6})/(\d{1,6})", re.ASCII)
 DESCRIBED = ("name", "protocol", "metrics")
 """Keys of a suite whose values are in the description of a run."""
 NAMED = 4
@@ -26,7 +26,7 @@ def of_runs(runs: Sequence[RunDescription]) -> tuple[str, ...]:
 
 def of_run(run: RunDescription) -> tuple[str, ...]:
     """Return the shards that a run is, or was merged from, as ``1/4``; empty for any other run."""
-    return run.shards or tuple(filter(SHARD.fullmatch, (Command.of(run).shard,)))
+    return run.shards or tuple(filter(NUMBERED.fullmatch, (Command.of(run).shard,)))
 
 
 def selection_of(run: RunDescription) -> tuple[frozenset[str], ...]:

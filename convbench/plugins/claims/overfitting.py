@@ -34,10 +34,9 @@ Cell = tuple[str, int, str]
     "clips; training less test accuracy, paired by seed.",
 )
 def overfits(evidence: Evidence) -> Judgement:
-    cells = _cells(evidence)
-    if not cells:
+    pairs = _pairs(evidence)
+    if not pairs:
         raise Lacking(f"Trainings of flatten and GAP are needed: {TRAIN}.")
-    pairs = {cell: _pair(evidence, cell[2]) for cell in cells}
     gaps = {cell: tuple(_gaps(evidence, quality) for quality in pair) for cell, pair in pairs.items()}
     differences = [pair_difference(cell[0], flatten, gap) for cell, (flatten, gap) in gaps.items()]
     accuracy = [pair_difference(cell[0], flatten.by_seed, gap.by_seed) for cell, (flatten, gap) in pairs.items()]
@@ -59,34 +58,21 @@ def judge(
     return Judgement(verdict_of(MOST, verdicts), why, (*numbers, *exclusions), plot, verdicts)
 
 
-def _cells(evidence: Evidence) -> list[Cell]:
-    """Return the tasks, also those with fewer clips, on which both reducers have two sound runs."""
-    cells = []
+def _pairs(evidence: Evidence) -> dict[Cell, tuple[Quality, Quality]]:
+    """Return flatten and GAP on the tasks, also those with fewer clips, on which both have two sound runs."""
+    pairs = {}
     for task in dict.fromkeys(quality.task for quality in evidence.qualities):
         dial = DIAL.fullmatch(task)
-        if (dial or "(" not in task) and _has_both(evidence, task):
+        reducers = {
+            str(quality.architecture.reducer): quality
+            for quality in evidence.on(task).values()
+            if not quality.architecture.layer_norm
+        }
+        if (dial or "(" not in task) and {"flatten", "gap"} <= reducers.keys():
             clips = int(dial[2]) if dial else evidence.train_clips
-            cells.append((f"{dial[1] if dial else task} ({clips:,} clips)", clips, task))
-    return sorted(cells, key=lambda cell: (cell[2].partition("(")[0], cell[1]))
-
-
-def _has_both(evidence: Evidence, task: str) -> bool:
-    try:
-        flatten, gap = _pair(evidence, task)
-    except Lacking:
-        return False
-    return min(len(flatten.by_seed), len(gap.by_seed)) > 1
-
-
-def _pair(evidence: Evidence, task: str) -> tuple[Quality, Quality]:
-    sizes = {
-        str(quality.architecture.reducer): quality
-        for quality in evidence.on(task).values()
-        if not quality.architecture.layer_norm
-    }
-    if not {"flatten", "gap"} <= sizes.keys():
-        raise Lacking(f"No two sound trainings of flatten and GAP on {task}: {TRAIN}.")
-    return sizes["flatten"], sizes["gap"]
+            cell = (f"{dial[1] if dial else task} ({clips:,} clips)", clips, task)
+            pairs[cell] = (reducers["flatten"], reducers["gap"])
+    return dict(sorted(pairs.items(), key=lambda item: (item[0][2].partition("(")[0], item[0][1])))
 
 
 def _gaps(evidence: Evidence, quality: Quality) -> dict[int, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 
@@ -135,15 +136,13 @@ def _differences(evidence: Evidence) -> tuple[list[Difference], list[Difference]
         largest = flatten.architecture.lstm_input or 0
         rivals = [quality for quality in qualities.values() if (quality.architecture.lstm_input or largest) < largest]
         norm_candidates = [quality for quality in candidates if quality.architecture.layer_norm]
-        try:
+        with suppress(Lacking):
             if rivals:
                 loss = below(task, [*rivals, flatten], among=len(rivals))[-1]
                 losses += [loss] if loss else []
                 sources += [*rivals, flatten]
             gains += [pair_difference(task, quality.by_seed, flatten.by_seed) for quality in norm_candidates]
             sources += norm_candidates
-        except Lacking:
-            continue
     return losses, gains, left_out(sources), largest
 
 

@@ -48,19 +48,12 @@ def intricate_features(evidence: Evidence) -> Judgement:
         for reducer, difference in group.items()
     ]
     cheap_names = sorted(set.intersection(*(set(group) for group in matches.values())))
-    exclusions = left_out(quality for pair in cells.values() for quality in pair)
-    return judge_intricate(differences, cheap_names, (*numbers, *exclusions))
-
-
-def judge_intricate(
-    differences: list[Difference], cheap_names: list[str] | None = None, numbers: tuple[Number, ...] = ()
-) -> Judgement:
-    """Judge whether FC learns more in some, most and all of the tasks; the claim's "often" is read as most."""
+    numbers += left_out(quality for pair in cells.values() for quality in pair)
     why = f"A gain of FC over GAP is {by_verdict(differences)}."
     if cheap_names:
         why += f" Less will do: with fewer parameters no more than 2 points below it on each are {joined(cheap_names)}."
-    verdicts = gains(differences)
-    return Judgement(verdict_of(MOST, verdicts), why, numbers, None, verdicts)
+    verdicts = gains(differences)  # in some, most and all of the tasks
+    return Judgement(verdict_of(MOST, verdicts), why, tuple(numbers), None, verdicts)
 
 
 @claim(

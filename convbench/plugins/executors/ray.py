@@ -292,7 +292,7 @@ class _Engine:
                 remote.reference = None
                 self._false_starts.pop((remote.node, remote.slot), None)
                 return [description]
-            return list(self._message(remote, self.ray.get(next(remote.reference))))
+            return self._message(remote, self.ray.get(next(remote.reference)))
         except StopIteration:
             return self._give_up(remote, "it ended without a message")
         except self.ray.exceptions.RayTaskError as error:
@@ -311,15 +311,15 @@ class _Engine:
         self._false_starts[remote.node, remote.slot] += remote.piece < 0
         return remote.piece < 0 and self._false_starts[remote.node, remote.slot] >= FALSE_STARTS
 
-    def _message(self, remote: _Remote, part: bytes) -> Iterator[Event]:
+    def _message(self, remote: _Remote, part: bytes) -> list[Event]:
         remote.parts.append(part)
         if not is_last(part):
-            return
+            return []
         message: Any = message_of(remote.parts)
         remote.parts = []
         if isinstance(message, Done):
             remote.reference = None
-        yield message
+        return [message]
 
     def _give_up(self, remote: _Remote, reason: str) -> list[Event]:
         """Return ``Done`` for the piece of a failed worker; if it never started, leave it out and return ``Absent``."""

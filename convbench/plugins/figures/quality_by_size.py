@@ -19,7 +19,7 @@ from convbench.core.record import Parts
 from convbench.core.registry import figures
 from convbench.core.statistics import Interval
 from convbench.report.drawing import MOST_DRAWINGS, Drawing, scales
-from convbench.report.drawing.scatter import heading
+from convbench.report.drawing.scatter import heading, value
 from convbench.report.drawing.shares import baselines, share_axis
 from convbench.report.drawing.style import PAPER, look, marker_area, short_name, stack, y_title
 from convbench.report.words.names import threads_of
@@ -61,7 +61,7 @@ def _draw(qualities: Sequence[Quality], results: Sequence[Result], number: int, 
     tasks = grouped(qualities, lambda quality: quality.task)
     costs = _costs(qualities, results)
     group = next((cost.group for cost in costs.values()), None)  # maybe on other clips than training's
-    column = metrics.LATENCY if any(cost.latency for cost in costs.values()) else metrics.PARAMS
+    column = metrics.LATENCY if any(value(cost, metrics.LATENCY) for cost in costs.values()) else metrics.PARAMS
     panels = stack([128] * (len(tasks) + bool(costs)))
     dodge = _dodge(qualities)
     ends = scales.limits([_size(quality) * dodge[quality.architecture] for quality in qualities])
@@ -95,8 +95,12 @@ def _draw(qualities: Sequence[Quality], results: Sequence[Result], number: int, 
 
 
 def _costs(qualities: Sequence[Quality], results: Sequence[Result]) -> dict[Parts, Result]:
-    """Return each architecture's eager cost, all measured alike, if possible on clips as long as the training clips."""
-    costs = [[cost for cost in costs_of(quality, results) if not cost.case.variant] for quality in qualities]
+    """Return each architecture's eager cost, all measured alike, if possible on clips as long as the training clips.
+
+    A run may have measured neither of the costs that are drawn.
+    """
+    shown = [result for result in results if any(value(result, metric) for metric in (metrics.LATENCY, metrics.PARAMS))]
+    costs = [[cost for cost in costs_of(quality, shown) if not cost.case.variant] for quality in qualities]
     group = common_group(qualities, costs)
     return {
         quality.architecture: cost
@@ -138,11 +142,10 @@ def _draw_costs(
 ) -> None:
     lines: dict[tuple[str, str], list[Point]] = defaultdict(list)
     for parts, cost in costs.items():
-        value = cost.value(column)
-        if value and value > 0:
+        if height := value(cost, column):
             interval = cost.latency if column is metrics.LATENCY and cost.latency and cost.latency.bounded else None
             x = float(parts.lstm_input or 1) * dodge[parts]
-            lines[parts.reducer.name, str(parts.reducer)].append(Point(x, value, interval))
+            lines[parts.reducer.name, str(parts.reducer)].append(Point(x, height, interval))
     scales.log_axis(axes, "x", ends, "size")
     places = [
         end

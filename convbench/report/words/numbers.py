@@ -99,7 +99,7 @@ def shares(value: Interval, sign: str = "") -> list[str]:
     ``sign`` is a format, such as ``+z`` for signed differences.
     """
     percents = Interval(*(100 * share for share in value))
-    form = f"{sign}.{units.decimals(percents, 1)}f"
+    form = f"{sign}.{units.decimals(percents)}f"
     return [f"{number:{form}}" if math.isfinite(number) else units.MISSING for number in percents]
 
 

@@ -115,11 +115,9 @@ def precision(value: Interval) -> int:
     return 2 if value.bounded and value.relative_half_width > WIDE else 3
 
 
-def decimals(value: Interval, most: int) -> int:
-    """Return the decimals of a number that has ``most``; fewer if ``precision`` leaves the median two digits."""
-    if precision(value) > 2 or not value.median:
-        return most
-    return min(most, max(0, 1 - math.floor(math.log10(abs(value.median)))))
+def decimals(value: Interval) -> int:
+    """Return the decimals of a number that has one; none if ``precision`` leaves only the median's two digits."""
+    return 0 if precision(value) == 2 and abs(value.median) >= 10 else 1
 
 
 def tick_scale(unit: str) -> tuple[tuple[float, str], ...]:
