@@ -853,8 +853,8 @@ def test_a_search_is_suggested_only_if_commits_lie_between():
         ((), "name the runs: either run directories, or --store FOLDER"),
         (("s", "--store", "s"), "name the runs: either run directories, or --store FOLDER"),
         (("s", "--since", "soon"), "since 'soon' is not a date, such as 2026-11-01"),
-        (("s", "--confirm"), "--confirm measures latency and keeps it in a store"),
-        (("--store", "s", "--confirm", "--metric", "memory"), "--confirm measures latency"),
+        (("s", "--confirm"), "--confirm keeps what it measures in a store: name the store with --store"),
+        (("--store", "s", "--confirm", "--metric", "memory"), "--confirm measures latency, not memory: leave out"),
     ],
 )
 def test_a_wrong_call_is_refused_in_one_message(arguments, sentence):

@@ -388,6 +388,37 @@ def test_a_trained_run_answers_task_by_task():
     assert lines[-1] == "13 cases measured, 196 trainings, 6 linear read-outs, 1 failed."
 
 
+@pytest.mark.parametrize(
+    ("sizes", "words"),
+    [
+        ([8], ["fc at LSTM input 8 after LayerNorm: ", "fc, LSTM input 8 after LayerNorm, eager on the conv backbone"]),
+        ([8, 9], ["tie after LayerNorm at", "Take fc, LSTM input 8 after LayerNorm, eager on the conv backbone: "]),
+    ],
+)
+def test_a_layer_norm_in_the_name_is_not_repeated_beside_it(sizes, words):
+    """A run with and without LayerNorm read "gap at LSTM input 32 after LayerNorm after LayerNorm: 6.40 ms a call"."""
+    models = [*((size, {"layer_norm": True}) for size in sizes), (10, {})]
+    run_records = [records.record(records.case("fc", size, parts=norm), latency=1e-3) for size, norm in models]
+    headline = headline_of(results(run_records))
+    texts = (decision(headline, ()), answer(records.run_of(run_records), run_records))
+    assert all(part in text for part, text in zip(words, texts, strict=True)), texts
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "limit", "words"),
+    [
+        (metrics.LATENCY, 1.0032e-3, 1.001e-3, "1.003 ms (the limit is 1.001 ms)"),
+        (metrics.LATENCY, 1.003, 1.0, "1.003 s (the limit is 1 s)"),
+        (metrics.PARAMS, 83_841, 83_840, "83.841 k (the limit is 83.840 k)"),
+        (metrics.MEMORY, 2**25, 2**24, "32.0 MiB (the limit is 16.0 MiB)"),
+        (metrics.LATENCY, 1 + 1e-15, 1.0, "1.00 s (the limit is 1 s)"),
+    ],
+)
+def test_a_missed_limit_does_not_read_like_the_value_that_misses_it(metric, value, limit, words):
+    """ "Nearest: latency 1.00 ms (the limit is 1.00 ms)", for 1.003 and 1.001 ms."""
+    assert words in abstention.nearest([(metric, value, limit)])
+
+
 def test_options_and_normalisation_are_part_of_the_name():
     normed = records.record(records.case("gap", parts={"layer_norm": True}))
     assert decision(headline_of(results([normed])), []).startswith("gap at LSTM input 32 after LayerNorm: ")
@@ -605,6 +636,13 @@ def test_every_finding_has_a_sentence_with_its_data(code):
     assert text.endswith(".")
     assert not text.startswith(code)
     assert "{" not in text
+
+
+@pytest.mark.parametrize("value", [None, 5, -1.5, "x", True, ["x"], {}])
+def test_a_damaged_run_has_some_sentence_for_every_finding(value):
+    """The reason of a prediction that failed was taken for a text, so that a stored number had no page."""
+    damaged = [Finding(code, data=dict.fromkeys(data, value)) for code, data in FINDINGS.items()]
+    assert all(map(findings.sentence, damaged))
 
 
 SINGULARS = {

@@ -52,8 +52,10 @@ def history(
     question = _question(runs or [], store, metric, tuple(only or ()), since)
     answer = _answer(question, store)
     if confirm:
-        if store is None or metric != "latency":
-            raise ConvbenchError("--confirm measures latency and keeps it in a store: name the store with --store")
+        if metric != "latency":
+            raise ConvbenchError(f"--confirm measures latency, not {metric}: leave out --confirm or --metric")
+        if store is None:
+            raise ConvbenchError("--confirm keeps what it measures in a store: name the store with --store")
         suspects, reasons = confirmation.suspects(answer)
         for reason in reasons:
             print(f"cannot be confirmed: {reason}", file=sys.stderr)

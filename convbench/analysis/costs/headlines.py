@@ -164,12 +164,12 @@ def _headline(results: tuple[Result, ...]) -> Headline:
     if not group:
         return Headline()
     ranking = contenders(group)
-    tied_results = [contender.result for contender in ranking if contender.tied or not timed_results]
+    tied_results = [contender.result for contender in ranking if contender.tied]
     pick = lightest(tied_results) if timed_results else smallest(tied_results)
     return Headline(
         ranking=tuple(ranking),
         pick=pick,
-        position_pick=_position_pick(ranking, pick, bool(timed_results)),
+        position_pick=_position_pick(ranking, pick),
         dearest=max(
             (contender.result for contender in ranking), key=lambda result: (result.params or 0, result.flops or 0)
         ),
@@ -238,15 +238,14 @@ def uncounted_share(result: Result) -> float:
     return max((float(share) for share in shares if isinstance(share, (int, float))), default=0.0)
 
 
-def _position_pick(ranking: Sequence[Contender], pick: Result, is_timed: bool) -> Result | None:
+def _position_pick(ranking: Sequence[Contender], pick: Result) -> Result | None:
     """Return the lightest of the fastest models that keep positions; None if the pick keeps them, or may."""
     keepers = [contender for contender in ranking if position(contender.result) == "kept"]
     if position(pick) != "lost" or not keepers:
         return None
     results = [contender.result for contender in keepers]
     factors = factors_over(results, results[0])
-    ties = [result for result, factor in zip(results, factors, strict=True) if not is_timed or factor.low <= MARGIN]
-    return lightest(ties)
+    return lightest([result for result, factor in zip(results, factors, strict=True) if factor.low <= MARGIN])
 
 
 def _mixed(timed_results: Sequence[Result], pick: Result) -> list[Contender]:

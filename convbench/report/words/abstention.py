@@ -63,7 +63,7 @@ def extend(answer: Recommendation) -> str:
 def nearest(misses: Sequence[tuple[Metric, float, float]]) -> str:
     """Name the limits that the nearest candidate misses, from its metrics, values and limits in base units."""
     texts = [
-        f"{limit_name(metric)} {amount(metric, value)} (the limit is {amount(metric, limit)})"
+        f"{limit_name(metric)} {amount(metric, value, limit)} (the limit is {amount(metric, limit, value)})"
         for metric, value, limit in misses
     ]
     return f"Nearest: {'; '.join(texts)}." if texts else "None has a measured value for every limit."

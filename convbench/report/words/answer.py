@@ -144,7 +144,8 @@ def _pick(headline: Headline) -> str:
     params = units.quantity(pick.params, "parameter") if pick.params is not None else ""
     flops = f"{'at least ' if is_partial else ''}{units.flops(pick.flops)}" if pick.flops is not None else ""
     cost = " and ".join(filter(None, (params, flops)))
-    place = elsewhere.surroundings(pick, headline.leaders)
+    is_beside = headline.timed and (len(headline.ranking) < 2 or len(headline.tied) > 1)
+    place = elsewhere.surroundings(pick, headline.leaders, beside_name=is_beside)
     if not headline.timed or not pick.latency:
         word = "Fewest parameters" if is_partial else "Smallest"
         return f"{word}{place}: {setup(pick)}{cost and f', with {cost}'}; {untimed([pick])}."
@@ -186,10 +187,8 @@ def _quickest(headline: Headline, views: Sequence[Runtimes]) -> str:
 
 def _ties(headline: Headline) -> str:
     """Name the models that are statistically tied with the pick; empty if there are none."""
-    names = [model(result) for result in headline.tied if result is not headline.pick]
-    if not names or not headline.timed:
-        return ""
-    return f"Also tied with the fastest: {some_long(names, 4)}."
+    names = [model(result) for result in headline.ties if result is not headline.pick]
+    return f"Also tied with the fastest: {some_long(names, 4)}." if names else ""
 
 
 def _flops_bound(results: Sequence[Result]) -> str:
@@ -227,7 +226,7 @@ def confidence(headline: Headline, answers: Sequence[Recommendation]) -> str:
 
 def _runner_up(headline: Headline) -> str:
     """Return how much slower the next model is; empty if others are tied with the fastest."""
-    if not headline.timed or len(headline.ranking) < 2 or len(headline.tied) > 1:
+    if len(headline.ranking) < 2 or len(headline.tied) > 1:
         return ""
     runner_up = headline.ranking[1]
     return f"The next, {setup(runner_up.result)}, takes {units.speedup(runner_up.factor)} its time."

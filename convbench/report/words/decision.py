@@ -60,13 +60,14 @@ def decision(headline: Headline, answers: Sequence[Recommendation]) -> str:
         return ""
     if not headline.is_ordered:
         return UNORDERED
-    place, is_alone = f"{whereabouts(pick, headline.leaders)}{_in_variant(pick)}", len(headline.ranking) < 2
+    is_alone = len(headline.ranking) < 2
+    place = f"{whereabouts(pick, headline.leaders, beside_name=is_alone)}{_in_variant(pick)}"
     if not headline.timed or not pick.latency:
         equal_count = len(as_light(pick, [contender.result for contender in headline.ranking])) - 1
         equals = f" ({counted(equal_count, 'other is', 'others are')} as small)" if equal_count else ""
         why = untimed(contender.result for contender in headline.ranking)
         if is_alone:
-            params = f": {units.count(pick.params)} parameters" if pick.params is not None else ""
+            params = f": {units.quantity(pick.params, 'parameter')}" if pick.params is not None else ""
             return f"{_name(pick, headline)}{place}{params}; {why}."
         return f"Smallest of {len(headline.ranking)}{place}: {_name(pick, headline)}{equals}; {why}."
     ties = headline.tied

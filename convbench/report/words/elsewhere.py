@@ -50,10 +50,10 @@ def _network(result: Result) -> str:
     return f"{model(result)}{place(parts)}" if isinstance(parts, Parts) else model(result)
 
 
-def surroundings(result: Result, leaders: Sequence[Leader]) -> str:
+def surroundings(result: Result, leaders: Sequence[Leader], *, beside_name: bool) -> str:
     """Return `` on the conv backbone with lstm64 in training``: the backbone, and whatever differs from the leaders'.
 
-    The threads are left out: they stand beside the latency.
+    The threads are left out: they stand beside the latency. ``beside_name`` leaves out what the model's name says.
     """
     parts, situation = result.case.architecture, _situation(result, leaders)
     situation.pop("threads", None)
@@ -61,13 +61,18 @@ def surroundings(result: Result, leaders: Sequence[Leader]) -> str:
         return "".join(f" {text}" for text in situation.values())
     # the backbone is always named, so it is no difference here
     other_parts = [replace(other, backbone=parts.backbone) for other in _parts(leaders)]
-    return " ".join((f" on the {parts.backbone} backbone", *_particulars(parts, other_parts), *situation.values()))
+    return " ".join(
+        (f" on the {parts.backbone} backbone", *_particulars(parts, other_parts, beside_name), *situation.values())
+    )
 
 
-def whereabouts(result: Result, leaders: Sequence[Leader]) -> str:
-    """Return `` on conv in training with 1 thread``: whatever differs from the leaders'; empty if nothing does."""
+def whereabouts(result: Result, leaders: Sequence[Leader], *, beside_name: bool = False) -> str:
+    """Return `` on conv in training with 1 thread``: whatever differs from the leaders'; empty if nothing does.
+
+    ``beside_name`` leaves out what the model's name says.
+    """
     parts = result.case.architecture
-    texts = _particulars(parts, _parts(leaders)) if isinstance(parts, Parts) else []
+    texts = _particulars(parts, _parts(leaders), beside_name) if isinstance(parts, Parts) else []
     return "".join(f" {text}" for text in (*texts, *_situation(result, leaders).values()))
 
 
@@ -124,7 +129,7 @@ def _around(result: Result, pick: Result) -> str:
     return " ".join(_particulars(parts, [pick_parts]))
 
 
-def _particulars(parts: Parts, other_parts: Iterable[Parts]) -> list[str]:
+def _particulars(parts: Parts, other_parts: Iterable[Parts], beside_name: bool = False) -> list[str]:
     """Return the surroundings of the reducer that differ from any of the others'."""
     words = {
         "backbone": f"on {parts.backbone}",
@@ -133,4 +138,6 @@ def _particulars(parts: Parts, other_parts: Iterable[Parts]) -> list[str]:
         "head": f"with a head of {parts.head}" if parts.head else "without a head",
     }
     keys = {name for other in other_parts for name in words if getattr(other, name) != getattr(parts, name)}
+    if beside_name and parts.layer_norm:
+        del words["layer_norm"]
     return [text for name, text in words.items() if name in keys]

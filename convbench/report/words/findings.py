@@ -280,7 +280,7 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
         "carries on from earlier ones: the outputs are not those of the whole clip."
     ),
     codes.NOT_PREDICTED: lambda d: (
-        f"Peak memory was not predicted from the shapes: {d['reason'].removeprefix('not predicted: ')}."
+        f"Peak memory was not predicted from the shapes: {str(d['reason']).removeprefix('not predicted: ')}."
     ),
     codes.PREDICTED_AT_FULL_LENGTH: lambda _: (
         "The predicted peak is that of packed sequences as long as the padding: shapes do not tell their lengths."

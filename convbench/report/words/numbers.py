@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from statistics import median_low
 
@@ -25,6 +26,8 @@ _CHEAPEST: Mapping[CostName, str] = {
 TIE = units.percent(MARGIN - 1)
 """``10 %``: a smaller difference between two processes counts as none."""
 TOO_FEW_SEEDS = "With so few seeds in common no two configurations can be told apart."
+SHARPEST = 9
+"""Significant digits below which two costs are told apart."""
 APART = 0.02
 """Least lead of the commonest class's share over chance for it to be mentioned."""
 LIMITS: Mapping[CostName, str] = {"latency": "latency", "flops": "FLOPs"}
@@ -63,9 +66,13 @@ def likely(probability: float) -> str:
     return "under 1 %" if probability < 0.01 else f"{100 * probability:.0f} %"
 
 
-def amount(metric: Metric, value: float) -> str:
-    """Return a cost as people read it."""
-    return units.human(value, metric.unit, metric.digits)
+def amount(metric: Metric, value: float, apart_from: float | None = None) -> str:
+    """Return a cost as people read it, in as many digits as tell it from ``apart_from``."""
+    counts = range(metric.digits, SHARPEST)
+    pairs = ([units.human(cost, metric.unit, count) for cost in (value, apart_from)] for count in counts)
+    # a whole number of base units is written without decimals: 1 s beside 1.00 s
+    apart = (pair[0] for pair in pairs if len({re.sub(r"\.0+(?!\d)", "", text) for text in pair}) > 1)
+    return next(apart, units.human(value, metric.unit, metric.digits))
 
 
 def cheapest(ask: Ask) -> str:
@@ -150,7 +157,7 @@ def costs(result: Result, answer: Recommendation | None = None) -> str:
     """
     ask = answer.ask if answer else None
     name = ask.cheapest if ask and ask.cheapest not in _CHEAPEST else ""
-    value = result.cost(name) if name else None
+    value = result.cost(name)
     seconds = units.interval if result.latency and result.latency.bounded else units.median
     texts = [
         f"{seconds(result.latency)} a call" if result.latency else "",
