@@ -490,7 +490,6 @@ def test_a_clips_single_answer_equals_the_streams_last_answer() -> None:
             ),
             r"returns text that was fixed .*, '.*' instead of '.*' on another clip: let it return tensors",
         ),
-        (case(Choice("onnxruntime"), architecture=own("Packing"), clip=SMALL), "dynamo: it cannot export packed seq"),
         (
             case(*QUICKLY["onnxruntime"], architecture=own("Twice", proj_size=2), clip=SMALL),
             r"projections \(proj_size\), which ONNX does not have",
@@ -813,14 +812,23 @@ def test_an_error_without_a_message_is_named_by_its_type() -> None:
     assert re.fullmatch(place, export_error.reason(wrapper))
 
 
-def test_a_branch_that_cannot_be_exported_names_its_line() -> None:
-    """torch's message was "Could not guard on data-dependent expression Eq(u0, 1) (unhinted: Eq(u0, 1))"."""
+@pytest.mark.parametrize(
+    ("name", "clip", "reason"),
+    [
+        ("Resetting", torch.ones(2), export_error.BRANCH_REASON),
+        ("Packing", torch.ones(2, 3, 3, 4, 4), export_error.PACKED_REASON),
+    ],
+)
+def test_a_model_that_cannot_be_exported_names_the_reason_and_its_line(
+    name: str, clip: torch.Tensor, reason: str
+) -> None:
+    """torch's messages: "Could not guard on data-dependent expression Eq(u0, 1)", and "zeros(): argument 'size'"."""
     import exported_models
 
     with pytest.raises(Exception) as failed:
-        torch.export.export(exported_models.Resetting(), (torch.ones(2),))
+        torch.export.export(getattr(exported_models, name)(), (clip,))
     line = r" \(exported_models.py:\d+\)$"
-    assert re.fullmatch(re.escape(export_error.BRANCH_REASON) + line, export_error.reason(failed.value))
+    assert re.fullmatch(re.escape(reason) + line, export_error.reason(failed.value))
 
 
 @pytest.mark.parametrize(("message", "reason"), [

@@ -19,7 +19,7 @@ from convbench.core.record import STAGES, Case, Parts
 from convbench.core.traits import NO_PROJECTIONS
 from convbench.models.deployment import ASIDE, Example
 from convbench.models.runtimes import structure
-from convbench.models.runtimes.export_error import met_packed_sequence, reason
+from convbench.models.runtimes.export_error import reason
 from convbench.models.runtimes.quiet import quiet
 from convbench.models.weights import has_projection
 from convbench.models.without_values import without_checks, without_fused_attention
@@ -62,8 +62,6 @@ def write(flat_model: nn.Module, example: Example, folder: Path, exporter: Expor
             raise Impossible(NO_PROJECTIONS) from error
         if exporter == "torchscript" and text.startswith("the operator "):
             text += "; the exporter dynamo, the default, knows more operators"
-        if exporter == "dynamo" and met_packed_sequence(error):
-            text = "it cannot export packed sequences; the exporter torchscript can"
         raise CaseFailed("error", f"cannot be exported to ONNX by {exporter}: {text}") from error
     model = onnx.load(str(path), load_external_data=False)
     _refuse_constants(model, example, exporter)
