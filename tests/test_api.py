@@ -623,6 +623,15 @@ def test_inputs_that_do_not_fit_are_refused_in_one_message(function) -> None:
         function(Net(), torch.zeros(2, 5, 7, 10, 10))
 
 
+@pytest.mark.parametrize(
+    ("args", "kwargs"), [((tuple(CLIP.shape),), {}), (((CLIP,),), {}), ((), {"inputs": (CLIP,)}), ((), {})]
+)
+def test_inputs_as_other_counters_take_them_are_refused_with_what_to_give(args, kwargs) -> None:
+    """As ptflops and torchinfo, fvcore and thop take them."""
+    with pytest.raises(convbench.ConvbenchError, match=r"Error: .*; give the arguments of its call one by"):
+        convbench.count(Net(), *args, **kwargs)
+
+
 @pytest.mark.parametrize("function", [convbench.count, convbench.measure])
 @pytest.mark.parametrize(("model", "name"), [(Net, "Net"), (torch.relu, "relu"), (object(), "object")])
 def test_a_non_module_is_refused_in_one_message(function, model, name) -> None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch.backends import mha
 from torch.distributions import Distribution
 from torch.nn.modules import transformer
 from torch.utils import _pytree as pytree
@@ -34,6 +35,20 @@ def without_checks() -> Iterator[None]:
     finally:
         transformer._detect_is_causal_mask = detect_causal_mask
         Distribution.set_default_validate_args(default)
+
+
+@contextmanager
+def without_fused_attention() -> Iterator[None]:
+    """While entered, torch's attention and encoder layers run as plain operators, which exporters and counters know.
+
+    Fused encoder layers pack padded clips into nested tensors, whose shapes no counter can tell.
+    """
+    has_fastpath = mha.get_fastpath_enabled()
+    mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        mha.set_fastpath_enabled(has_fastpath)
 
 
 def _is_declared_causal(mask: Any, is_causal: bool | None = None, size: int | None = None) -> bool:  # noqa: ARG001

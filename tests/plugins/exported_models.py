@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn.utils import rnn
 
 
 class Keyed(nn.Module):
@@ -44,6 +45,42 @@ class Lowered(Judging):
 
 def lowered(clip):
     return torch.randn(clip.batch, clip.frames, clip.channels, clip.height, clip.width).bfloat16()
+
+
+class Twice(nn.Module):
+    """Reads a clip forwards and backwards with the same layer."""
+
+    def __init__(self, bias: bool = True, proj_size: int = 0) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(48, 8, batch_first=True, bias=bias, proj_size=proj_size)
+
+    def forward(self, clip):
+        vectors = clip.flatten(2)
+        return self.lstm(vectors)[0] * self.lstm(vectors.flip(1))[0]
+
+
+class Packing(nn.Module):
+    """Packs its clips, of which the second is shorter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(48, 8, batch_first=True)
+
+    def forward(self, clip):
+        packed = rnn.pack_padded_sequence(clip.flatten(2), torch.tensor([3, 2]), batch_first=True)
+        return rnn.pad_packed_sequence(self.gru(packed)[0], batch_first=True)[0]
+
+
+class Attending(nn.Module):
+    """Lets torch fuse its attention, which is another operator in evaluation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(48, 4, batch_first=True)
+
+    def forward(self, clip):
+        vectors = clip.flatten(2)
+        return self.attention(vectors, vectors, vectors)[0]
 
 
 class Kept:

@@ -19,7 +19,6 @@ from typing import Any, Self
 
 import torch
 from torch import nn
-from torch.backends import mha
 from torch.nested._internal.nested_tensor import NestedTensor
 from torch.utils.flop_counter import FlopCounterMode, _FlopCounterMode
 
@@ -31,6 +30,7 @@ from convbench.models.stages import Roots, stage_roots
 from convbench.models.subject import Subject, WithoutGradients
 from convbench.models.values import is_sparse, tensors
 from convbench.models.weights import nodes, shaped_tensors
+from convbench.models.without_values import without_fused_attention
 
 WHOLE = "Global"
 """The name under which FlopCounterMode keeps its total."""
@@ -97,17 +97,10 @@ def _count_call(subject: Subject, modules: Roots | None) -> StageCounts:
 
 @contextmanager
 def as_written() -> Iterator[None]:
-    """While entered, code that the user compiled runs as written, and torch's encoder layers run layer by layer.
-
-    Fused encoder layers pack padded clips into nested tensors, whose shapes neither count can tell.
-    """
-    has_fastpath = mha.get_fastpath_enabled()
-    mha.set_fastpath_enabled(False)
-    try:
-        with torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext():
-            yield
-    finally:
-        mha.set_fastpath_enabled(has_fastpath)
+    """While entered, code that the user compiled runs as written, and torch's fused attention layers as operators."""
+    stance = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+    with without_fused_attention(), stance:
+        yield
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -17,6 +18,8 @@ from convbench.models.subject import Subject, WithoutGradients
 from convbench.models.weights import number_type
 
 T = TypeVar("T")
+HOW = "give the arguments of its call one by one, tensors and not their shapes"
+"""What to do if a call gets something else than it takes. Other tools take a tuple of inputs, or their shapes."""
 
 
 def subject(model: nn.Module, inputs: Inputs) -> Subject:
@@ -55,7 +58,9 @@ def first_call(model: object, call: Callable[[], T]) -> T:
     try:
         return call()
     except Exception as error:
-        raise ConvbenchError(f"{_name(model)} does not run on these inputs: {located(error)}") from error
+        is_other_type = isinstance(error, TypeError) or re.match("'(tuple|list|dict)' object", str(error))
+        remedy = f"; {HOW}" if is_other_type else ""
+        raise ConvbenchError(f"{_name(model)} does not run on these inputs: {located(error)}{remedy}") from error
 
 
 def refuse_no_module(model: object) -> None:

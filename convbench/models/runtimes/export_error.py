@@ -27,6 +27,8 @@ REASON_BY_PREFIX = {
 """What the starts of torch's messages mean. These messages continue with torch's own symbols, such as ``u0``."""
 STEPS = "of exporting the model to ONNX. Next steps:"
 """Part of the line with which torch's exporter wraps any error. It tells no reason."""
+PACKED_REASON = "torch.export takes no packed sequence: use the exporter torchscript of onnxruntime or openvino"
+RNNS = "torch.nn.modules.rnn"
 LONGEST = 300
 
 
@@ -39,9 +41,18 @@ def reason(error: BaseException) -> str:
     lines = [line for cause in reversed(chain) if (line := _first_line(cause)) and STEPS not in line]
     line = lines[0] if lines else _without_message(chain[-1])
     line = next((words for prefix, words in REASON_BY_PREFIX.items() if line.startswith(prefix)), line)
+    line = PACKED_REASON if any(map(_met_packed_sequence, chain)) else line
     sentence = f"the operator {operator}: {line}" if operator else line
     place = next((place for cause in reversed(chain) if (place := place_of(cause))), "")
     return f"{sentence} ({place})" if place else sentence
+
+
+def _met_packed_sequence(error: BaseException) -> bool:
+    """Whether an error came from a recurrent layer of torch that was given a packed sequence."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(
+        frame.f_globals.get("__name__") == RNNS and frame.f_locals.get("batch_sizes") is not None for frame in frames
+    )
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from convbench.core.errors import CaseFailed
+from convbench.core.errors import CaseFailed, Impossible
 from convbench.models.deployment import ASIDE, Quantisation
 from convbench.models.runtimes.export_error import reason
 from convbench.models.runtimes.quiet import quiet
@@ -22,7 +22,7 @@ QUANTISED_OPERATORS = frozenset({
 def quantise(path: Path, quantisation: Quantisation, names: Sequence[str]) -> None:
     """Replace a file by its quantised form: dynamic (LSTM, matrices), or static with ranges (convolutions, matrices).
 
-    Raises CaseFailed if nothing in it could be quantised, so that nobody takes float32 for int8.
+    Raises Impossible if nothing in it could be quantised, so that nobody takes float32 for int8.
     """
     import onnx
 
@@ -38,7 +38,7 @@ def quantise(path: Path, quantisation: Quantisation, names: Sequence[str]) -> No
     kinds = {node.op_type for node in onnx.load(str(path), load_external_data=False).graph.node}
     if not kinds & QUANTISED_OPERATORS:
         operators = ", ".join(DYNAMIC if quantisation.method == "dynamic" else STATIC)
-        raise CaseFailed("error", f"has nothing that ONNX Runtime quantises ({quantisation.method}: {operators})")
+        raise Impossible(f"the model has nothing that ONNX Runtime quantises ({quantisation.method}: {operators})")
 
 
 def _fold_constants(path: Path, target: str) -> Any:
@@ -61,7 +61,24 @@ def _fold_constants(path: Path, target: str) -> Any:
 def _dynamic(model: Any, path: Path, _: Quantisation, __: Sequence[str]) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    _separate_weights(model)
     quantize_dynamic(model, path, op_types_to_quantize=list(DYNAMIC), weight_type=QuantType.QInt8)
+
+
+def _separate_weights(model: Any) -> None:
+    """Give each LSTM of a file weights of its own, such as the calls of one layer on two clips, which share them.
+
+    The quantiser transposes the weights once for each LSTM that has them, so that the second would compute nonsense.
+    """
+    by_name = {weight.name: weight for weight in model.graph.initializer}
+    used_names: set[str] = set()
+    for node in (node for node in model.graph.node if node.op_type == "LSTM"):
+        for place in (1, 2):  # of the input's weights and of the state's
+            if node.input[place] in used_names & by_name.keys():
+                copy = model.graph.initializer.add()
+                copy.CopyFrom(by_name[node.input[place]])
+                copy.name = node.input[place] = f"{copy.name}_{len(model.graph.initializer)}"
+            used_names.add(node.input[place])
 
 
 def _static(model: Any, path: Path, quantisation: Quantisation, names: Sequence[str]) -> None:

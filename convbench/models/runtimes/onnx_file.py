@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from convbench.core.errors import CaseFailed
+from convbench.core.errors import CaseFailed, Impossible
 from convbench.core.metrics import OTHER
 from convbench.core.option_types import Exporter
 from convbench.core.record import STAGES, Case, Parts
@@ -22,7 +22,7 @@ from convbench.models.runtimes import structure
 from convbench.models.runtimes.export_error import reason
 from convbench.models.runtimes.quiet import quiet
 from convbench.models.weights import has_projection
-from convbench.models.without_values import without_checks
+from convbench.models.without_values import without_checks, without_fused_attention
 
 FILE = "model.onnx"
 OPSET = 20
@@ -33,15 +33,18 @@ RECURRENT = ("LSTM", "GRU", "RNN")
 
 
 def write(flat_model: nn.Module, example: Example, folder: Path, exporter: Exporter, opset: int) -> Path:
-    """Write ``model.onnx`` and large weights beside it. Raises CaseFailed with the operator that cannot be exported."""
+    """Write ``model.onnx`` and large weights beside it.
+
+    Raises Impossible if ONNX has no form for the model, and CaseFailed with the operator that cannot be exported.
+    """
     import onnx
 
     path = folder / FILE
     axes = tuple({} if axis is None else {axis: BATCH} for axis in example.batch_axes)
     if any(tensor.is_complex() for tensor in (*example.tensors, *structure.row(example.output))):
-        raise CaseFailed("error", "takes or returns complex numbers, which ONNX does not have: use torch.view_as_real")
+        raise Impossible("the model takes or returns complex numbers, which ONNX does not have: use torch.view_as_real")
     try:
-        with quiet(), without_checks():
+        with quiet(), without_checks(), without_fused_attention():
             torch.onnx.export(
                 flat_model,
                 tuple(example.tensors),
@@ -55,6 +58,8 @@ def write(flat_model: nn.Module, example: Example, folder: Path, exporter: Expor
             )
     except Exception as error:
         text = reason(error)
+        if exporter == "torchscript" and has_projection(flat_model):
+            raise Impossible(NO_PROJECTIONS) from error
         if exporter == "torchscript" and text.startswith("the operator "):
             text += "; the exporter dynamo, the default, knows more operators"
         raise CaseFailed("error", f"cannot be exported to ONNX by {exporter}: {text}") from error
@@ -131,9 +136,9 @@ def _refuse_other_opset(model: Any, opset: int) -> None:
 
 
 def _refuse_projections(flat_model: nn.Module, model: Any) -> None:
-    """Raise CaseFailed if an LSTM has projections: exporters drop them, and runtimes find shapes that do not fit."""
+    """Raise Impossible if an LSTM has projections: exporters drop them, and runtimes find shapes that do not fit."""
     if has_projection(flat_model) and any(node.op_type == "LSTM" for node in model.graph.node):
-        raise CaseFailed("error", NO_PROJECTIONS)
+        raise Impossible(NO_PROJECTIONS)
 
 
 def _scope(node: object) -> list[str]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 CLIPS = 8
 """The default number of calibration clips."""
 PROJECTED = "the LSTM has projections (proj_size), which torch cannot quantise"
+WITHOUT_BIAS = "the model has a recurrent layer without biases, which torch cannot quantise: use int8+onnxruntime"
 
 
 def _unsuited(case: Case, *, method: str, calibration: int, clips: str | None) -> str:
@@ -62,6 +63,8 @@ def int8(
     from convbench.models.runtimes.int8 import calibration_clips, rows_of
     from convbench.models.weights import fix_weights
 
+    if method != "torchao" and (name := _other_type(subject.model)):
+        raise Impossible(f"int8 is made from float32 weights, and the model has layers in {name}")
     ranges = calibration_clips(subject, calibration, clips) if method == "static" else ()
     if takes_quantisation(subject.case):
         return replace(subject, quantisation=Quantisation(method, rows_of(subject, ranges)), dtype=torch.int8)
@@ -74,6 +77,17 @@ def int8(
     fix_weights(subject.model)
     _QUANTISE[method](subject, ranges)
     return replace(subject, dtype=torch.int8)
+
+
+def _other_type(model: nn.Module) -> str:
+    """Return the number type of the first layer to quantise that is not in float32; empty if all are."""
+    import torch
+    from torch import nn
+    from torch.nn.modules.conv import _ConvNd
+
+    layers = (module for module in model.modules() if isinstance(module, (nn.Linear, nn.RNNBase, _ConvNd)))
+    types = (parameter.dtype for layer in layers for parameter in layer.parameters(recurse=False))
+    return next((str(kind).removeprefix("torch.") for kind in types if kind is not torch.float32), "")
 
 
 def _dynamic(subject: Subject, _: Sequence[Inputs]) -> None:
@@ -101,6 +115,8 @@ def _quantise_layers(model: nn.Module) -> bool:
         )
     if has_projection(model):
         raise Impossible(PROJECTED)
+    if any(type(module) in kinds and not module.bias for module in model.modules() if isinstance(module, nn.RNNBase)):
+        raise Impossible(WITHOUT_BIAS)
     with quiet():
         quantization.quantize_dynamic(model, kinds, dtype=torch.qint8, inplace=True)  # type: ignore[no-untyped-call]
     for module in model.modules():
