@@ -16,8 +16,10 @@ import pytest
 import records
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.colors import to_rgb
 from matplotlib.textpath import TextPath
 
+from convbench.analysis import table
 from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.history.course import Course
 from convbench.analysis.history.series import Point, Series
@@ -275,7 +277,10 @@ def test_stages_that_do_not_sum_to_the_call_are_noted(stages, end):
 
 
 def test_a_stages_time_is_its_share_of_the_stated_latency():
-    """The stage was timed in one visit, during which the machine was twice as slow as in the others."""
+    """The stage was timed in one visit, during which the machine was twice as slow as in the others.
+
+    The figure allowed for that, and ``results.csv`` did not.
+    """
     whole, lstm = (
         records.reading("latency_s", *[1e-3] * 8, *[2e-3] * 4),
         records.reading("latency_s_lstm", *[1.5e-3] * 4),
@@ -287,6 +292,7 @@ def test_a_stages_time_is_its_share_of_the_stated_latency():
     )
     (result,) = results([record])
     assert part_of_call(result, metrics.LATENCY.part("lstm")) == pytest.approx(0.75 * result.latency.median)
+    assert table.row_of(result)["latency_s_lstm"] == pytest.approx(0.75e-3)
     assert result.latency.median == pytest.approx(1e-3)
 
 
@@ -398,8 +404,29 @@ def test_users_models_on_a_page_do_not_look_alike(count):
     assert len(set(looks.values())) == count + 1
     assert len({colour for colour, _ in looks.values()}) == min(count + 1, len(style.HUES))
     assert looks["gap"] == style.look("gap")
+    own_markers = [marker for name, (_, marker) in looks.items() if name != "gap"]
+    assert len(set(own_markers)) == min(count, len(style.FREE_MARKERS)), "colours alone told them apart"
     with style.distinguish(["gap", *names]):
         assert looks == {name: style.look(name) for name in ("gap", *names)}, "their order changes nothing"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_stages_differ_in_lightness(scheme):
+    """In the dark page, reducer and LSTM had the same grey for readers who see no colour."""
+    css = resources.files("convbench.report.page").joinpath("assets/style.css").read_text("utf-8")
+    lines = re.findall(r"--backbone: .*", css)
+    hues = dict(re.findall(r"--(\w+): (#\w+);", lines[scheme == "dark"]))
+    assert scheme == "dark" or hues == style.STAGE_HUES
+    paper = np.array(to_rgb("#171c22" if scheme == "dark" else "#ffffff"))
+
+    def light(rgb):
+        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+        return float(linear @ (0.2126, 0.7152, 0.0722)) + 0.05
+
+    levels = {stage: light(np.array(to_rgb(hue))) for stage, hue in hues.items()}
+    for stages in (("backbone", "reducer", "lstm", "other"), ("lstm", "graphs", "other")):
+        assert all(max(pair) / min(pair) > 1.2 for pair in pairwise(sorted(levels[stage] for stage in stages)))
+    assert all(max(level, light(paper)) / min(level, light(paper)) >= 3 for level in levels.values())
 
 
 def test_more_models_than_looks_share_some():

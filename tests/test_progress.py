@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from io import StringIO
 
 import pytest
 import records
+from rich.cells import cell_len
 from rich.console import Console
 
 from convbench.core.progress import RunState
@@ -65,6 +67,21 @@ def test_a_bar_reports_once_that_round_one_exceeds_the_budget() -> None:
             bar.begins(record.case, RunState(0, 1, visits=2, budget_left=0.0))
             bar.ended(record)
     assert screen.file.getvalue().count("takes longer than the budget") == 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_bar_cuts_the_case_and_no_number(width: int) -> None:
+    """At 80 columns the bar read "━ … … left -…", so that a long name took the place of every number."""
+    screen = Console(file=StringIO(), width=width, force_terminal=True, color_system=None)
+    with Bar(screen, {}, count=7, total=78) as bar:
+        bar.begins(records.record().case, RunState(0, 3, visits=78))
+        bar.bar.advance(bar.task, 17)
+        bar.bar.refresh()
+    last = re.split(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\n]", screen.file.getvalue())  # type: ignore[attr-defined]
+    (line,) = {line for line in last if "17/78" in line}
+    assert cell_len(line) <= width
+    assert re.search(r"17/78 0:00:00 left \S:\S\S:\S\S .*round 1", line)
+    assert line.rstrip().endswith("/cpu" if width == 200 else "…")
 
 
 def test_a_remaining_time_of_seconds_is_not_shown() -> None:

@@ -205,12 +205,14 @@ def test_a_table_of_cases_omits_what_all_share():
 def test_a_narrow_table_breaks_no_number(width):
     from convbench.cli.terminal import print_table
 
-    rows = [("conv/spatial-softmax/64", "1.234 ms", "0.991 to 1.012", "ok"), ("gap", "–", "–", "regression")]
+    rows = [("conv/spatial-softmax/64", "1.234 ms", "0.991 to 1.012", "ok", ""), ("gap", "–", "–", "regression", "")]
     out = io.StringIO()
     screen = Console(file=out, width=width, color_system=None)
-    print_table(screen, ("case", "head", "95 % interval", "verdict"), rows, "smoke: head", wrapping=("case", "verdict"))
+    headings = ("case", "head", "95 % interval", "verdict", "a column without a value")
+    print_table(screen, headings, rows, "smoke: head", wrapping=("case", "verdict"))
     lines = out.getvalue().splitlines()
     assert max(map(len, lines)) <= width
+    assert "without a value" not in out.getvalue()
     for whole in ("smoke: head", "1.234 ms", "0.991 to 1.012"):
         assert any(whole in text for text in lines)
     if width == 40:

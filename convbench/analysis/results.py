@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from statistics import median
 from types import MappingProxyType
@@ -108,16 +109,6 @@ class Result:
         return self.value(metric) if metric else None
 
 
-_DERIVED: Mapping[str, Callable[[Result], float | None]] = {
-    metrics.LSTM_INPUT.name: lambda result: result.lstm_input,
-    metrics.LATENCY.name: lambda result: result.latency.median if result.latency else None,
-    metrics.MEMORY.name: lambda result: result.memory,
-    metrics.FRAMES_PER_S.name: lambda result: result.frames_per_s,
-    metrics.LAUNCH_SHARE.name: lambda result: result.launch_share,
-}
-"""Functions that derive a metric from a result, by the metric's name; each runs only if its metric is requested."""
-
-
 def group(record: Record) -> Group:
     """Return what a record must share with the records that it may be compared with."""
     case = record.case
@@ -163,6 +154,20 @@ def part_of_call(result: Result, part: Metric) -> float | None:
         if calls.get(number)
     ]
     return median(shares) * result.latency.median if shares and result.latency else typical(result.record, part)
+
+
+_DERIVED: Mapping[str, Callable[[Result], float | None]] = {
+    metrics.LSTM_INPUT.name: lambda result: result.lstm_input,
+    metrics.LATENCY.name: lambda result: result.latency.median if result.latency else None,
+    metrics.MEMORY.name: lambda result: result.memory,
+    metrics.FRAMES_PER_S.name: lambda result: result.frames_per_s,
+    metrics.LAUNCH_SHARE.name: lambda result: result.launch_share,
+    **{
+        part.name: partial(part_of_call, part=part)
+        for part in map(metrics.LATENCY.part, metrics.SPLIT[metrics.LATENCY])
+    },
+}
+"""Functions that derive a metric from a result, by the metric's name; each runs only if its metric is requested."""
 
 
 def number(reading: Reading) -> float | None:

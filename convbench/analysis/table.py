@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from convbench.analysis import latencies
-from convbench.analysis.results import Result, dtype, sustained_rate, typical
+from convbench.analysis.results import Result, dtype, sustained_rate
 from convbench.analysis.results import result as result_of
 from convbench.core import metrics
 from convbench.core.metric import Metric
@@ -92,7 +92,7 @@ def row_of(result: Result) -> dict[str, Scalar]:
     record = result.record
     values: dict[str, Scalar] = {
         **record.case.axes,
-        **_exact(record),
+        **_exact(result),
         **_latency(result),
         **_visits(record),
         metrics.FRAMES_PER_S.name: result.frames_per_s,
@@ -134,10 +134,10 @@ def write_csv(directory: Path, records: Iterable[Record]) -> Path:
     return files.write(directory / CSV, text, report_elsewhere(directory))
 
 
-def _exact(record: Record) -> dict[str, Scalar]:
-    kinds = {reading.metric.name: metrics.with_words(reading.metric).number for reading in record.readings}
-    names = [name for name, number in kinds.items() if name != metrics.LATENCY.name and number != "each"]
-    return {name: _number(typical(record, name)) for name in names}
+def _exact(result: Result) -> dict[str, Scalar]:
+    read_metrics = [metrics.with_words(reading.metric) for reading in result.record.readings]
+    exact = [metric for metric in read_metrics if metric.name != metrics.LATENCY.name and metric.number != "each"]
+    return {metric.name: _number(result.value(metric)) for metric in exact}
 
 
 def _latency(result: Result) -> dict[str, Scalar]:

@@ -129,7 +129,7 @@ def print_table(
     title: str = "",
     wrapping: Sequence[str] = (),
 ) -> None:
-    """Print a table whose numbers are never broken: only the columns named by ``wrapping`` wrap.
+    """Print a table whose numbers are never broken: only the columns named by ``wrapping`` wrap, and none is empty.
 
     If the screen is too narrow for that, each row is its first cell with one line per further value below.
     """
@@ -137,7 +137,8 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    columns = list(zip(headings, *rows, strict=True))
+    columns = [column for column in zip(headings, *rows, strict=True) if any(column[1:]) or not rows]
+    headings, *rows = zip(*columns, strict=True)
     width = sum(LEAST if cells[0] in wrapping else max(map(cell_len, cells)) for cells in columns) + 2 * len(columns)
     if width > screen.width:
         lines = [title] if title else []

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import NamedTuple
 
 from convbench.analysis.costs.likeness import one_variant
 from convbench.analysis.costs.ranking import largest_group, rank
-from convbench.analysis.results import Result, measured_results, part_of_call, typical
+from convbench.analysis.results import Result, measured_results
 from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.record import STAGES, Whole
@@ -98,10 +97,9 @@ def _has(result: Result, stage: str) -> bool:
 
 def by_stage(result: Result, metric: Metric) -> dict[str, float]:
     """Return a cost by measured stage; empty if no stage was measured or the whole is zero."""
-    is_time = metric is metrics.LATENCY
-    value_of = partial(part_of_call, result) if is_time else partial(typical, result.record)
-    stages = PARTS if is_time else (*STAGES, metrics.OTHER)  # at a peak of memory, "optimizer" is a kind, not a stage
-    costs = {stage: value for stage in stages if (value := value_of(metric.part(stage)))}
+    # at a peak of memory, "optimizer" is a kind, not a stage
+    stages = PARTS if metric is metrics.LATENCY else (*STAGES, metrics.OTHER)
+    costs = {stage: value for stage in stages if (value := result.value(metric.part(stage)))}
     return costs if sum(costs.values()) > 0 else {}
 
 

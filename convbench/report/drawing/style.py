@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -37,9 +38,10 @@ All differ also for readers who see no red or no green (searched with simulated 
 """
 
 STAGE_HUES = {
-    "backbone": "#2f6fa3", "reducer": "#d9822c", "lstm": "#43957a", "head": "#a56a94", "graphs": "#7d73b8",
-    "optimizer": "#b3963a", "other": "#99a1ac",
+    "backbone": "#539bc6", "reducer": "#b56841", "lstm": "#356447", "head": "#a35382", "graphs": "#848ce6",
+    "optimizer": "#a28522", "other": "#393b43",
 }  # fmt: skip
+"""Colours of the stages that stack in a bar: they differ in lightness too, for readers and prints without colour."""
 
 BUILT_IN = {
     "gap": (0, "o"), "fc": (1, "s"), "spatial-softmax": (2, "^"), "attention": (3, "D"), "avg-k": (4, "v"),
@@ -76,7 +78,8 @@ _page_looks: ContextVar[Mapping[str, Look]] = ContextVar("_page_looks", default=
 def distinguish(series: Iterable[str]) -> Iterator[None]:
     """Give these reducers and models different looks while a page is drawn: by name alone, two may look the same.
 
-    A user's own ones move on from their usual colour if another has it, as long as a colour is free, then a look.
+    A user's own ones move on from their usual colour if another has it, as long as a colour is free, then a look, and
+    from their usual marker to the one that the fewest have, so that they differ without colour too.
     """
     names = set(series)
     looks = {name: look(name) for name in names & BUILT_IN.keys()}
@@ -87,7 +90,10 @@ def distinguish(series: Iterable[str]) -> Iterator[None]:
         free = [(hue, shape) for shape in markers for hue in HUES[start:] + HUES[:start]]
         free = [option for option in free if option not in looks.values()]
         colours = {colour for colour, _ in looks.values()}
-        looks[name] = next((option for option in free if option[0] not in colours), next(iter(free), usual))
+        candidates = [option for option in free if option[0] not in colours] or free or [usual]
+        uses = Counter(shape for _, shape in looks.values())
+        fewest = min(uses[shape] for _, shape in candidates)
+        looks[name] = next(option for option in candidates if uses[option[1]] == fewest)
     token = _page_looks.set(looks)
     try:
         yield

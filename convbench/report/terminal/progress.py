@@ -13,6 +13,7 @@ from convbench.core.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     from convbench.core.case import Options
     from convbench.core.record import Case, Record
@@ -134,15 +135,26 @@ class Bar(Silent):
 
     def __init__(self, console: Console, common: Mapping[str, Options], count: int, total: int) -> None:
         from rich import progress
-        from rich.progress import TextColumn
+        from rich.table import Column
+
+        class Cut(progress.TextColumn):
+            """A text on one line, cut with a mark if it is longer than the room that the numbers leave."""
+
+            def render(self, task: progress.Task) -> Text:
+                text = super().render(task)
+                text.no_wrap, text.overflow = True, "ellipsis"
+                return text
+
+        def whole() -> Column:
+            return Column(no_wrap=True)
 
         self.bar = progress.Progress(
             progress.BarColumn(bar_width=20),
-            progress.MofNCompleteColumn(),
-            progress.TimeElapsedColumn(),
-            TextColumn("left"),
-            progress.TimeRemainingColumn(),
-            TextColumn("{task.fields[stage]}  {task.fields[case]}", markup=False),
+            progress.MofNCompleteColumn(table_column=whole()),
+            progress.TimeElapsedColumn(table_column=whole()),
+            progress.TextColumn("left", table_column=whole()),
+            progress.TimeRemainingColumn(table_column=whole()),
+            Cut("{task.fields[stage]}  {task.fields[case]}", markup=False, table_column=Column()),
             console=console,
             transient=True,
             speed_estimate_period=300,

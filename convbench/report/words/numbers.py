@@ -128,15 +128,15 @@ def _digits(result: Result, metric: Metric) -> int:
 
 
 def gained(variant: VariantGain) -> tuple[str, str]:
-    """Return a variant's speed-up over eager and its range over the cases: ``2.5×`` and ``1.0 to 3.2``.
+    """Return a variant's speed-up over eager and its range over the cases: ``2.5×`` and ``1.04 to 3.2``.
 
-    It has the digits that the interval of a typical case leaves. A single case has its interval and no range.
+    All have the digits that the interval of a typical case leaves. A single case has its interval and no range.
     """
     if len(variant.gains) == 1:
         return units.speedup(variant.gains[0].speedup), units.MISSING
     significant = median_low(units.precision(gain.speedup) for gain in variant.gains)
-    low, high = units.digits(variant.speedup.low, 2), units.digits(variant.speedup.high, 2)
-    return units.factor(variant.speedup.median, significant), f"{low} to {high}"
+    median, low, high = (units.factor(ratio, significant) for ratio in variant.speedup)
+    return median, f"{low} to {high}".replace("×", "")
 
 
 def accuracy(candidate: Candidate) -> str:
