@@ -1195,8 +1195,11 @@ class Dropped(Base):
         return self.rnn.forward(self.vectors(x))[0]
 
 
+SEEN: dict[str, torch.Tensor] = {}
+
+
 class Stores(Base):
-    """Keeps tensors as plain attributes: a constant, a cache by shape, or the state that its next call continues."""
+    """Keeps tensors: a constant, a cache by shape, the state that its next call continues, or what a hook saw."""
 
     BYTES = 4 * 300_000
 
@@ -1205,6 +1208,8 @@ class Stores(Base):
         self.how, self.cache, self.bank = how, {}, None
         self.options = vars(self)
         self.constant = torch.ones(300_000) if how == "constant" else None
+        if how == "hook":
+            self.cnn.register_forward_hook(lambda _module, _inputs, maps: SEEN.update(maps=maps.new_ones(300_000)))
 
     def forward(self, x):
         if self.how == "cache" and x.shape not in self.cache:

@@ -86,7 +86,13 @@ class Timeline:
 
 
 def timeline_of(subject: Subject) -> Timeline:
-    """Profile one call of a warmed-up subject. Allocations of a compiled subject have a kind but no stage."""
+    """Profile one call of a warmed-up subject. Allocations of a compiled subject have a kind but no stage.
+
+    The call before it is profiled too: on a CPU the profiler reports the release only of memory whose allocation it
+    saw, and the model may keep a state, or what a hook saw, until the next call replaces it.
+    """
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=False):
+        subject.run()
     if isinstance(subject.run, TrainingStep):
         subject.run.forget()
     gc.collect()

@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any
 
@@ -38,7 +38,7 @@ from convbench.models import network, subject
 from convbench.models.stages import compiles
 from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep
-from convbench.models.values import held_bytes, tensors
+from convbench.models.values import held_bytes
 from convbench.models.weights import channels_last, watch_attributes, weights_bytes
 from convbench.models.without_values import NO_ADDRESS, without_checks
 
@@ -249,42 +249,42 @@ def _assemble(case: Case, model: nn.Module | None = None) -> Subject:
 def _predict(subject: Subject, until: float) -> Prediction:
     if compiles(subject.model):
         raise _not_from_shapes("a model whose own code compiles it")
-    if not isinstance(subject.run, TrainingStep):
-        return _predict_call(subject, until)
     step = subject.run
-    peak, constants = _follow_step(subject, step, until)
-    if held_bytes(constants) != held_bytes(watch_attributes(subject.model)()):  # a later step has the first's caches
-        step.forget()
-        peak, constants = _follow_step(subject, step, until)
-    resident = weights_bytes(subject.model) + _held_bytes(subject, constants) + peak.libraries
-    parameters = [parameter for parameter in step.parameters if parameter.grad is not None]
+    if not isinstance(step, TrainingStep):
+        return _follow_calls(subject, step, subject.case.clip.frames, until)
+    parameters: list[nn.Parameter] = []
+    gradients = _follow_calls(subject, partial(_make_gradients, step, parameters), 2, until)
     state, intermediates = optimizer_bytes(step.optimizer, parameters)
-    gradients = sum(parameter.nbytes for parameter in parameters)
-    return Prediction(resident + state, peak.bytes, gradients + intermediates, peak.at_full_length)
+    return replace(
+        gradients,
+        resident=gradients.resident + state,
+        optimizer=sum(parameter.nbytes for parameter in parameters) + intermediates,
+    )
 
 
-def _follow_step(subject: Subject, step: TrainingStep, until: float) -> tuple[Peak, list[torch.Tensor]]:
-    """Follow a step up to its gradients. Also return the tensors that modules keep before and after it."""
-    peak, attributes = Peak(torch.device(subject.device), until), watch_attributes(subject.model)
-    with peak.follow(), in_threads(_refuse_threads):
-        step.backward(step.forward())
-    return peak, attributes()
+def _follow_calls(subject: Subject, call: Callable[[], object], most_calls: int, until: float) -> Prediction:
+    """Follow calls until the model keeps as much of one as of the call before: caches, or a state that may grow.
 
-
-def _predict_call(subject: Subject, until: float) -> Prediction:
-    """Predict a later call: inference mode is refused only once, and a stream's state may grow in its first frames."""
-    state: list[torch.Tensor] = []
-    for _ in range(max(2, subject.case.clip.frames)):
-        peak, refusal = Peak(torch.device(subject.device), until), subject.without_gradients.refusal
-        attributes = watch_attributes(subject.model)
+    A call that makes layers, or that inference mode refuses, happens only once.
+    """
+    peak, constants = Peak(torch.device(subject.device), until), watch_attributes(subject.model)
+    for _ in range(max(2, most_calls)):
+        kept_bytes, initial = peak.alive_bytes, (weights_bytes(subject.model), subject.without_gradients.refusal)
         with peak.follow(), in_threads(_refuse_threads):
-            output = subject.run()
-        next_state = tensors(output[1]) if subject.case.streams else []
-        resident = weights_bytes(subject.model) + _held_bytes(subject, [*state, *attributes()]) + peak.libraries
-        if held_bytes(next_state) == held_bytes(state) and subject.without_gradients.refusal is refusal:
+            call()
+        if (weights_bytes(subject.model), subject.without_gradients.refusal) != initial:
+            peak, constants = Peak(torch.device(subject.device), until), watch_attributes(subject.model)
+        elif peak.alive_bytes == kept_bytes:
             break
-        state = next_state
-    return Prediction(resident, peak.bytes, 0, peak.at_full_length)
+    held_bytes = weights_bytes(subject.model) + _held_bytes(subject, constants()) + peak.libraries
+    return Prediction(held_bytes + peak.alive_bytes, peak.bytes - peak.alive_bytes, 0, peak.at_full_length)
+
+
+def _make_gradients(step: TrainingStep, parameters: list[nn.Parameter]) -> None:
+    """Make a training step up to its gradients and release these; ``parameters`` are then those that had one."""
+    step.backward(step.forward())
+    parameters[:] = [parameter for parameter in step.parameters if parameter.grad is not None]
+    step.forget()
 
 
 def _held_bytes(subject: Subject, others: list[torch.Tensor]) -> int:
@@ -365,7 +365,7 @@ COUNTER = 4
 
 
 class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Follows, while entered, the storages that operators return. ``bytes``: the most bytes of them alive at once.
+    """Follows the storages that operators return. ``bytes``: the most bytes of them alive at once in the last call.
 
     Raises TakesTooLong after the monotonic time ``until``.
     """
@@ -384,10 +384,12 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @contextmanager
     def follow(self) -> Iterator[None]:
-        """Follow the calls inside. Raises CaseFailed at the end if tensors had no storage, such as sparse ones.
+        """Follow the call inside, anew: what an earlier one has left counts from the start.
 
-        It does not raise at once: an exception while torch asks such a tensor for its device ends the process.
+        Raises CaseFailed at the end if tensors had no storage, such as sparse ones. It does not raise at once: an
+        exception while torch asks such a tensor for its device ends the process.
         """
+        self.bytes = self.alive_bytes
         with self, kernels(self.device.type):
             yield
         if self.foreign_layout:
