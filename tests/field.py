@@ -10,6 +10,7 @@ from collections import UserDict, defaultdict, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from operator import methodcaller
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -56,19 +57,17 @@ class Packed(Base):
 class Shortened(nn.Module):
     """Runs sequences of lengths that are known, or that it draws, through layers that need most of its memory."""
 
-    def __init__(
-        self, cell: str = "lstm", batch_first: bool = True, drawn: bool = False, copied: bool = False, **options
-    ):
+    def __init__(self, cell: str = "lstm", batch_first: bool = True, drawn: bool = False, how: str = "", **options):
         super().__init__()
-        self.drawn, self.copied, self.batch_first = drawn, copied, batch_first
+        self.drawn, self.batch_first = drawn, batch_first
+        self.converted = {"": torch.as_tensor, "deepcopy": copy.deepcopy, "numpy": methodcaller("numpy")}[how]
         self.rnn = CELLS[cell](300, 200, batch_first=batch_first, **options)
 
     def forward(self, x):
         batch, frames = x.shape[:2]
         vectors = x.flatten(2)[..., :300]
         lengths = torch.randint(frames, frames + 1, (batch,)) if self.drawn else [2 + i for i in range(batch)]
-        lengths = torch.as_tensor(lengths)
-        lengths = copy.deepcopy(lengths) if self.copied else lengths
+        lengths = self.converted(torch.as_tensor(lengths))
         vectors = vectors if self.batch_first else vectors.transpose(0, 1)
         packed = pack_padded_sequence(vectors, lengths, self.batch_first, enforce_sorted=False)
         return pad_packed_sequence(self.rnn(packed)[0], self.batch_first, total_length=frames)[0]

@@ -63,10 +63,18 @@ def test_a_server_without_the_needed_imports_is_replaced(begin_server):
 
 @pytest.mark.parametrize(("source", "overrides", "expected"), [
     ("smoke", (), []), ("smoke", ("variant=compile",), [COMPILER]), ("smoke", ("quality=probe",), [DIGITS]),
-    ("default", (), [COMPILER]),
+    ("default", (), [COMPILER]), ("default", ("variant=eager",), []),
+    ("default", ("variant=[eager,compile]",), [COMPILER]),
 ])  # fmt: skip
 def test_the_servers_imports_are_guessed_from_the_suites_text(begin_server, source, overrides, expected):
     assert preloads(begin_server, source, *overrides) == expected
+
+
+@pytest.mark.parametrize(("only", "expected"), [(["eager"], []), (["eager", "gap"], [COMPILER]), (["gap"], [COMPILER])])
+def test_the_compiler_is_not_imported_for_eager_cases_alone(begin_server, only, expected):
+    """The variant that the suite names beside them cost 1.6 s of CPU."""
+    begin_server("default", [], only)
+    assert list(early_server._servers[0].preload) == expected
 
 
 @pytest.mark.parametrize("is_early", [True, False])

@@ -57,7 +57,8 @@ def test_the_help_says_that_the_option_may_be_repeated() -> None:
 
 
 def test_a_wrong_value_of_a_file_is_shown_as_yaml_writes_it() -> None:
-    with pytest.raises(ConvbenchError, match="--executor-options account=null: null is not text"):
+    """It was shown once as Python writes it, too: ``account=None``."""
+    with pytest.raises(ConvbenchError, match="--executor-options account: null is not text"):
         executor_options("slurm", [{"account": None}])
 
 

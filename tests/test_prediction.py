@@ -136,8 +136,8 @@ def test_the_peak_of_a_step_is_predicted(computed, is_trained):
 
 LAYERS: list[dict[str, object]] = [
     {},
-    {"cell": "gru", "batch_first": False},
-    {"cell": "rnn", "copied": True},
+    {"cell": "gru", "batch_first": False, "how": "numpy"},
+    {"cell": "rnn", "how": "deepcopy"},
     {"num_layers": 2, "bidirectional": True, "proj_size": 50},
     {"drawn": True},
 ]
@@ -146,7 +146,10 @@ LAYERS: list[dict[str, object]] = [
 @pytest.mark.parametrize("scenario", ["inference", "train"])
 @pytest.mark.parametrize("options", LAYERS, ids=str)
 def test_packed_sequences_are_predicted_by_their_lengths(options, scenario):
-    """They used to be refused, because torch reads their lengths. Lengths that the model draws count as the padding."""
+    """They used to be refused, because torch reads their lengths. Lengths that the model draws count as the padding.
+
+    Models that copied their lengths or made an array of them were refused.
+    """
     of = Case(Whole(Choice("field:Shortened", tuple(options.items()))), Clip(6, 12, 3, 10, 10), scenario=scenario)
     assert predict(of).peak == pytest.approx(measured(of), rel=0.01)
     assert predict(of).at_full_length == ("drawn" in options)

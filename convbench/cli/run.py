@@ -106,7 +106,7 @@ def run(
         raise ConvbenchError("--dry-run measures nothing, so --json has nothing to print: leave one of them out")
     from convbench.runs import early_server
 
-    server = None if executor or metrics else ctx.with_resource(early_server.start(suite, overrides or []))
+    server = None if executor or metrics else ctx.with_resource(early_server.start(suite, overrides or [], only or []))
     from convbench.core import git
     from convbench.runs import executor_options as options_of
     from convbench.runs import preparation, sweep

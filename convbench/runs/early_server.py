@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from convbench.core import imports
+from convbench.core.case import EAGER
 from convbench.runs import user_code
 from convbench.runs.process.processes import Processes
 
@@ -18,11 +19,17 @@ _servers: list[Processes] = []
 
 
 @contextmanager
-def start(source: str, overrides: Sequence[str]) -> Iterator[Processes]:
-    """Start the server with the modules that the suite's text suggests. It ends here unless ``take`` hands it over."""
+def start(source: str, overrides: Sequence[str], only: Sequence[str] = ()) -> Iterator[Processes]:
+    """Start the server with the modules that the suite's text suggests. It ends here unless ``take`` hands it over.
+
+    The compiler is left out if the call asks for eager cases alone.
+    """
     imports.add_suite_folder(Path(source))  # before the server starts: it has this path
     words = " ".join((*overrides, *user_code.texts(source, overrides)))
-    modules = [name for name, word in ((COMPILER, COMPILES), (DIGITS, TRAINS)) if word.search(words)]
+    variants = [text for text in overrides if text.startswith("variant=")] or [*only]
+    is_eager = bool(variants) and all(EAGER in text and not COMPILES.search(text) for text in variants)
+    asked = {COMPILER: COMPILES.search(words) and not is_eager, DIGITS: TRAINS.search(words)}
+    modules = [name for name, is_asked in asked.items() if is_asked]
     processes = Processes(modules)
     _servers.append(processes)
     try:

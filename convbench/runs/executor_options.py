@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Scalar
 from convbench.core.registry import executors
-from convbench.suite.mistakes import message_of, quoted
+from convbench.suite.mistakes import message_of
 from convbench.suite.options import Signature, signature
 from convbench.suite.source import value_of
 
@@ -70,5 +70,5 @@ def _check(name: str, key: str, value: Any, text: str, signature: Signature) -> 
     except ValidationError as error:
         with suppress(ValidationError):
             return signature.option(key).validate_python([text or value])[0]
-        raise ConvbenchError(f"{OPTION} {key}={text or quoted(value)}: {message_of(error.errors()[0])}") from error
+        raise ConvbenchError(f"{OPTION} {key}{f'={text}' if text else ''}: {message_of(error.errors()[0])}") from error
     return text if text and isinstance(option, str) and not isinstance(value, str) else option

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import torch
 from torch import nn
+from torch._C._autograd import _profiler_enabled
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from convbench.core.code import located
@@ -73,11 +74,15 @@ def refuse_no_module(model: object) -> None:
 
 
 def refuse_untimeable(call: object, device: str) -> None:
-    """Raise ConvbenchError for a device whose calls cannot be timed, and inside of a dispatch mode."""
-    if modes := _get_current_dispatch_mode_stack():
-        name = type(modes[-1]).__name__.removeprefix("_")  # FlopCounterMode is _FlopCounterMode
+    """Raise ConvbenchError for a device whose calls cannot be timed, and inside of a dispatch mode or a profiler.
+
+    Another profiler in it would also end that of the caller, whose trace would be lost.
+    """
+    names = [type(mode).__name__.removeprefix("_") for mode in _get_current_dispatch_mode_stack()]
+    names += ["torch's profiler"] if _profiler_enabled() else []
+    if names:
         raise ConvbenchError(
-            f"{name} is active, and each call would be timed with its work: leave its `with` block first"
+            f"{names[-1]} is active, and each call would be timed with its work: leave its `with` block first"
         )
     if torch.device(device).type not in ("cpu", "cuda"):
         raise ConvbenchError(f"{_name(call)} is on {device}: only what is on cpu or cuda can be measured")

@@ -100,7 +100,7 @@ def _mute_log() -> Iterator[None]:
 
 @contextmanager
 def _safe_fakes() -> Iterator[None]:
-    """While entered, a fake tensor has no address, and ``copy.deepcopy`` copies the values that are known of it.
+    """While entered, a fake tensor has no address, and ``copy.deepcopy`` and numpy get the values that are known of it.
 
     An extension that wrote to its address would end the process. torch's own code, such as ``copy.deepcopy`` of a
     layer, compares addresses and gets the null address instead.
@@ -120,12 +120,19 @@ def _safe_fakes() -> Iterator[None]:
         twin.fake_mode.fake_tensor_converter.add_constant_storage_mapping(twin)  # forgets them when twin is changed
         return twin
 
+    def numpy(tensor: FakeTensor, **options: Any) -> Any:
+        if tensor.constant is None:
+            return torch.Tensor.numpy(tensor, **options)  # raises torch's own error
+        with _disable_current_modes():
+            return tensor.constant.numpy(**options).copy()
+
     FakeTensor.data_ptr = data_ptr  # type: ignore[method-assign, assignment]
     FakeTensor.__deepcopy__ = deepcopy  # type: ignore[method-assign, assignment]
+    FakeTensor.numpy = numpy  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
-        del FakeTensor.data_ptr, FakeTensor.__deepcopy__
+        del FakeTensor.data_ptr, FakeTensor.__deepcopy__, FakeTensor.numpy
 
 
 def _prediction(case: Case, until: float) -> Prediction:
