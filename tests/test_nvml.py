@@ -55,7 +55,7 @@ def test_a_gpu_and_a_mig_part_are_found_by_name(monkeypatch, kind):
     driver(monkeypatch, f"{kind}-12ab", {7: 650 << 20, 8: 1 << 20})
     assert nvml.driver_version(CUDA) == "580.1"
     assert nvml.process_bytes(CUDA, 7) == 650 << 20
-    assert nvml.foreign_processes(CUDA, 7) == (8,)
+    assert nvml.process_ids(CUDA) == (7, 8)
     assert nvml.state(CUDA) == {
         "power_limit_mw": 700_000,
         "throttle_reasons": "software power cap, software thermal slowdown",
@@ -66,7 +66,7 @@ def test_memory_that_the_driver_withholds_is_none_not_zero(monkeypatch):
     driver(monkeypatch, "GPU-12ab", {7: None})
     assert nvml.process_bytes(CUDA, 7) is None
     assert nvml.process_bytes(CUDA, 9) is None
-    assert nvml.foreign_processes(CUDA, 9) == (7,)
+    assert nvml.process_ids(CUDA) == (7,)
 
 
 def foreign_findings() -> list[Finding]:

@@ -94,7 +94,7 @@ def _probe_results(
     state: dict[str, Scalar] = {}
     if isinstance(twin, Subject):
         results, state = _probe(early_probes, twin, protocol), _number_type(twin)
-    if dynamic_probes or not static_probes:
+    if dynamic_probes:
         progress.tell("building the model and its first call", [])
         try:
             subject, opening = open_subject()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,11 @@ import torch
 
 from convbench.core import git, installed
 from convbench.core.errors import Unavailable, typed_line
+from convbench.core.grouping import grouped
 from convbench.core.registry import SHELVES, executors, variants
 from convbench.core.scales import gib
 from convbench.core.text import counted
-from convbench.core.traits import ExecutorTraits, VariantTraits, missing_modules, of_variant
+from convbench.core.traits import ExecutorTraits, missing_modules, of_variant
 from convbench.measure.machine import cgroup, environment, malloc, nvml
 from convbench.measure.machine.malloc import PACKAGES, preload
 from convbench.measure.machine.toolchain import compiler_version, missing_gpu_tool, missing_tool, switched_off
@@ -204,11 +204,8 @@ def _import_error(modules: Iterable[str]) -> str | None:
 
 
 def _variants_of_extras() -> dict[str, list[str]]:
-    names_by_extra: dict[str, list[str]] = defaultdict(list)
-    for plugin in variants:
-        if isinstance(plugin.declaration, VariantTraits) and plugin.declaration.extra:
-            names_by_extra[plugin.declaration.extra].append(plugin.name)
-    return names_by_extra
+    names_by_extra = grouped((plugin.name for plugin in variants), lambda name: of_variant(name).extra)
+    return {extra: names for extra, names in names_by_extra.items() if extra}
 
 
 def _plugins() -> Iterator[Examination]:

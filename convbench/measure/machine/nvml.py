@@ -74,14 +74,9 @@ def process_bytes(device: torch.device, pid: int) -> int | None:
     return _processes(device).get(pid)
 
 
-def foreign_processes(device: torch.device, pid: int) -> tuple[int, ...]:
-    """Ids of other processes that compute on the device."""
-    return tuple(other for other in _processes(device) if other != pid)
-
-
-def shows_process(device: torch.device, pid: int) -> bool:
-    """Whether the driver knows a process that computes on the device by this id; in a container it may not."""
-    return pid in _processes(device)
+def process_ids(device: torch.device) -> tuple[int, ...]:
+    """Ids of the processes that compute on the device; those of a container's processes are others outside of it."""
+    return tuple(_processes(device))
 
 
 def hindrances(device: torch.device) -> list[str]:

@@ -13,6 +13,7 @@ from convbench.measure.memory import allocations
 from convbench.measure.stages.hooks import call
 from convbench.measure.stages.profiler_marks import Marks
 from convbench.measure.stages.spans import PHASES, PREFIX, Mark, Spans, compiled_marks
+from convbench.measure.timing import wait_for
 from convbench.models.subject import Subject
 
 COMPILED = "Compiled"
@@ -26,8 +27,7 @@ def compiled_split(subject: Subject) -> dict[str, float]:
     """
     with profile(activities=allocations.activities(subject), acc_events=subject.on_gpu) as profiler:
         call(subject, Marks().phase)
-        if subject.on_gpu:
-            torch.cuda.synchronize(subject.device)
+        wait_for(torch.device(subject.device))
     if subject.on_gpu:
         return _kernel_split(profiler.events())
     events = _marks(profiler.profiler.kineto_results.experimental_event_tree())

@@ -16,7 +16,7 @@ from convbench.core.record import STAGES, Parts, Protocol
 from convbench.measure.running_clock import Moment, RunningClock
 from convbench.measure.stages.hooks import call, listen
 from convbench.measure.stages.spans import PHASES
-from convbench.measure.timing import keep_busy, mark_seconds
+from convbench.measure.timing import keep_busy, mark_seconds, wait_for
 from convbench.models.subject import Subject
 
 Split = dict[str, float]
@@ -83,8 +83,7 @@ class Stopwatch:
     def seconds(self) -> Split:
         """Seconds by stage; time outside of all stages is under the name of its phase."""
         split: Split = dict.fromkeys((stage for _, stage in self.moments), 0.0)
-        if self.on_gpu:
-            torch.cuda.synchronize(self.device)
+        wait_for(self.device)
         for (begin, stage), (end, _) in pairwise(self.moments):
             split[stage] += self._seconds_between(begin, end)
         return split

@@ -29,6 +29,7 @@ from convbench.measure.memory import allocations
 from convbench.measure.stages.hooks import call, listen
 from convbench.measure.stages.profiler_marks import Marks
 from convbench.measure.stages.spans import BACKWARD, PREFIX, Spans, compiled_marks
+from convbench.measure.timing import wait_for
 from convbench.measure.traces import trace
 from convbench.measure.traces.operators import operators
 from convbench.models.subject import Subject
@@ -112,8 +113,7 @@ def _trace(subject: Subject, steps: int) -> dict[str, Any]:
         ):
             for _ in range(steps + 1):
                 call(subject, marks.phase)
-                if subject.on_gpu:
-                    torch.cuda.synchronize(subject.device)
+                wait_for(torch.device(subject.device))
                 profiler.step()
         recording = trace.read(Path(path))
     for name in ("traceName", "host_name"):

@@ -165,8 +165,9 @@ def _disturbances(device: torch.device) -> Iterator[Finding]:
     """Report what held a GPU back while it was timed, as far as the driver tells."""
     if reasons := nvml.state(device).get("throttle_reasons"):
         yield Finding(THROTTLED, data={"reasons": str(reasons)})
-    pids = tuple(map(str, nvml.foreign_processes(device, os.getpid())))
-    if pids and not nvml.shows_process(device, os.getpid()):  # a container's processes have other ids outside
+    all_pids = nvml.process_ids(device)
+    pids = tuple(str(pid) for pid in all_pids if pid != os.getpid())
+    if os.getpid() not in all_pids:  # a container's processes have other ids outside
         pids = (f"{len(pids) - 1} of {', '.join(pids)}",) if len(pids) > 1 else ()
     if pids:
         yield Finding(FOREIGN_PROCESS, data={"pids": pids})
