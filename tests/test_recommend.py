@@ -570,6 +570,14 @@ def test_dead_runs_and_missing_costs_are_listed():
     assert answer_of(uncosted).reason == "no-cost"
 
 
+def test_costs_of_other_kinds_alone_make_nothing_the_fastest():
+    """With ``--metrics prediction``, the pick was "the fastest that is shown to be within 2.0 points of the best"."""
+    predicted = (records.reading("predicted_peak_bytes", 2e6),)
+    answer = answer_of([r if r.case.trial else replace(r, readings=predicted) for r in CURVE])
+    assert (answer.pick, answer.reason) == (None, "no-cost")
+    assert "the costs of the trained models were not measured" in " ".join(sentences(answer))
+
+
 def test_more_steps_are_not_advised_if_every_training_failed():
     lost = [records.failed(records.lesson(0.9, seed=s).case, "out of memory", "oom") for s in range(5)]
     answer = answer_of([*CURVE[:1], *lost])

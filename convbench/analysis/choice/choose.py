@@ -97,7 +97,10 @@ def recommend(question: TaskCandidates, ask: Ask) -> Recommendation:
     affordable = _affordable(candidates, ask)
     if not affordable:
         return replace(blank, reason="over-budget", numbers=nearest([c.result for c in candidates], ask.constraints))
-    ask, missing_cost = _restate(ask, affordable)
+    cost_names = _measured_costs(ask, affordable)
+    if not cost_names:
+        return replace(blank, reason="no-cost")
+    ask, missing_cost = _restate(ask, cost_names)
     pool = cheapest_each(affordable, ask.cheapest)
     ask = replace(ask, against=_front_costs(pool, ask))
     comparison = _comparison(pool, ask)
@@ -123,11 +126,15 @@ def _affordable(candidates: Sequence[Candidate], ask: Ask) -> list[Candidate]:
     return [candidate for candidate in candidates if candidate.result.meets(ask.constraints)]
 
 
-def _restate(ask: Ask, affordable: Sequence[Candidate]) -> tuple[Ask, CostName | None]:
-    """Return the question in costs that were measured within the budget, and the requested cost that was not."""
+def _measured_costs(ask: Ask, affordable: Sequence[Candidate]) -> list[CostName]:
+    """Return the requested cost and those that may replace it, as far as they were measured within the budget."""
     costs = (ask.cheapest, *FALLBACK)
-    names = [name for name in costs if any(math.isfinite(candidate.cost(name)) for candidate in affordable)]
-    cheapest, price = next(iter(names), ask.cheapest), ask.per_second if "latency" in names else None
+    return [name for name in costs if any(math.isfinite(candidate.cost(name)) for candidate in affordable)]
+
+
+def _restate(ask: Ask, cost_names: Sequence[CostName]) -> tuple[Ask, CostName | None]:
+    """Return the question in costs that were measured, and the requested cost that was not."""
+    cheapest, price = cost_names[0], ask.per_second if "latency" in cost_names else None
     missing = "latency" if price != ask.per_second else ask.cheapest if cheapest != ask.cheapest else None
     return replace(ask, cheapest=cheapest, per_second=price), missing
 
