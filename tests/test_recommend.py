@@ -575,6 +575,8 @@ def test_more_steps_are_not_advised_if_every_training_failed():
     answer = answer_of([*CURVE[:1], *lost])
     assert answer.reason == "no-sound-run"
     assert "every training failed: the run says why" in " ".join(sentences(answer))
+    dead = [records.lesson(0.125, seed=s, of=records.case("gmp"), flag="dead_run") for s in range(5)]
+    assert "every training failed" not in " ".join(sentences(answer_of([*CURVE[:1], *lost, *dead])))
 
 
 def test_a_task_that_was_not_run_is_reported():
@@ -600,6 +602,7 @@ def test_configurations_left_out_are_not_called_unmeasured(means, limits, words)
     text = " ".join(sentences(answer_of([*trained, records.record(dead), *lessons], Ask(limits))))
     assert words in text
     assert "Left out: gap 32" in text
+    assert ("How likely it is" in text) == (len(means) > 1)
 
 
 def test_a_point_of_equal_cost_has_no_change_of_zero():
