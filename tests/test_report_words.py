@@ -1069,12 +1069,15 @@ def test_the_price_of_the_largest_model_leaves_out_flops_that_are_a_lower_bound(
     ]
     text = answer(records.run_of(run_records), run_records)
     assert f"fc, LSTM input 128 costs {costs} the parameters of the pick" in text
+    assert ("at least 116 MFLOP" in text) == (not known[0])
 
 
 @pytest.mark.parametrize(("rates", "words"), [((2e-3,), "Only one learning rate"), ((2e-3, 8e-3), "was chosen on")])
 def test_a_task_says_how_its_learning_rate_was_chosen(rates, words):
     trained = [records.lesson(0.9, seed=seed, rate=rate) for seed in range(2) for rate in rates]
-    assert words in quality.tuning(qualities(trained))
+    text = quality.tuning(qualities(trained))
+    assert words in text
+    assert ("a better rate may lie beyond: gap, LSTM input 32 (" in text) == (len(rates) > 1)
 
 
 @pytest.mark.parametrize(("name", "value", "text"), [
