@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import records
 
 from convbench.analysis.agreement import agreement
@@ -37,6 +38,16 @@ def test_a_reversed_order_is_a_contradiction():
     assert (result.apart, result.contradictions) == (3, 1)
     assert result.factors[2] == 2.0
     assert result.meet == 1 / 3
+
+
+@pytest.mark.parametrize(("seconds", "words"), [
+    ([1.0, 2.0, 3.0], "3 of 3 cases; of 3 orders that A is sure of, none is reversed in B; A’s pick is tied or first"),
+    ([2.0, 1.0, 3.0], "1 of 3 cases; of 3 orders that A is sure of, 1 is reversed in B; the pick differs."),
+    ([3.0, 2.0, 1.0], "1 of 3 cases; of 3 orders that A is sure of, 3 are reversed in B; the pick differs."),
+])  # fmt: skip
+def test_the_agreement_is_told_in_words(seconds, words):
+    runs = [run([1.0, 2.0, 3.0]), run(seconds)]
+    assert words in notes(match(runs), runs, 1, "B")[-1]
 
 
 def test_wide_intervals_contradict_nothing():

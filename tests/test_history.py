@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 import convbench
 from convbench.analysis.history import numbers, overview
-from convbench.analysis.history.course import SLOPE_RUNS, Confirmation, course, is_short, logs_and_shape
+from convbench.analysis.history.course import SLOPE_RUNS, Change, Confirmation, course, is_short, logs_and_shape
 from convbench.analysis.history.overview import HistoryQuery
 from convbench.analysis.history.series import Point, Series, minute, series
 from convbench.analysis.history.steps import LEAST_NOISE
@@ -845,6 +845,32 @@ def test_a_search_is_suggested_only_if_commits_lie_between():
     assert commands[0] == ""
     assert commands[1] == commands[2]
     assert commands[1].startswith(f"which commit: convbench bisect x.yaml --good {ends[0]} --bad {ends[1]} --only ")
+
+
+@pytest.mark.parametrize(("ratio", "word", "text"), [
+    (Interval(1.032, 1.024, 1.04), "suspected", "higher by 3.2 % [2.4, 4.0]"),
+    (Interval(0.9, 0.85, 1.02), "suspected", "lower by 10.0 % [0.0, 15.0]"),
+    (Interval(2.0, 2.0, 2.0), "exact", "higher by 100 %"), (Interval(0.0, 0.0, 0.0), "exact", "lower by 100 %"),
+    (Interval(1.0001, 1.0001, 1.0001), "exact", "higher by 0.010 %"),  # it read 0.0 %
+    (Interval(math.inf, math.inf, math.inf), "exact", "higher, from zero"),
+])  # fmt: skip
+def test_the_size_of_a_change_is_told_in_words(ratio, word, text):
+    point = Point("r", "2026-11-01T00:00:00Z", "0123abc", False, 1.0)
+    assert words.size(Change(1, point, point, point, ratio, True, word), "B") == text
+
+
+@pytest.mark.parametrize(("word", "high", "text"), [
+    ("same code", 1.0, "the same commit on both sides, so not the code"), ("exact", 1.0, "an exact count"),
+    ("suspected", 1.0, "suspected"),
+    ("refuted", 1.01, "refuted by a paired check, ratio 0.990 (0.980 to 1.010), so the code is slower by no more"),
+    ("refuted", 0.995, "refuted by a paired check, ratio 0.990 (0.980 to 0.995), so not the code [x.json]"),
+    ("inconclusive", 1.2, "inconclusive by a paired check, ratio 0.990 (0.980 to 1.200): too few pairs [x.json]"),
+])  # fmt: skip
+def test_what_is_known_of_a_change_is_told_in_words(word, high, text):
+    point, check = Point("r", "2026-11-01T00:00:00Z", "0123abc", False, 1.0), None
+    if word in ("refuted", "inconclusive"):
+        check = Confirmation("gap", "a", "b", word, Interval(0.99, 0.98, high), "too few pairs", "m", "x.json")
+    assert words.standing(Change(1, point, point, point, Interval(1.1, 1.0, 1.2), True, word, check)).startswith(text)
 
 
 @pytest.mark.parametrize(

@@ -583,6 +583,8 @@ def test_more_steps_are_not_advised_if_every_training_failed():
     answer = answer_of([*CURVE[:1], *lost])
     assert answer.reason == "no-sound-run"
     assert "every training failed: the run says why" in " ".join(sentences(answer))
+    dead = [records.lesson(0.125, seed=s, of=records.case("gmp"), flag="dead_run") for s in range(5)]
+    assert "every training failed" not in " ".join(sentences(answer_of([*CURVE[:1], *lost, *dead])))
 
 
 def test_a_task_that_was_not_run_is_reported():
@@ -590,6 +592,39 @@ def test_a_task_that_was_not_run_is_reported():
     of_task = sweep((0.30, 0.95), (8, 16), task="direction(speed=2)")
     for names, reason in ((["direction"], None), (["direction(speed=2)"], None), (["direction(speed=3)"], "not-run")):
         assert answer_of(of_task, tasks=names).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("means", "limits", "words"),
+    [
+        ((0.9,), {}, "It is the only configuration left, so it is compared with none."),
+        ((0.9,), {"latency": 1.0}, "It is the only configuration left within the budget, so"),
+        ((0.9, 0.8), {}, "Of 2 configurations left it is the fastest"),
+    ],
+)
+def test_configurations_left_out_are_not_called_unmeasured(means, limits, words):
+    """Beside "Left out: gap 32" the answer read "It is the only configuration measured"."""
+    dead = records.case("gap")
+    lessons = [records.lesson(0.1, seed=seed, of=dead, flag="dead_run") for seed in range(5)]
+    trained = sweep(means, (32, 64)[: len(means)])
+    text = " ".join(sentences(answer_of([*trained, records.record(dead), *lessons], Ask(limits))))
+    assert words in text
+    assert "Left out: gap 32" in text
+    assert ("How likely it is" in text) == (len(means) > 1)
+
+
+def test_a_point_of_equal_cost_has_no_change_of_zero():
+    """The next better point of an int8 model was its eager twin, "for 2 ms a call more and 0 parameters more"."""
+    twins = [records.case("gap"), records.case("gap", variant="int8")]
+    run_records = [records.record(of, latency=1e-3 * (2 - place)) for place, of in enumerate(twins)]
+    run_records += [
+        records.lesson(mean + seed / 500, seed=seed, of=of)
+        for of, mean in zip(twins, (0.82, 0.81), strict=True)
+        for seed in range(5)
+    ]
+    text = " ".join(sentences(answer_of(run_records)))
+    assert "The next better point, gap, LSTM input 32, eager, gains 1.0 point" in text
+    assert "ms a call more." in text
 
 
 def test_each_task_of_a_run_has_an_answer():

@@ -82,6 +82,13 @@ def test_a_condition_that_varies_is_a_range_in_its_unit() -> None:
     assert ranges["Threads"] == "1, 2"
 
 
+@pytest.mark.parametrize(("count", "words"), [(3, "1, 2, 3"), (4, "1 to 4")])
+def test_more_than_three_numbers_are_a_range(count, words):
+    cases = [records.case("fc", 8 * number) for number in range(1, count + 1)]
+    run_records = [records.record(of, conditions={"queue": number}) for number, of in enumerate(cases, start=1)]
+    assert conditions(results(run_records))["Queue"] == words
+
+
 def test_a_run_of_two_machines_says_what_the_other_is():
     """A merged page named the second machine by its fingerprint alone: its processor was nowhere."""
     other = {**records.ENVIRONMENT, "cpu": "Intel Xeon 8481C", "cores": 8, "commit": "another"}

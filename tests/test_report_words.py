@@ -37,7 +37,8 @@ from convbench.report.terminal.advice import Advice, basis
 from convbench.report.terminal.table import Results
 from convbench.report.words import abstention, advice, findings, names, numbers, quality, units
 from convbench.report.words.answer import answer, cautions, confidence, sentences
-from convbench.report.words.budget import fitting
+from convbench.report.words.budget import by_task as budget_of_task
+from convbench.report.words.budget import fitting, limit_text
 from convbench.report.words.decision import Step, command, decision, next_steps
 
 INF = float("inf")
@@ -62,6 +63,8 @@ INF = float("inf")
     (units.speedup, Interval(2.9, 2.7, 3.1), "2.90× [2.70, 3.10]"), (units.speedup, Interval(2.9, -INF, INF), "2.9×"),
     (units.percent, 0.0021, "0.21 %"), (units.percent, 1, "100 %"), (units.percent, 0.9949, "99 %"),
     (units.percent, 0.9951, "99.5 %"), (units.percent, 0.99996, "99.996 %"), (units.percent, 1.04, "104 %"),
+    (units.percent, 1 + 1e-9, "100 %"), (lambda value: units.cell(value, metrics.LATENCY), 3.1e-3, "3.10 ms"),
+    (lambda value: units.cell(value, metrics.FRAMES_PER_S), 2500.0, "2.50 k"),
     (units.ratio, (1.0524, 1.031, 1.074), "1.052 (1.031 to 1.074)"),
     (units.ratio, (1.01, 0.0, INF), "1.010 (too few pairs for an interval)"),
     (units.ratio, (1.01, 0.98, INF), "1.010 (too few pairs for an interval)"), (units.count, 1000.5, "1.00 k"),
@@ -525,6 +528,7 @@ def test_a_tasks_sentences_claim_only_what_its_seeds_show():
     assert "With so few seeds in common no two configurations can be told apart." in task_text(
         of("gap", 0.9), of("gmp", 0.5)
     )
+    assert "Too few seeds to say" not in task_text(of("gap", 0.9, 0.91), of("gmp", 0.5, 0.51))
     single = task_text(of("gap", 0.998), of("gmp", 0.36))
     assert "Too few seeds to say whether as good or worse: gmp, LSTM input 32." in single
     assert "tied" not in single
@@ -974,6 +978,8 @@ def test_a_run_without_results_says_what_to_do():
     (step,) = next_steps(run, results(run_records), headline_of([]))
     assert step.why == "every case failed: mend the reasons below, then run it again"
     assert command(run, step, "reports/x") == "convbench run suites/default.yaml --out reports/x-again"
+    mixed = results([*run_records, records.record(records.case("gem"))])
+    assert step not in next_steps(run, mixed, headline_of(mixed))
 
 
 def test_an_open_task_asks_for_seeds_before_latencies():
@@ -1004,6 +1010,98 @@ def test_a_task_that_needs_longer_training_names_the_run(flag, failure, named):
     assert [step.why for step in longer] == ["longer training may settle identity"] * named
     if named:
         assert command(run, longer[0], "reports/x").endswith("training.steps=1400 --out reports/x-steps-1400")
+
+
+@pytest.mark.parametrize(
+    ("environments", "hosts", "resumes"),
+    [
+        (("e1",), {"shard 1": "e1"}, True),
+        (("e1", "e2"), {"host-a": "e1", "host-b": "e2"}, True),
+        (("e1", "e2"), {"shard 1": "e1", "shard 2": "e2"}, False),
+    ],
+)
+def test_only_a_run_merged_from_shards_of_unlike_machines_cannot_be_resumed(environments, hosts, resumes):
+    single = [visited("gap", 1e-3, 1e-3, 1e-3)]
+    run = records.run_of(single, planned=(single[0].case.id, "another"), hosts=hosts,
+                         environments={name: {} for name in environments})  # fmt: skip
+    steps = next_steps(run, results(single), headline_of(results(single)))
+    assert ("1 planned case was not run yet" in [step.why for step in steps]) == resumes
+
+
+def test_only_an_answer_that_seeds_would_settle_asks_for_seeds():
+    run_records = [*records.quality_records(tasks=["direction"]), *records.quality_records(1, ["identity"])]
+    answers = quality.recommend(results(run_records))
+    steps = next_steps(records.run_of(run_records), results(run_records), headline_of(results(run_records)), answers)
+    assert steps[0].why == "more seeds would settle identity"
+
+
+def test_cases_that_are_missing_come_before_seeds():
+    run_records = records.quality_records(1, ["identity"])
+    run = records.run_of(run_records, planned=("another", *(record.case.id for record in run_records)))
+    answers = quality.recommend(results(run_records))
+    reasons = [step.why for step in next_steps(run, results(run_records), headline_of(results(run_records)), answers)]
+    assert reasons[0] == "1 planned case was not run yet"
+    assert not any("more seeds" in reason for reason in reasons)
+
+
+def test_a_name_has_options_only_among_others_that_differ_in_them():
+    activated = records.record(records.case("fc(activation=true)", 64), latency=1e-3)
+    for other, name in (("gap", "fc"), ("fc", "fc(activation=true)")):
+        rivals = [activated, records.record(records.case(other, 64), latency=9e-3)]
+        assert decision(headline_of(results(rivals)), ()).startswith(f"Fastest: {name} at LSTM input 64, ")
+
+
+def test_an_own_model_is_named_with_its_options_in_its_fastest_variant():
+    models = [Whole(Choice("net:build", (("k", k),))) for k in (1, 2)]
+    run_records = [records.record(Case(model), latency=1e-3 * (i + 1)) for i, model in enumerate(models)]
+    run_records.append(records.record(Case(models[0], variant=records.variant("compile")), latency=1e-4))
+    assert " In compile, net:build(k=1) takes " in decision(headline_of(results(run_records)), ())
+
+
+@pytest.mark.parametrize(
+    ("known", "costs"), [((True, True), "5.6× the FLOPs and 202×"), ((True, False), "202×"), ((False, True), "202×")]
+)
+def test_the_price_of_the_largest_model_leaves_out_flops_that_are_a_lower_bound(known, costs):
+    models = [records.record(latency=1e-3), records.record(records.case("fc", 128), latency=9e-3)]
+    unknown = Finding("uncounted_operators", data=FINDINGS["uncounted_operators"])
+    run_records = [
+        replace(record, findings=(unknown,) * (not flag)) for record, flag in zip(models, known, strict=True)
+    ]
+    text = answer(records.run_of(run_records), run_records)
+    assert f"fc, LSTM input 128 costs {costs} the parameters of the pick" in text
+    assert ("at least 116 MFLOP" in text) == (not known[0])
+
+
+@pytest.mark.parametrize(("rates", "words"), [((2e-3,), "Only one learning rate"), ((2e-3, 8e-3), "was chosen on")])
+def test_a_task_says_how_its_learning_rate_was_chosen(rates, words):
+    trained = [records.lesson(0.9, seed=seed, rate=rate) for seed in range(2) for rate in rates]
+    text = quality.tuning(qualities(trained))
+    assert words in text
+    assert ("a better rate may lie beyond: gap, LSTM input 32 (" in text) == (len(rates) > 1)
+
+
+@pytest.mark.parametrize(("name", "value", "text"), [
+    ("memory", 2**26, "64MiB"), ("latency", 5e-3, "5ms"), ("latency", 3e-4, "300us"), ("latency", INF, ""),
+])  # fmt: skip
+def test_a_limit_reads_as_the_command_line_takes_it(name, value, text):
+    assert limit_text(name, value) == text
+
+
+def test_the_slider_has_the_pick_of_a_task_and_its_accuracy():
+    (task, _) = quality.recommend(results(records.quality_records()))
+    assert budget_of_task(task) == " ".join(advice.sentences(task)[:2])
+    assert "Accuracy" in budget_of_task(task)
+
+
+def test_a_reducer_that_keeps_positions_is_named_without_counts_too():
+    timed = [
+        records.record(records.case(name), latency=time) for name, time in (("gap", 1e-3), ("spatial-softmax", 2e-3))
+    ]
+    latencies = [
+        replace(record, readings=tuple(r for r in record.readings if r.metric.name == "latency_s")) for record in timed
+    ]
+    text = answer(records.run_of(latencies), latencies)
+    assert re.search(r"the cheapest that keeps it is spatial-softmax, LSTM input 64, eager \([\d.]+ ms\)\.", text)
 
 
 def test_one_model_is_not_called_the_fastest():

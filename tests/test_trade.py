@@ -68,6 +68,8 @@ def test_a_trade_is_with_eager_itself_and_without_its_quality_there_is_none():
     assert (pair.eager.result.case.variant_name, pair.speedup.median) == ("eager", pytest.approx(8, rel=0.03))
     once = answered([*tried((("eager", 40e-3, (0.0,)), ("int8", 5e-3, LOSSES))), compiled])
     assert (once.trades, [entry.why for entry in once.excluded]) == ((), ["few-seeds"])
+    fewer = answered(tried((("eager", 40e-3, LOSSES), ("int8", 5e-3, LOSSES[:1]))))
+    assert advice.sentences(fewer)[-1] == "Left out: flatten 131,072 in int8 (fewer than 2 sound seeds)."
 
 
 def test_the_page_without_a_limit_agrees_with_its_title() -> None:
@@ -156,6 +158,7 @@ def test_a_trade_over_the_budget_is_still_shown() -> None:
     [
         ((0.0, 0.0, 0.0, 0.0, 0.002), "+0.0 [-0.2, +0.1]", "loses 0.0 points [-0.1, 0.2]"),
         ((0.003, 0.001, 0.001, 0.001, 0.0), "-0.1 [-0.3, +0.0]", "loses 0.1 points [0.0, 0.3]"),
+        ((-0.012, -0.008, -0.01, -0.011, -0.009), "+1.0 [+0.8, +1.2]", "gains 1.0 point [0.8, 1.2]"),
     ],
 )
 def test_a_difference_that_rounds_to_zero_has_no_minus(losses, cell, words) -> None:
@@ -163,6 +166,18 @@ def test_a_difference_that_rounds_to_zero_has_no_minus(losses, cell, words) -> N
     answer = answered(run_records)
     assert section(results(run_records), [answer])["tasks"][0]["trades"][0]["gain"] == cell
     assert trade.loss(answer.trades[0]) == words
+
+
+def test_the_sentence_has_three_trades_of_the_pick_and_the_fastest_of_three_others() -> None:
+    names = ("int8", "half", "autocast", "channels_last", "eager")
+    variants = [(name, 1e-3 * place, LOSSES) for place, name in enumerate(names, start=5)]
+    run_records = [*tried(variants, "gap"), *(r for name in ("gmp", "gem", "avg-k", "flatten") for r in tried(
+        [(variant, 10 * seconds, losses) for variant, seconds, losses in variants], name))]  # fmt: skip
+    words = trade.sentence(answered(run_records)).partition(": ")[2].split("; ")
+    places = [(text.partition(",")[0], text.partition(" in ")[2].split()[0]) for text in words]
+    assert places[:3] == [("gap", "int8"), ("gap", "half"), ("gap", "autocast")]
+    assert [variant for _, variant in places[3:]] == ["int8"] * 3
+    assert len({name for name, _ in places}) == 4
 
 
 def test_the_page_and_the_json_have_every_trade() -> None:

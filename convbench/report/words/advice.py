@@ -137,7 +137,8 @@ def _why(answer: Recommendation) -> str:
     pick, best, ask = answer.pick, answer.best, answer.ask
     assert pick
     assert best
-    place = "within the budget" if ask.constraints else "measured"
+    limits = "within the budget" if ask.constraints else "" if answer.excluded else "measured"
+    place = " ".join(filter(None, ("left" if answer.excluded else "", limits)))
     if len(answer.pool) == 1:
         return f"It is the only configuration {place}, so it is compared with none."
     count = len(exclude_controls([candidate.result for candidate in answer.pool]))
@@ -268,11 +269,11 @@ def _is_as_fast(price: NextBetter, pick: Candidate) -> bool:
 
 def _change(metric: Metric, price: NextBetter, pick: Candidate) -> str:
     before, after = pick.result.value(metric), price.candidate.result.value(metric)
-    if before is None or after is None:
+    if before is None or after is None or after == before:
         return ""
     words = {metrics.LATENCY: " a call", metrics.PARAMS: " parameters"}
     word = words.get(metric, f" of {limit_name(metric)}")
-    return f"{amount(metric, abs(after - before))}{word} {'more' if after >= before else 'less'}"
+    return f"{amount(metric, abs(after - before))}{word} {'more' if after > before else 'less'}"
 
 
 def _likely(answer: Recommendation) -> str:

@@ -144,9 +144,9 @@ def _pick(headline: Headline) -> str:
     params = units.quantity(pick.params, "parameter") if pick.params is not None else ""
     flops = f"{'at least ' if is_partial else ''}{units.flops(pick.flops)}" if pick.flops is not None else ""
     cost = " and ".join(filter(None, (params, flops)))
-    is_beside = headline.timed and (len(headline.ranking) < 2 or len(headline.tied) > 1)
+    is_beside = bool(pick.latency) and (len(headline.ranking) < 2 or len(headline.tied) > 1)
     place = elsewhere.surroundings(pick, headline.leaders, beside_name=is_beside)
-    if not headline.timed or not pick.latency:
+    if not pick.latency:
         word = "Fewest parameters" if is_partial else "Smallest"
         return f"{word}{place}: {setup(pick)}{cost and f', with {cost}'}; {untimed([pick])}."
     threads = f" with {counted(pick.group.threads, 'thread')}" if pick.group.threads else ""

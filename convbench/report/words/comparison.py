@@ -50,7 +50,7 @@ def headline(matches: Sequence[Match], letters: str) -> str:
     """Return the page's first line: the ``sentence`` for two runs, else the ratio of each run, or the range of many.
 
     ``B takes 1.01×, C 1.20× and F 0.800× the time of A; D and E have no ratio over it. Cases that differ by more than
-    2 % beyond noise: 12 in C and 3 in F.``
+    10 % beyond noise: 12 in C and 3 in F.``
     """
     if len(letters) == 2:
         return sentence(matches, 1, letters[1])

@@ -62,7 +62,7 @@ def decision(headline: Headline, answers: Sequence[Recommendation]) -> str:
         return UNORDERED
     is_alone = len(headline.ranking) < 2
     place = f"{whereabouts(pick, headline.leaders, beside_name=is_alone)}{_in_variant(pick)}"
-    if not headline.timed or not pick.latency:
+    if not pick.latency:
         equal_count = len(as_light(pick, [contender.result for contender in headline.ranking])) - 1
         equals = f" ({counted(equal_count, 'other is', 'others are')} as small)" if equal_count else ""
         why = untimed(contender.result for contender in headline.ranking)

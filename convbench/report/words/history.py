@@ -113,7 +113,7 @@ def size(change: Change, unit: str) -> str:
     if not math.isfinite(change.ratio.median):
         return f"{word}, from zero"
     if change.word == "exact":
-        return f"{word} by {percent(abs(change.ratio.median - 1))}"
+        return f"{word} by {units.percent(abs(change.ratio.median - 1))}"
     low, high = sorted(abs(100 * (end - 1)) if (end > 1) == is_up else 0.0 for end in change.ratio[1:])
     return f"{word} by {percent(abs(change.ratio.median - 1))} [{low:.1f}, {high:.1f}]"
 
