@@ -160,6 +160,14 @@ def test_a_model_is_in_training_mode_from_the_first_step() -> None:
     assert model.norm.num_batches_tracked == 6
 
 
+def test_a_model_with_a_part_made_by_export_is_evaluated() -> None:
+    """It has no modes: the training failed at the first checkpoint."""
+    clips = torch.zeros(1, 1, 1, 2)
+    model = nn.Sequential(torch.export.export(nn.Linear(2, 2), (clips,)).module())
+    assert fit.predictions(model, clips).shape == (1,)
+    assert linear.features(model, clips).shape == clips.shape
+
+
 def test_a_non_finite_loss_is_reported_with_step_and_rate() -> None:
     assert LEARN.trial
     case = replace(LEARN, trial=replace(LEARN.trial, learning_rate=3e37))
