@@ -189,24 +189,28 @@ def test_batches_are_full_and_no_clip_repeats_early() -> None:
     assert len(set(first.tolist())) == 8
     assert len(next(batches).labels) == 4
     assert len(next(fit._batches(data, 32, seed=3)).labels) == 10
+    torch.manual_seed(1)  # of the model: all models of a seed get the same batches
+    assert torch.equal(next(fit._batches(data, 4, seed=3)).labels, first[:4])
 
 
 @pytest.mark.parametrize(
-    ("named", "val", "code"),
+    ("named", "val", "expected"),
     [
-        ([3] * 100, [0.1, 0.1, 0.1], "dead_run"),
-        ([3] * 94 + [1] * 6, [0.5, 0.5, 0.5], None),
-        ([0, 1] * 250, [0.2, 0.4, 0.6], "unconverged"),
-        ([0, 1] * 250, [0.80, 0.82, 0.84], None),
-        ([0, 1] * 250, [0.9, 0.6, 0.3], None),
-        ([0, 1] * 10, [0.5, 0.52, 0.54], None),
+        ([3] * 98 + [1] * 2, [0.1, 0.1, 0.1], [("dead_run", {"share": 0.98})]),
+        ([3] * 94 + [1] * 6, [0.5, 0.5, 0.5], []),
+        ([0, 1] * 250, [0.2, 0.4, 0.6], [("unconverged", {"rise": pytest.approx(0.2)})]),
+        ([0, 1] * 250, [0.80, 0.82, 0.84], []),
+        ([0, 1] * 250, [0.9, 0.6, 0.3], []),
+        ([0, 1] * 10, [0.5, 0.52, 0.54], []),
     ],
 )
-def test_dead_and_unconverged_trainings_are_found(named: list[int], val: list[float], code: str | None) -> None:
+def test_dead_and_unconverged_trainings_are_found(
+    named: list[int], val: list[float], expected: list[tuple[str, dict[str, float]]]
+) -> None:
     curve = fit.Curve(steps=[100, 200, 300], val=val, loss=[2.0, 1.0, 0.5])
     labels = [i % 10 for i in range(len(named))]
-    codes = [finding.code for finding in findings.of_training(named, labels, curve, 0.6)]
-    assert codes == ([code] if code else [])
+    reported = findings.of_training(named, labels, curve, 0.6)
+    assert [(finding.code, finding.data) for finding in reported] == expected
 
 
 @pytest.mark.parametrize(
@@ -241,6 +245,9 @@ def test_a_schedule_that_ended_too_early_is_found(
     loss: list[float], train: float, val: float, fell: float | None
 ) -> None:
     assert convergence.late_fall(loss, train, val) == (fell and pytest.approx(fell))
+    curve = fit.Curve(list(range(len(loss))), loss=loss, val=[val] * len(loss))
+    reported = findings.of_training([0, 1] * 50, [i % 10 for i in range(100)], curve, train)
+    assert [finding.data for finding in reported] == ([{"fall": pytest.approx(fell)}] if fell else [])
 
 
 @pytest.mark.parametrize(
