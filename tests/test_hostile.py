@@ -270,8 +270,11 @@ def test_a_package_that_cannot_be_imported_is_no_bug_of_ours(tmp_path, monkeypat
     assert code.missing_module(ImportError("no frame of an import")) == ""
 
 
-def test_a_folder_with_blanks_is_quoted_in_the_hint():
-    hint = imports.hint("/my nets/net.py:build", ModuleNotFoundError("no", name="/my nets/net"))
+@pytest.mark.parametrize("folder", ["/my nets", "~"])
+def test_a_folder_with_blanks_or_in_a_home_is_written_for_the_shell(folder, monkeypatch):
+    monkeypatch.setenv("HOME", "/my nets")
+    hint = imports.hint(f"{folder}/net.py:build", ModuleNotFoundError("no", name=f"{folder}/net"))
+    assert "write net:build and" in hint
     assert "PYTHONPATH='/my nets' convbench" in hint
 
 
@@ -671,6 +674,7 @@ def test_the_stored_results_of_another_check_are_refused():
         ("./a/./b.py:c", "a.b:c"),
         ("../net.py:build", "../net.py:build"),
         ("/tmp/net.py:build", "/tmp/net.py:build"),
+        ("~/nets/net.py:build", "~/nets/net.py:build"),
         ("v1.2/net.py:build", "v1.2/net.py:build"),
         ("pkg.net:build", "pkg.net:build"),
         (".py:x", ".py:x"),

@@ -22,7 +22,7 @@ from convbench.measure.preflight import preflight
 from convbench.measure.quality import findings, fit, linear, trial
 from convbench.measure.quality.data import Labelled, Splits
 from convbench.measure.quality.run_files import train_or_load
-from convbench.measure.quality.trial import FEW
+from convbench.measure.quality.trial import FEW, FEWEST
 
 TRAINING = Training(steps=12, checkpoints=3, train_clips=40, val_clips=20, test_clips=30)
 PROTOCOL = Protocol(training=TRAINING)
@@ -89,11 +89,13 @@ def test_cublas_is_set_deterministic_during_a_trial(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     if own:
         monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", own)
+    memory = torch.utils.deterministic
+    monkeypatch.setattr(memory, "fill_uninitialized_memory", True)
     with trial._deterministic():
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == (own or ":4096:2")
-        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.are_deterministic_algorithms_enabled() and not memory.fill_uninitialized_memory
     assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == own
-    assert not torch.are_deterministic_algorithms_enabled()
+    assert memory.fill_uninitialized_memory and not torch.are_deterministic_algorithms_enabled()
 
 
 class OneLayer(nn.Module):
@@ -318,6 +320,16 @@ def test_trials_are_refused_before_anything_runs() -> None:
 def test_a_task_is_checked_with_only_a_few_clips() -> None:
     asked = Choice("identity", (("train_clips", 10**9),))
     assert preflight([replace(LEARN, trial=replace(LEARN.trial, task=asked))], 2**33).cases
+
+
+@pytest.mark.parametrize(
+    ("clip", "count"), [(Clip(1, 3, 1, 16, 16), FEW), (Clip(1, 8, 3, 64, 64), 42), (Clip(1, 16, 3, 224, 224), FEWEST)]
+)
+def test_large_clips_are_checked_with_fewer(clip: Clip, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainings: list[Training] = []
+    monkeypatch.setattr(trial, "load", lambda *asked: trainings.append(asked[2]))
+    trial._refuse_undrawable.__wrapped__(Choice("identity"), clip)
+    assert trainings == [Training(train_clips=count, val_clips=count, test_clips=count)]
 
 
 def test_a_task_may_have_more_classes_than_checked_clips() -> None:
