@@ -578,6 +578,7 @@ WRONG = {
     "grey": "clip 3 has shape (5, 10, 12), and|write `clip: 2x5x1x10x12`",
     "last": "clip 3 has shape (4, 8, 8, 1), and|channels seem to come last: move them with clip.transpose(0, 3, 1, 2)",
     "flat": "clip 3 has shape (5,), and|make every clip (T, C, H, W)",
+    "empty": "clip 3 has shape (0, 1, 8, 8), and|make every clip (T, C, H, W)",
     "bool": "clip 3 has dtype bool: give uint8 (0 to 255, scaled to [0, 1]) or a float type",
     "int64": "clip 3 has dtype int64: give uint8",
     "complex": "clip 3 has dtype complex64: give uint8",
