@@ -25,7 +25,7 @@ from convbench.analysis.claims.paired import (
     welch,
 )
 from convbench.core import installed, metrics
-from convbench.core.record import Choice, Reading, Visit
+from convbench.core.record import Choice, Reading, Visit, Whole
 from convbench.core.registry import Plugin, claims
 from convbench.core.statistics import Interval
 from convbench.plugins.claims import (
@@ -661,6 +661,28 @@ def test_evaluations_in_other_variants_do_not_count_as_seeds():
     run = records.run_of(trainings)
     both = Evidence(((run, [*trainings, *quantised]),))
     assert both.lessons == Evidence(((run, trainings),)).lessons
+
+
+def test_costs_are_those_of_eager_models_that_were_measured():
+    eager, *others = synthetic.small_costs()[:3]
+    others[0] = replace(others[0], case=replace(others[0].case, variant=(Choice("compile"),)))
+    others[1] = replace(others[1], status="failed")
+    own = records.record(replace(eager.case, architecture=Whole(Choice("net:build"))))
+    evidence = synthetic.evidence([eager, *others, own], synthetic.lessons("gap", "direction", 0.5))
+    assert [result.case for result in evidence.costs] == [eager.case]
+
+
+def test_the_ground_is_the_one_on_which_most_architectures_were_trained():
+    """A task with options is no task of its own."""
+    few = synthetic.lessons("gap", "direction", 0.4) + synthetic.lessons("gap", "identity", 0.4)
+    many = [
+        lesson
+        for name in ("gap", "gmp")
+        for lesson in synthetic.lessons(name, "identity(jitter=0.5)", 0.9, backbone=synthetic.CIRCULAR)
+    ]
+    evidence = synthetic.evidence(few, many)
+    assert {quality.architecture.backbone for quality in evidence.qualities} == {synthetic.CIRCULAR}
+    assert (evidence.tasks, synthetic.evidence(few).tasks) == ([], ["direction", "identity"])
 
 
 def test_a_claim_reports_that_every_run_died():

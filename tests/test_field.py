@@ -496,6 +496,17 @@ def test_a_model_exported_for_other_sizes_fails_with_advice():
     assert attempts.explain(failed.value).message.endswith(attempts.OTHER_SIZES)
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_a_part_made_by_export_keeps_no_other_from_its_mode(training):
+    """torch stops at the first part without modes: a dropout behind it was measured as in training."""
+    part = torch.export.export(nn.Linear(2, 2), (torch.zeros(1, 2),)).module()
+    model = nn.Sequential(nn.Sequential(part, nn.Dropout()), nn.Dropout())
+    for dropout in (model[0][1], model[1]):
+        dropout.training = not training
+    assert network.in_mode(model, training=training) is model
+    assert [model.training, model[0][1].training, model[1].training] == [training] * 3
+
+
 def test_an_error_in_a_scripted_module_gives_its_cause():
     """It was "The following operation failed in the TorchScript interpreter."."""
     with pytest.raises(torch.jit.Error) as failed:

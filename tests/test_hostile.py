@@ -270,8 +270,11 @@ def test_a_package_that_cannot_be_imported_is_no_bug_of_ours(tmp_path, monkeypat
     assert code.missing_module(ImportError("no frame of an import")) == ""
 
 
-def test_a_folder_with_blanks_is_quoted_in_the_hint():
-    hint = imports.hint("/my nets/net.py:build", ModuleNotFoundError("no", name="/my nets/net"))
+@pytest.mark.parametrize("folder", ["/my nets", "~"])
+def test_a_folder_with_blanks_or_in_a_home_is_written_for_the_shell(folder, monkeypatch):
+    monkeypatch.setenv("HOME", "/my nets")
+    hint = imports.hint(f"{folder}/net.py:build", ModuleNotFoundError("no", name=f"{folder}/net"))
+    assert "write net:build and" in hint
     assert "PYTHONPATH='/my nets' convbench" in hint
 
 
@@ -355,6 +358,31 @@ def test_on_a_file_system_without_locks_nothing_is_collected(tmp_path, monkeypat
     with lock.hold(tmp_path / "lock", Mock(side_effect=AssertionError)):
         assert not lock.is_held(tmp_path / "lock")
         assert not lock.is_free(tmp_path / "lock")
+
+
+def test_queries_of_a_lock_do_not_see_each_other(tmp_path):
+    (tmp_path / "lock").write_text("9" * 20)
+    with (tmp_path / "lock").open() as query:
+        lock.fcntl.flock(query, lock.fcntl.LOCK_SH)
+        assert lock.is_free(tmp_path / "lock")
+    with lock.hold(tmp_path / "lock"):
+        assert (tmp_path / "lock").read_text() == str(os.getpid())
+
+
+def test_only_old_files_of_killed_writers_are_removed(tmp_path, monkeypatch):
+    files.write(tmp_path / "run.json", "first")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "replace", Mock(side_effect=KeyboardInterrupt))
+        patch.setattr(Path, "unlink", Mock())  # a killed process removes nothing
+        files.write(tmp_path / "run.json", "second")
+    (part,) = tmp_path.glob(".*.part")
+    young, of_another = part.rename(part.with_stem(f"{part.stem}1")), tmp_path / ".12345678-1.part"
+    old = young.with_stem(f"{young.stem}2")
+    for path in (old, of_another):
+        path.touch()
+        os.utime(path, (0, 0))
+    files.write(tmp_path / "run.json", "third")
+    assert {path.name for path in tmp_path.iterdir()} == {"run.json", young.name, of_another.name}
 
 
 def test_an_unwritable_folder_is_not_blamed_on_its_lock(tmp_path, monkeypatch):
@@ -515,6 +543,38 @@ def test_no_cell_of_a_csv_file_is_a_formula(tmp_path):
     assert [text.cell(value) for value in ("-1.5", "+x", "\rx", -1.5)] == ["-1.5", "'+x", "'\rx", -1.5]
 
 
+@pytest.mark.parametrize(
+    ("made_text", "expected"),
+    [
+        (text.cut("abcdef", 6), "abcdef"),
+        (text.cut("abcdef", 5), "abcd…"),
+        (text.cut_name("a:b", 3), "a:b"),
+        (text.cut_name("pkg.net:build", 8), "…t:build"),
+        (text.cut_name("…net/build", 6), "…build"),
+        (text.cut_name("identity", 5), "iden…"),
+        (text.counted(2000, "case"), "2,000 cases"),
+        (text.counted(1, "entry", "entries"), "1 entry"),
+        (text.counted(0, "entry", "entries"), "0 entries"),
+        (text.counted("x", "case"), "x cases"),
+        (text.first_lines(["a"] * 30), "\n".join("a" * 30)),
+        (text.first_lines(["a"] * 32), "\n".join(["a"] * 30 + ["... and 2 more"])),
+        (text.first_names("abc"), ["a", "b", "c"]),
+        (text.first_names("abcd"), ["a", "b", "c", "1 more"]),
+        (text.joined("abc"), "a, b and c"),
+        (text.joined(""), "none"),
+        (text.some(["a\n", *"bcde"]), "a�, b, c and 2 more"),
+        (text.some_long("ab", 2), "a; b"),
+        (text.some_long("abc", 2), "a; b and 1 more"),
+        (text.inside("Params"), "params"),
+        (text.inside("FLOPs"), "FLOPs"),
+        (text.file_stem(f"(a b/{'c' * 50})"), f"a-b-{'c' * 36}"),
+        (text.markdown("a|b\n<@c_de", 9), "a&#124;b &lt;&#64;c\\_…"),
+    ],
+)
+def test_a_text_is_shortened_and_listed(made_text, expected):
+    assert made_text == expected
+
+
 def test_a_new_scratch_folder_collects_a_killed_processs_leftovers(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     script = (
@@ -671,6 +731,7 @@ def test_the_stored_results_of_another_check_are_refused():
         ("./a/./b.py:c", "a.b:c"),
         ("../net.py:build", "../net.py:build"),
         ("/tmp/net.py:build", "/tmp/net.py:build"),
+        ("~/nets/net.py:build", "~/nets/net.py:build"),
         ("v1.2/net.py:build", "v1.2/net.py:build"),
         ("pkg.net:build", "pkg.net:build"),
         (".py:x", ".py:x"),

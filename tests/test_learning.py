@@ -22,7 +22,7 @@ from convbench.measure.preflight import preflight
 from convbench.measure.quality import findings, fit, linear, trial
 from convbench.measure.quality.data import Labelled, Splits
 from convbench.measure.quality.run_files import train_or_load
-from convbench.measure.quality.trial import FEW
+from convbench.measure.quality.trial import FEW, FEWEST
 
 TRAINING = Training(steps=12, checkpoints=3, train_clips=40, val_clips=20, test_clips=30)
 PROTOCOL = Protocol(training=TRAINING)
@@ -89,11 +89,13 @@ def test_cublas_is_set_deterministic_during_a_trial(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     if own:
         monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", own)
+    memory = torch.utils.deterministic
+    monkeypatch.setattr(memory, "fill_uninitialized_memory", True)
     with trial._deterministic():
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == (own or ":4096:2")
-        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.are_deterministic_algorithms_enabled() and not memory.fill_uninitialized_memory
     assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == own
-    assert not torch.are_deterministic_algorithms_enabled()
+    assert memory.fill_uninitialized_memory and not torch.are_deterministic_algorithms_enabled()
 
 
 class OneLayer(nn.Module):
@@ -160,6 +162,14 @@ def test_a_model_is_in_training_mode_from_the_first_step() -> None:
     assert model.norm.num_batches_tracked == 6
 
 
+def test_a_model_with_a_part_made_by_export_is_evaluated() -> None:
+    """It has no modes: the training failed at the first checkpoint."""
+    clips = torch.zeros(1, 1, 1, 2)
+    model = nn.Sequential(torch.export.export(nn.Linear(2, 2), (clips,)).module())
+    assert fit.predictions(model, clips).shape == (1,)
+    assert linear.features(model, clips).shape == clips.shape
+
+
 def test_a_non_finite_loss_is_reported_with_step_and_rate() -> None:
     assert LEARN.trial
     case = replace(LEARN, trial=replace(LEARN.trial, learning_rate=3e37))
@@ -181,24 +191,28 @@ def test_batches_are_full_and_no_clip_repeats_early() -> None:
     assert len(set(first.tolist())) == 8
     assert len(next(batches).labels) == 4
     assert len(next(fit._batches(data, 32, seed=3)).labels) == 10
+    torch.manual_seed(1)  # of the model: all models of a seed get the same batches
+    assert torch.equal(next(fit._batches(data, 4, seed=3)).labels, first[:4])
 
 
 @pytest.mark.parametrize(
-    ("named", "val", "code"),
+    ("named", "val", "expected"),
     [
-        ([3] * 100, [0.1, 0.1, 0.1], "dead_run"),
-        ([3] * 94 + [1] * 6, [0.5, 0.5, 0.5], None),
-        ([0, 1] * 250, [0.2, 0.4, 0.6], "unconverged"),
-        ([0, 1] * 250, [0.80, 0.82, 0.84], None),
-        ([0, 1] * 250, [0.9, 0.6, 0.3], None),
-        ([0, 1] * 10, [0.5, 0.52, 0.54], None),
+        ([3] * 98 + [1] * 2, [0.1, 0.1, 0.1], [("dead_run", {"share": 0.98})]),
+        ([3] * 94 + [1] * 6, [0.5, 0.5, 0.5], []),
+        ([0, 1] * 250, [0.2, 0.4, 0.6], [("unconverged", {"rise": pytest.approx(0.2)})]),
+        ([0, 1] * 250, [0.80, 0.82, 0.84], []),
+        ([0, 1] * 250, [0.9, 0.6, 0.3], []),
+        ([0, 1] * 10, [0.5, 0.52, 0.54], []),
     ],
 )
-def test_dead_and_unconverged_trainings_are_found(named: list[int], val: list[float], code: str | None) -> None:
+def test_dead_and_unconverged_trainings_are_found(
+    named: list[int], val: list[float], expected: list[tuple[str, dict[str, float]]]
+) -> None:
     curve = fit.Curve(steps=[100, 200, 300], val=val, loss=[2.0, 1.0, 0.5])
     labels = [i % 10 for i in range(len(named))]
-    codes = [finding.code for finding in findings.of_training(named, labels, curve, 0.6)]
-    assert codes == ([code] if code else [])
+    reported = findings.of_training(named, labels, curve, 0.6)
+    assert [(finding.code, finding.data) for finding in reported] == expected
 
 
 @pytest.mark.parametrize(
@@ -233,6 +247,9 @@ def test_a_schedule_that_ended_too_early_is_found(
     loss: list[float], train: float, val: float, fell: float | None
 ) -> None:
     assert convergence.late_fall(loss, train, val) == (fell and pytest.approx(fell))
+    curve = fit.Curve(list(range(len(loss))), loss=loss, val=[val] * len(loss))
+    reported = findings.of_training([0, 1] * 50, [i % 10 for i in range(100)], curve, train)
+    assert [finding.data for finding in reported] == ([{"fall": pytest.approx(fell)}] if fell else [])
 
 
 @pytest.mark.parametrize(
@@ -303,6 +320,16 @@ def test_trials_are_refused_before_anything_runs() -> None:
 def test_a_task_is_checked_with_only_a_few_clips() -> None:
     asked = Choice("identity", (("train_clips", 10**9),))
     assert preflight([replace(LEARN, trial=replace(LEARN.trial, task=asked))], 2**33).cases
+
+
+@pytest.mark.parametrize(
+    ("clip", "count"), [(Clip(1, 3, 1, 16, 16), FEW), (Clip(1, 8, 3, 64, 64), 42), (Clip(1, 16, 3, 224, 224), FEWEST)]
+)
+def test_large_clips_are_checked_with_fewer(clip: Clip, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainings: list[Training] = []
+    monkeypatch.setattr(trial, "load", lambda *asked: trainings.append(asked[2]))
+    trial._refuse_undrawable.__wrapped__(Choice("identity"), clip)
+    assert trainings == [Training(train_clips=count, val_clips=count, test_clips=count)]
 
 
 def test_a_task_may_have_more_classes_than_checked_clips() -> None:

@@ -27,7 +27,7 @@ from convbench.measure.quality import controls, digits, run_files, user_clips
 from convbench.measure.quality.data import Labelled, Splits
 from convbench.measure.quality.digits import DIRECTIONS, STEPS, speed
 from convbench.measure.quality.findings import large_values, repeated_clips
-from convbench.measure.quality.splitting import random, stratify
+from convbench.measure.quality.splitting import random, stratify, stratify_groups
 from convbench.measure.quality.tasks import load
 from convbench.plugins.tasks import binding, order, video_folder
 from convbench.plugins.tasks.binding import SIDES
@@ -105,6 +105,23 @@ def test_a_seed_fixes_the_clips_without_reseeding_other_random_numbers(task: str
     assert (torch.rand(3).tolist(), np.random.random(3).tolist()) == expected
     assert same(first, splits_of(task, seed=1))
     assert not same(first, splits_of(task, seed=2))
+
+
+@pytest.mark.parametrize(
+    ("task", "labels", "moments"),
+    [
+        ("identity", [6, 3, 4, 4, 1, 7], (30.2138, 28.8543, 30.1389)),
+        ("direction", [4, 3, 6, 2, 5, 5], (29.7749, 30.8313, 30.2804)),
+        ("binding", [0, 3, 2, 2, 1, 1], (42.5655, 44.3914, 39.3984)),
+        ("order", [6, 3, 4, 4, 1, 7], (28.4696, 28.9951, 29.4023)),
+    ],
+)
+def test_a_seed_gives_the_clips_of_earlier_versions(task: str, labels: list[int], moments: tuple[float, ...]) -> None:
+    """Otherwise stored accuracies would not be comparable with new ones. ``moments`` are those of the first frames."""
+    splits = splits_of(task, seed=1)
+    assert splits.test.labels[:6].tolist() == labels
+    frames = [split.clips[:, 0, 0] for split in parts(splits)]
+    assert [float((frame @ torch.arange(32.0)).mean()) for frame in frames] == pytest.approx(moments, rel=1e-4)
 
 
 @pytest.mark.parametrize("task", CLASSES)
@@ -561,6 +578,7 @@ WRONG = {
     "grey": "clip 3 has shape (5, 10, 12), and|write `clip: 2x5x1x10x12`",
     "last": "clip 3 has shape (4, 8, 8, 1), and|channels seem to come last: move them with clip.transpose(0, 3, 1, 2)",
     "flat": "clip 3 has shape (5,), and|make every clip (T, C, H, W)",
+    "empty": "clip 3 has shape (0, 1, 8, 8), and|make every clip (T, C, H, W)",
     "bool": "clip 3 has dtype bool: give uint8 (0 to 255, scaled to [0, 1]) or a float type",
     "int64": "clip 3 has dtype int64: give uint8",
     "complex": "clip 3 has dtype complex64: give uint8",
@@ -641,6 +659,12 @@ def test_clips_of_a_recording_are_all_in_one_split(seed: int, mixed: int) -> Non
     assert set(firsts(few.test)) <= recordings[2]
 
 
+def test_recordings_of_three_classes_give_every_clip_once() -> None:
+    labels, groups = np.repeat(np.arange(3), 12), np.arange(36) // 2
+    split = stratify_groups(labels, groups, 0.2, random(0), (100, 100, 100))
+    assert split is not None and sorted(np.concatenate(split)) == list(range(36))
+
+
 def test_recordings_that_cannot_be_split_are_refused() -> None:
     assert "its 4 groups cannot be split so that every class is in all three" in message("Recordings", recordings=4)
     assert "clip 3 has no group, but other clips have one: give every clip a group" in message("Recordings", lacks=True)
@@ -665,8 +689,10 @@ def test_trainings_of_a_run_share_the_clips_of_a_seed(tmp_path: Path, monkeypatc
     assert not same(own("unseeded"), own("unseeded"))
     monkeypatch.setenv(scratch.CLIPS, str(tmp_path))
     first = own("unseeded")
-    assert same(first, own("unseeded"))
-    assert own("unseeded").classes == first.classes == ("0", "1")
+    shared = own("unseeded")
+    assert same(first, shared)
+    assert shared.classes == first.classes == ("0", "1")
+    assert shared.pool and first.pool and shared.pool.test_sources == first.pool.test_sources
     assert not same(first, own("unseeded", seed=1))
     assert len(own("unseeded", training=Training(train_clips=9)).train.labels) == 9
 

@@ -87,12 +87,12 @@ def require_working_directory() -> Path:
 def of_file(path: str) -> str:
     """Return the import path that a file's path stands for: ``models.net:build`` for ``./models/net.py:build``.
 
-    A file that lies above or elsewhere has no import path, so its path is returned unchanged.
+    A file that lies above, in a home or elsewhere has no import path, so its path is returned unchanged.
     """
     file, colon, attribute = path.partition(":")
     *folders, name = PurePosixPath(file).parts or ("",)
     stems = [*folders, name.removesuffix(".py")]
-    if name == stems[-1] or "/" in folders or any(not stem or "." in stem for stem in stems):
+    if name == stems[-1] or file.startswith(("/", "~")) or any(not stem or "." in stem for stem in stems):
         return path
     return f"{'.'.join(stems)}{colon}{attribute}"
 
@@ -125,7 +125,7 @@ def hint(path: str, error: BaseException) -> str:
     """Return what to do about a module that cannot be imported, in words to follow the reason; empty if unknown."""
     module, _, attribute = path.partition(":")
     if "/" in module or module.endswith(".py"):
-        file, suffix = Path(module), f":{attribute}" if attribute else ""
+        file, suffix = Path(os.path.expanduser(module)), f":{attribute}" if attribute else ""  # noqa: PTH111 - any name
         return (
             f"; {module!r} is a file that lies neither beside the suite nor here: write {file.stem}{suffix} and "
             f"put its folder on the path, as in PYTHONPATH={shlex.quote(str(file.parent))} convbench ..."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import chain
 from typing import Any
@@ -67,10 +67,15 @@ def build(case: Case, seed: int, device: str) -> nn.Module:
 def in_mode(model: nn.Module, training: bool) -> nn.Module:
     """Put the model in training or evaluation mode and return it, even if its own ``train`` returns something else.
 
-    A model made by ``torch.export`` has no modes and stays as it was exported.
+    A module made by ``torch.export`` has no modes and stays as it was exported. All others of a model that has one as
+    a part get the mode: torch stops at the first that has none.
     """
-    with suppress(NotImplementedError):
+    try:
         model.train() if training else model.eval()
+    except NotImplementedError:
+        model.training = training
+        for part in model.children():
+            in_mode(part, training)
     return model
 
 

@@ -130,6 +130,7 @@ def _wrong_clip(how: str, clip: Any) -> Any:
         "grey": np.zeros((5, 10, 12), dtype=np.float32),
         "last": np.zeros((4, 8, 8, 1), dtype=np.float32),
         "flat": np.zeros(5, dtype=np.float32),
+        "empty": np.zeros((0, 1, 8, 8), dtype=np.float32),
         "bool": clip > 0,
         "int64": clip.astype(np.int64),
         "complex": clip.astype(np.complex64),

@@ -7,7 +7,7 @@ torus keeps every pixel's value. ``drift`` moves it in one of eight directions, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -36,8 +36,8 @@ class Digits(NamedTuple):
 
     def resize(self, size: int) -> torch.Tensor:
         """The images resized to (N, size, size)."""
-        resize = partial(F.interpolate, mode="bilinear", align_corners=False, antialias=size < self.images.shape[-1])
-        return resize(self.images[:, None], (size, size))[:, 0]
+        antialias = size < self.images.shape[-1]
+        return F.interpolate(self.images[:, None], (size, size), mode="bilinear", antialias=antialias)[:, 0]
 
     def of_classes(self, labels: Indices, rng: np.random.Generator) -> Indices:
         """Draw a random digit for each of the class labels, as indices of these digits."""

@@ -112,10 +112,10 @@ def share_right(answers: torch.Tensor, labels: torch.Tensor) -> float:
 @torch.no_grad()
 def predictions(model: nn.Module, clips: torch.Tensor) -> torch.Tensor:
     """The class that the model predicts for each clip, on the CPU."""
-    model.eval()
+    network.in_mode(model, training=False)
     device = next(model.parameters()).device
     answers = [scores(model, batch.to(device)).argmax(-1).cpu() for batch in torch.split(clips, EVALUATION_BATCH)]
-    model.train()
+    network.in_mode(model, training=True)
     return torch.cat(answers)
 
 

@@ -13,7 +13,7 @@ from convbench.core.errors import CaseFailed, Impossible, Unavailable
 from convbench.core.record import Case, Clip
 from convbench.measure.quality.data import Labelled
 from convbench.models.inputs import Inputs
-from convbench.models.network import ConvReducerRNN
+from convbench.models.network import ConvReducerRNN, in_mode
 from convbench.models.runtimes.int8 import FEWEST
 from convbench.models.subject import Subject, assemble, transform
 
@@ -37,7 +37,7 @@ def scores_of(case: Case, model: nn.Module, examples: Labelled) -> OfClips:
     batches = [batch for batch in torch.split(clips, shape[0]) if len(batch) == shape[0]]
     samples = tuple(Inputs((batch.to(case.device),)) for batch in batches)
     inference = replace(case, clip=clip, trial=None, scenario="inference")
-    eager = replace(assemble(inference, 0, model=model.eval()), samples=samples)
+    eager = replace(assemble(inference, 0, model=in_mode(model, training=False)), samples=samples)
     subject = transform(replace(eager, inputs=samples[0]))
     kind = subject.inputs.tensors[0].dtype
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from convbench.models.network import in_mode
+
 PENALTIES = tuple(10.0**power for power in range(-4, 3))
 BATCH = 20
 
@@ -16,7 +18,7 @@ BATCH = 20
 @torch.no_grad()
 def features(extractor: nn.Module, pictures: torch.Tensor) -> torch.Tensor:
     """The features (N, D) that ``extractor`` (backbone and reducer) computes from pictures (N, C, H, W)."""
-    extractor.eval()
+    in_mode(extractor, training=False)
     return torch.cat([extractor(part) for part in torch.split(pictures, BATCH)])
 
 

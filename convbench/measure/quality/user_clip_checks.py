@@ -112,7 +112,7 @@ def _numbers(frames: Any, source: str) -> Pixels:
 
 def _reshape(pixels: Pixels, clip: Clip, source: str) -> Pixels:
     shape = (clip.frames, clip.channels, clip.height, clip.width)
-    frames = pixels[:, None] if pixels.ndim == 3 and clip.channels == 1 else pixels
+    frames = pixels[:, None] if pixels.ndim == 3 else pixels
     if frames.shape != shape:
         raise ConvbenchError(
             f"{source} has shape {pixels.shape}, and the suite's clip {clip} asks for (T, C, H, W) = {shape}: "

@@ -18,6 +18,7 @@ from convbench.core.imports import import_path
 from convbench.core.option_types import settings
 from convbench.core.record import Choice, Clip, Training
 from convbench.core.scales import gib
+from convbench.core.text import first_names, joined
 from convbench.measure import progress
 from convbench.measure.machine.environment import available_memory
 from convbench.measure.quality.data import Labelled, Pool, Splits
@@ -162,8 +163,8 @@ def _classes(samples: Sequence[Sample], origin: str) -> list[Label]:
     reasons = [f"{label!r} has {count}" for label, count in counts.items() if count < LEAST_CLIPS]
     if reasons:
         raise ConvbenchError(
-            f"{origin} has too few clips of {len(reasons)} of its {len(counts)} classes: {', '.join(reasons[:5])}"
-            f"{', ...' if len(reasons) > 5 else ''}; every class needs {LEAST_CLIPS}: add clips or leave the class out"
+            f"{origin} has too few clips of {len(reasons)} of its {len(counts)} classes: "
+            f"{joined(first_names(reasons))}; every class needs {LEAST_CLIPS}: add clips or leave the class out"
         )
     return sorted(counts)
 

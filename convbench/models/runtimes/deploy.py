@@ -19,6 +19,7 @@ import torch
 from convbench.core.errors import CaseFailed, is_out_of_memory
 from convbench.core.system import scratch
 from convbench.models.deployment import Deployment, Engine, Example, LoadedModel
+from convbench.models.network import in_mode
 from convbench.models.runtimes import structure
 from convbench.models.runtimes.example import FlatModel, any_batch_example, call_cycle, example, state_filler
 from convbench.models.runtimes.export_error import reason
@@ -74,7 +75,7 @@ def _export(subject: Subject, engine: Engine, call: Example, any_batch: bool) ->
     try:
         with torch.no_grad():
             export_call = any_batch_example(subject, call) if any_batch else call
-            engine.export(FlatModel(subject, call).eval(), export_call, temporary_folder)
+            engine.export(in_mode(FlatModel(subject, call), training=False), export_call, temporary_folder)
     except BaseException:
         shutil.rmtree(temporary_folder, ignore_errors=True)
         raise
