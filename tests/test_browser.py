@@ -512,6 +512,21 @@ def test_the_table_is_at_most_25_tab_stops_away(show, name):
 
 
 @pytest.mark.parametrize("name", ["default", "compare"])
+@pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_a_readers_larger_letters_are_respected(show, name, device):
+    """Sizes were in pixels, so that the browser's setting had no effect."""
+    page = show(name, **device)
+    page.evaluate("document.documentElement.style.fontSize = '32px'")
+    settle(page)
+    sizes = page.evaluate("['p', 'h1', 'td', 'code'].map(tag => document.querySelector(tag)).filter(Boolean)"
+                          ".map(one => parseFloat(getComputedStyle(one).fontSize))")  # fmt: skip
+    assert min(sizes) >= 25
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    if page.locator(".skip").count():
+        assert page.locator(".skip").evaluate("link => link.getBoundingClientRect().bottom") <= 0
+
+
+@pytest.mark.parametrize("name", ["default", "compare"])
 def test_every_tab_stop_shows_its_focus(show, name):
     """The heads of the compared table had no ring."""
     page = show(name)
