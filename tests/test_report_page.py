@@ -225,6 +225,15 @@ def test_printed_findings_are_counted_and_shared_ones_not_listed(tmp_path):
     assert "Every case of this run." in alike and "<li>" not in alike and "more; results.csv" not in alike
 
 
+def test_findings_of_trainings_are_counted_as_trainings(tmp_path):
+    """The page of a run of 5 cases and 70 trainings said "unconverged, 45 cases"."""
+    finding = Finding("graph_breaks", "note", {"reasons": ("a break",)})
+    records_with = [replace(record, findings=(finding,)) for record in records.tried_records()]
+    trainings = sum(record.case.trains for record in records_with)
+    page = written(records_with, tmp_path).partition('id="findings"')[2].partition("</section>")[0]
+    assert f"{len(records_with) - trainings} cases, {trainings} trainings" in page
+
+
 def test_the_repeat_command_writes_beside_the_run(tmp_path):
     """Without --out, the command set another run of the suite aside."""
     page = written([records.record()], tmp_path)
@@ -625,10 +634,12 @@ def test_rows_of_a_comparison_name_the_head_and_the_device_that_tell_cases_apart
     cases = [case, replace(case, architecture=replace(case.architecture, head=10)), replace(case, device="cuda:0")]
     run_records = [records.record(case) for case in cases]
     text = compared(tmp_path, (run_records, {}), (run_records, {}))
-    assert set(re.findall(r"<td>(conv lstm128 [^<]+)</td>", text)) == {
-        "conv lstm128 1x16x3x64x64 inference cpu", "conv lstm128 head of 10 1x16x3x64x64 inference cpu",
-        "conv lstm128 1x16x3x64x64 inference cuda:0",
-    }  # fmt: skip
+    assert set(re.findall(r"<td>([^<]*)</td>", text.partition('id="cases"')[2])) == {"cpu", "head of 10 cpu", "cuda:0"}
+    assert ">Head, device</button>" in text
+    assert "All alike: conv, lstm128, 1x16x3x64x64, inference." in text
+    one = compared(tmp_path, (run_records[:1], {}), (run_records[:1], {}))
+    assert "All alike: conv, lstm128, 1x16x3x64x64, inference, cpu." in one
+    assert "<td>" not in one.partition('id="cases"')[2], "a column that says the same of every case"
 
 
 def test_a_comparison_holds_every_shared_case_in_base_units(tmp_path):

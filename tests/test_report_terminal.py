@@ -201,7 +201,7 @@ def test_a_table_of_cases_omits_what_all_share():
     assert apart([ids[0], "mypkg.net:build/1x2x3x8x8/eager/inference/cpu"])[0][0] == ids[0]
 
 
-@pytest.mark.parametrize("width", [40, 80, 160])
+@pytest.mark.parametrize("width", [40, 56, 80, 160])
 def test_a_narrow_table_breaks_no_number(width):
     from convbench.cli.terminal import print_table
 
@@ -215,6 +215,10 @@ def test_a_narrow_table_breaks_no_number(width):
     assert "without a value" not in out.getvalue()
     for whole in ("smoke: head", "1.234 ms", "0.991 to 1.012"):
         assert any(whole in text for text in lines)
+    if width == 56:
+        assert [text[:18].rstrip() for text in lines[2:5]] == ["conv/", "spatial-softmax/", "64"], (
+            "broken within a name"
+        )
     if width == 40:
         block = ["conv/spatial-softmax/64", "  head: 1.234 ms", "  95 % interval: 0.991 to 1.012", "  verdict: ok"]
         assert [text.rstrip() for text in lines[1:5]] == block

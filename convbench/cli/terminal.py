@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import errno
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -139,8 +140,10 @@ def print_table(
 
     columns = [column for column in zip(headings, *rows, strict=True) if any(column[1:]) or not rows]
     headings, *rows = zip(*columns, strict=True)
-    width = sum(LEAST if cells[0] in wrapping else max(map(cell_len, cells)) for cells in columns) + 2 * len(columns)
-    if width > screen.width:
+    widths = {cells[0]: max(map(cell_len, cells)) for cells in columns}
+    words = sorted((name for name in headings if name in wrapping), key=lambda name: widths[name])
+    room = screen.width - 2 * len(columns) - sum(width for name, width in widths.items() if name not in words)
+    if room < sum(min(LEAST, widths[name]) for name in words):
         lines = [title] if title else []
         for first_cell, *cells in rows:
             lines += [
@@ -149,13 +152,28 @@ def print_table(
             ]
         screen.print("\n".join(lines), markup=False, highlight=False)
         return
+    for left, name in zip(range(len(words), 0, -1), words, strict=True):
+        widths[name] = min(widths[name], room // left)
+        room -= widths[name]
     table = Table(title=Text(title) if title else None, title_justify="left", box=None, padding=(0, 1), pad_edge=False)
     for name in headings:
         wraps = name in wrapping
         table.add_column(name, justify="left" if wraps else "right", no_wrap=not wraps, overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(_fold(cell, widths[name])) for name, cell in zip(headings, row, strict=True)))
     screen.print(table)
+
+
+def _fold(text: str, width: int) -> str:
+    """Return a text on lines of at most ``width`` columns, broken after a space or a slash unless a word is longer."""
+    from rich.cells import cell_len
+
+    lines = [""]
+    for piece in re.findall(r"[^ /]*[ /]?", text):
+        if lines[-1] and cell_len(lines[-1] + piece.rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _spell(error: UnicodeError) -> tuple[str, int]:

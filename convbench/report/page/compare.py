@@ -17,6 +17,7 @@ from convbench.core.errors import ConvbenchError
 from convbench.core.record import Case, Record, RunDescription, Scalar
 from convbench.core.statistics import Interval
 from convbench.core.system import files
+from convbench.core.text import counted
 from convbench.report.drawing import Drawing, ratios
 from convbench.report.drawing.style import distinguish
 from convbench.report.page.figure import figure
@@ -31,6 +32,9 @@ ROWS = 2_000
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 COLUMNS = ("reducer", "variant", "scenario", "backbone", "clip", "device")
 """Columns by which cases are summarized if they differ in them."""
+
+SETTING = ("backbone", "LSTM", "head", "clip", "scenario", "device", "threads")
+"""What beside its model and variant describes a case: rows name that in which they differ."""
 
 SummaryRow = tuple[str, int, list[tuple[str, bool]]]
 """A value, its number of cases, and per run the ratio and whether it is beyond a tie."""
@@ -62,7 +66,8 @@ def view(
     other_runs = list(zip(range(1, len(runs)), LETTERS[1:], strict=False))
     figures = [_figure(matches, run, letter) for run, letter in other_runs]
     ratio_runs = [run for run, _ in other_runs if overall(matches, run)]
-    letters, has_devices = LETTERS[: len(runs)], len({match.case.device for match in matches}) > 1
+    letters, settings = LETTERS[: len(runs)], [_setting(match.case) for match in matches]
+    shown = [name for name in SETTING if len({setting[name] for setting in settings}) > 1]
     return {
         "letters": letters,
         "over": [LETTERS[run] for run in ratio_runs],
@@ -75,7 +80,9 @@ def view(
         "differing": [(facts.title(difference.key), _values(difference), difference.grave) for difference in diffs],
         "summaries": _summaries([match for match in matches if any(match.ratios)], ratio_runs),
         "figures": [drawing for drawing in figures if drawing],
-        "rows": [_row(match, ratio_runs, has_devices) for match in sorted(matches, key=_rank, reverse=True)[:ROWS]],
+        "setting": ", ".join(shown),
+        "alike": ", ".join(text for name, text in (settings or [{}])[0].items() if text and name not in shown),
+        "rows": [_row(match, ratio_runs, shown) for match in sorted(matches, key=_rank, reverse=True)[:ROWS]],
         "total": len(matches),
         "tie": TIE,
         "paired": sum(_took_turns(match) for match in matches),
@@ -150,10 +157,10 @@ def _ratio(ratio: Interval | None) -> str:
     return units.speedup(ratio) if ratio else units.MISSING
 
 
-def _row(match: Match, runs: Sequence[int], has_devices: bool) -> dict[str, Any]:
+def _row(match: Match, runs: Sequence[int], shown: Sequence[str]) -> dict[str, Any]:
     """Return a row: the latency in every run, and for those in ``runs`` the ratio and its direction beyond noise.
 
-    ``has_devices`` says that the cases are on several, which the row then names.
+    ``shown`` are the settings in which the cases differ, which the row names.
     """
     first_result = next(result for result in match.results if result)
     cells: list[tuple[str, float | None, str]] = []
@@ -165,19 +172,19 @@ def _row(match: Match, runs: Sequence[int], has_devices: bool) -> dict[str, Any]
     return {
         "series": first_result.series,
         "model": setup(first_result),
-        "detail": _place(match.case, has_devices),
+        "detail": " ".join(filter(None, map(_setting(match.case).__getitem__, shown))),
         "cells": cells,
         "differ": match.counts_differ,
     }
 
 
-def _place(case: Case, has_devices: bool) -> str:
-    """Return ``conv lstm128 1x16x3x64x64 inference``: all in which cases of one model and variant can differ."""
-    axes, device = case.axes, case.device if has_devices else ""
+def _setting(case: Case) -> dict[str, str]:
+    """Return by name all in which cases of one model and variant can differ, with an empty text for what has none."""
+    axes = case.axes
     head = f"head of {axes['head']}" if axes["head"] else ""
-    words = (axes["backbone"], axes["rnn"], head, case.clip, case.scenario, device)
-    threads = f", threads: {case.threads}" if case.threads else ""
-    return f"{' '.join(str(word) for word in words if word)}{threads}"
+    threads = counted(case.threads, "thread") if case.threads else ""
+    texts = (axes["backbone"], axes["rnn"], head, case.clip, case.scenario, case.device, threads)
+    return {name: str(text or "") for name, text in zip(SETTING, texts, strict=True)}
 
 
 def _direction(ratio: Interval | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from convbench.analysis.choice.recommendation import Recommendation
@@ -14,6 +14,7 @@ from convbench.analysis.costs.headlines import Headline, headline_of, uncounted_
 from convbench.analysis.costs.ranking import Contender
 from convbench.analysis.results import Result, measured_results, typical
 from convbench.core import metrics
+from convbench.core.case import is_training
 from convbench.core.metric import Metric
 from convbench.core.record import RunDescription
 from convbench.core.spread import ASSUMED
@@ -182,6 +183,7 @@ def _findings(results: Sequence[Result]) -> list[dict[str, Any]]:
             "kind": kind,
             "remedy": common_text,
             "count": _cases_in(texts.values()),
+            "counted": _counted({case for cases in texts.values() for case in cases}),
             "listed": _cases_in([*texts.values()][:SENTENCES]),
             "printed": _cases_in([*texts.values()][:PAPER_SENTENCES]),
             "said": [
@@ -191,6 +193,13 @@ def _findings(results: Sequence[Result]) -> list[dict[str, Any]]:
         }
         for (level, kind, common_text), texts in sorted_kinds
     ]
+
+
+def _counted(cases: Collection[str]) -> str:
+    """Return ``5 cases``, ``45 trainings``, or both: a training is not among the cases that the page counts."""
+    trainings = sum(map(is_training, cases))
+    numbers = {"case": len(cases) - trainings, "training": trainings}
+    return ", ".join(counted(number, noun) for noun, number in numbers.items() if number)
 
 
 def _cases_in(groups: Iterable[list[str]]) -> int:
