@@ -47,7 +47,7 @@ from convbench.models.without_values import NO_ADDRESS, without_checks
 class Prediction:
     """Bytes held between calls, and the most bytes beyond: in forward and backward, and in the optimizer's step.
 
-    ``at_full_length`` says that packed sequences are as long as the padding, because shapes do not tell their lengths.
+    ``at_full_length`` says that sequences are as long as their padding, because shapes do not tell their lengths.
     """
 
     resident: int
@@ -261,7 +261,10 @@ def _follow_calls(subject: Subject, call: Callable[[], object], most_calls: int,
         kept_bytes, initial = peak.alive_bytes, (weights_bytes(subject.model), subject.without_gradients.refusal)
         with peak.follow(), in_threads(_refuse_threads):
             call()
-        if (weights_bytes(subject.model), subject.without_gradients.refusal) != initial:
+        refusal = subject.without_gradients.refusal
+        if refusal and any(sign in str(refusal) for sign in WITHOUT_VALUES):  # real tensors would not be refused
+            raise refusal
+        if (weights_bytes(subject.model), refusal) != initial:
             peak, constants = Peak(torch.device(subject.device), until), watch_attributes(subject.model)
         elif peak.alive_bytes == kept_bytes:
             break
@@ -314,6 +317,7 @@ WITHOUT_VALUES = {
     "OpaqueTensorImpl": "shapes do not tell the bytes of its tensors in oneDNN's layout",
     "quantized::": "its layers are quantised while it is built, and torch quantises only weights that have values",
     "nested_tensor": "shapes do not tell the bytes of its nested tensors",
+    "NestedTensorImpl": "shapes do not tell the bytes of its nested tensors",
     "of type FakeTensor which is not a subclass": "its code makes tensors of a class of its own (as_subclass), and "
     "tensors without values have another class already",
     "self.shape_env must not be None": "shapes do not tell the bytes of its jagged tensors",
@@ -399,6 +403,9 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self.device.type == "cuda" and func in cudnn.COMPOSED:
             with self:
                 return cudnn.COMPOSED[func](*args, **kwargs)
+        if func is ATEN._nested_tensor_from_mask_left_aligned.default:
+            self.at_full_length = True
+            return False  # the encoder does not pack its sequences then
         if func is ATEN._pack_padded_sequence.default:
             self.at_full_length |= values_of(args[1]) is None
             with self:
