@@ -35,6 +35,7 @@ from convbench.measure.memory.operators import extra_bytes
 from convbench.measure.memory.with_values import CHECKS, COMPOSITE, RESULTS, composition, kernels, pack, values_of
 from convbench.measure.stages.entries import in_threads
 from convbench.models import network, subject
+from convbench.models.inputs import inputs as make_inputs
 from convbench.models.stages import compiles
 from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep
@@ -130,10 +131,13 @@ def _prediction(case: Case, until: float) -> Prediction:
             return _predict(_assemble(case), until)
     except CaseFailed:
         raise
-    except Exception:
+    except Exception as error:
         on_meta = on_meta_or_reason(case.eager, 0)
         if isinstance(on_meta, str):
-            raise
+            if "UninitializedParameter" not in str(error):
+                raise
+            reason = f"its lazy layers take their sizes from a call without values, which raises {on_meta}"
+            raise CaseFailed("error", f"not predicted: {reason}") from error
     with _Fakes(), without_checks():
         return _predict(_assemble(case, _exchange_weights(on_meta.model, case.device)), until)
 
@@ -154,6 +158,12 @@ class _Fakes(FakeTensorMode):  # type: ignore[no-untyped-call]
         is_short = tensor.numel() <= MOST_VALUES and not tensor.is_floating_point() and not tensor.is_complex()
         is_real = tensor.layout is torch.strided and not isinstance(tensor, FakeTensor) and tensor.device.type != "meta"
         return super().may_turn_const(tensor) or (is_short and is_real)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is ATEN._pack_padded_sequence.default and values_of(args[1]) is not None:  # the inputs are packed
+            with self:
+                return pack(*args)
+        return super().__torch_dispatch__(func, types, args, kwargs)
 
     def __deepcopy__(self, _memo: Any) -> _Fakes:
         return self
@@ -209,14 +219,17 @@ def _advice(error: Exception) -> str:
         (reason for prefix, reason in BUILDERS.items() if any(name.startswith(prefix) for name in modules)), ""
     ):
         return reason
-    if any(frame.f_code is subject.transform.__code__ for frame in frames):
+    places = {frame.f_code for frame in frames}
+    if subject.transform.__code__ in places:
         return "its variant reads the values of weights or clips, as int8 does, and a prediction knows shapes only"
     kind = type(error).__name__
     signs = ("item()", "numpy()", "Expected bool, got <class 'torch.Tensor'>", NO_ADDRESS)
     if "DataDependent" in kind or "DynamicOutputShape" in kind or any(sign in str(error) for sign in signs):
+        readers = {network.build.__code__: "the code that builds it", make_inputs.__code__: "the code of its inputs"}
+        reader = next((reader for code, reader in readers.items() if code in places), "its forward or its loss")
         return (
-            "its forward or its loss reads the values of tensors (.item(), an if, nonzero, numpy, an extension) and "
-            "a prediction knows shapes only: move that out of them, or measure at each size"
+            f"{reader} reads the values of tensors (.item(), an if, nonzero, numpy, an extension) and a prediction "
+            "knows shapes only: move that out of it, or measure at each size"
         )
     return next(
         (reason for sign, reason in WITHOUT_VALUES.items() if sign in str(error)),
