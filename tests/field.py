@@ -848,6 +848,8 @@ class Attends(nn.Module):
         )
         if how == "masked":
             self.encoder = nn.TransformerEncoder(self.layer, 1, enable_nested_tensor=False)
+        if how.startswith("nested"):
+            self.encoder = nn.TransformerEncoder(self.layer, 1, mask_check=how == "nested")
 
     def forward(self, x):
         h = x.flatten(2)[..., :16].contiguous()
@@ -861,6 +863,8 @@ class Attends(nn.Module):
                 return self.attention(h, h, h, average_attn_weights=False)
             case "padded":
                 return self.layer(h, src_key_padding_mask=(frames > 30).expand(h.shape[:2]))
+            case "nested" | "nested unchecked":
+                return self.encoder(h, src_key_padding_mask=(frames > 38).expand(h.shape[:2]))
             case "masked":
                 return self.encoder(h, mask=nn.Transformer.generate_square_subsequent_mask(h.shape[1]))
             case "causal":

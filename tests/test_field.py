@@ -306,6 +306,15 @@ def test_a_dictionary_tuple_or_object_can_be_the_only_argument(inputs):
             subject.assemble(Case(Whole(Choice("wild:DictModel"), "field:observed"), SMALL), 0).call()
 
 
+def no_clip():
+    return torch.ones(1)
+
+
+def test_a_function_of_inputs_that_takes_no_clip_is_refused_in_words():
+    with pytest.raises(ConvbenchError, match="test_field:no_clip must take one argument, the clip"):
+        subject.assemble(case("Base", inputs=f"{__name__}:no_clip"), 0)
+
+
 @pytest.mark.parametrize(
     ("how", "macs"),
     [

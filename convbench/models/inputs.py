@@ -73,7 +73,10 @@ def inputs(case: Case, seed: int, device: str, model: nn.Module) -> Inputs:
             network.seed_default_device(seed)
             return Inputs((torch.randn(clip.batch, clip.frames, clip.channels, clip.height, clip.width),))
     network.seed_all(seed)
-    batch = import_path(case.architecture.inputs)(clip)
+    factory = import_path(case.architecture.inputs)
+    if not _binds(partial(inspect.signature, factory), (clip,)):
+        raise ConvbenchError(f"{case.architecture.inputs} must take one argument, the clip, whose shape it reads")
+    batch = factory(clip)
     batch = values.map_leaves(lambda tensor: tensor.to(device), batch)
     match batch:
         case torch.Tensor() | PackedSequence():
@@ -96,8 +99,14 @@ def inputs(case: Case, seed: int, device: str, model: nn.Module) -> Inputs:
 
 def takes(model: nn.Module, args: Sequence[Any], kwargs: Mapping[Any, Any] | None = None) -> bool:
     """Whether a model's signature accepts these arguments. True if it has no signature."""
+    return _binds(partial(_signature, model), args, kwargs)
+
+
+def _binds(
+    signature: Callable[[], inspect.Signature], args: Sequence[Any], kwargs: Mapping[Any, Any] | None = None
+) -> bool:
     try:
-        _signature(model).bind(*args, **({} if kwargs is None else kwargs))  # a TensorDict has no truth value
+        signature().bind(*args, **({} if kwargs is None else kwargs))  # a TensorDict has no truth value
     except TypeError:
         return False
     except ValueError:

@@ -35,6 +35,7 @@ from convbench.measure.memory.operators import extra_bytes
 from convbench.measure.memory.with_values import CHECKS, COMPOSITE, RESULTS, composition, kernels, pack, values_of
 from convbench.measure.stages.entries import in_threads
 from convbench.models import network, subject
+from convbench.models.inputs import inputs as make_inputs
 from convbench.models.stages import compiles
 from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep
@@ -47,7 +48,7 @@ from convbench.models.without_values import NO_ADDRESS, without_checks
 class Prediction:
     """Bytes held between calls, and the most bytes beyond: in forward and backward, and in the optimizer's step.
 
-    ``at_full_length`` says that packed sequences are as long as the padding, because shapes do not tell their lengths.
+    ``at_full_length`` says that sequences are as long as their padding, because shapes do not tell their lengths.
     """
 
     resident: int
@@ -148,10 +149,13 @@ def _prediction(case: Case, until: float) -> Prediction:
             return _predict(_assemble(case), until)
     except CaseFailed:
         raise
-    except Exception:
+    except Exception as error:
         on_meta = on_meta_or_reason(case.eager, 0)
         if isinstance(on_meta, str):
-            raise
+            if "UninitializedParameter" not in str(error):
+                raise
+            reason = f"its lazy layers take their sizes from a call without values, which raises {on_meta}"
+            raise CaseFailed("error", f"not predicted: {reason}") from error
     with _Fakes(), without_checks():
         return _predict(_assemble(case, _exchange_weights(on_meta.model, case.device)), until)
 
@@ -172,6 +176,12 @@ class _Fakes(FakeTensorMode):  # type: ignore[no-untyped-call]
         is_short = tensor.numel() <= MOST_VALUES and not tensor.is_floating_point() and not tensor.is_complex()
         is_real = tensor.layout is torch.strided and not isinstance(tensor, FakeTensor) and tensor.device.type != "meta"
         return super().may_turn_const(tensor) or (is_short and is_real)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is ATEN._pack_padded_sequence.default and values_of(args[1]) is not None:  # the inputs are packed
+            with self:
+                return pack(*args)
+        return super().__torch_dispatch__(func, types, args, kwargs)
 
     def __deepcopy__(self, _memo: Any) -> _Fakes:
         return self
@@ -227,14 +237,17 @@ def _advice(error: Exception) -> str:
         (reason for prefix, reason in BUILDERS.items() if any(name.startswith(prefix) for name in modules)), ""
     ):
         return reason
-    if any(frame.f_code is subject.transform.__code__ for frame in frames):
+    places = {frame.f_code for frame in frames}
+    if subject.transform.__code__ in places:
         return "its variant reads the values of weights or clips, as int8 does, and a prediction knows shapes only"
     kind = type(error).__name__
     signs = ("item()", "numpy()", "Expected bool, got <class 'torch.Tensor'>", NO_ADDRESS)
     if "DataDependent" in kind or "DynamicOutputShape" in kind or any(sign in str(error) for sign in signs):
+        readers = {network.build.__code__: "the code that builds it", make_inputs.__code__: "the code of its inputs"}
+        reader = next((reader for code, reader in readers.items() if code in places), "its forward or its loss")
         return (
-            "its forward or its loss reads the values of tensors (.item(), an if, nonzero, numpy, an extension) and "
-            "a prediction knows shapes only: move that out of them, or measure at each size"
+            f"{reader} reads the values of tensors (.item(), an if, nonzero, numpy, an extension) and a prediction "
+            "knows shapes only: move that out of it, or measure at each size"
         )
     return next(
         (reason for sign, reason in WITHOUT_VALUES.items() if sign in str(error)),
@@ -279,7 +292,10 @@ def _follow_calls(subject: Subject, call: Callable[[], object], most_calls: int,
         kept_bytes, initial = peak.alive_bytes, (weights_bytes(subject.model), subject.without_gradients.refusal)
         with peak.follow(), in_threads(_refuse_threads):
             call()
-        if (weights_bytes(subject.model), subject.without_gradients.refusal) != initial:
+        refusal = subject.without_gradients.refusal
+        if refusal and any(sign in str(refusal) for sign in WITHOUT_VALUES):  # real tensors would not be refused
+            raise refusal
+        if (weights_bytes(subject.model), refusal) != initial:
             peak, constants = Peak(torch.device(subject.device), until), watch_attributes(subject.model)
         elif peak.alive_bytes == kept_bytes:
             break
@@ -332,6 +348,7 @@ WITHOUT_VALUES = {
     "OpaqueTensorImpl": "shapes do not tell the bytes of its tensors in oneDNN's layout",
     "quantized::": "its layers are quantised while it is built, and torch quantises only weights that have values",
     "nested_tensor": "shapes do not tell the bytes of its nested tensors",
+    "NestedTensorImpl": "shapes do not tell the bytes of its nested tensors",
     "of type FakeTensor which is not a subclass": "its code makes tensors of a class of its own (as_subclass), and "
     "tensors without values have another class already",
     "self.shape_env must not be None": "shapes do not tell the bytes of its jagged tensors",
@@ -417,6 +434,9 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self.device.type == "cuda" and func in cudnn.COMPOSED:
             with self:
                 return cudnn.COMPOSED[func](*args, **kwargs)
+        if func is ATEN._nested_tensor_from_mask_left_aligned.default:
+            self.at_full_length = True
+            return False  # the encoder does not pack its sequences then
         if func is ATEN._pack_padded_sequence.default:
             self.at_full_length |= values_of(args[1]) is None
             with self:

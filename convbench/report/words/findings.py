@@ -283,7 +283,7 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
         f"Peak memory was not predicted from the shapes: {str(d['reason']).removeprefix('not predicted: ')}."
     ),
     codes.PREDICTED_AT_FULL_LENGTH: lambda _: (
-        "The predicted peak is that of packed sequences as long as the padding: shapes do not tell their lengths."
+        "The predicted peak is that of sequences as long as their padding: shapes do not tell their lengths."
     ),
     codes.NOT_PROFILED: lambda d: f"There is no profile of this case: {d['reason']}.",
     codes.TRACE_BOUNDED: lambda d: (
