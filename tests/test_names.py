@@ -68,7 +68,7 @@ def missing_names(source: str) -> Iterator[tuple[int, str]]:
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.relative_to(TESTS).as_posix())
 def test_a_script_that_no_test_runs_uses_names_that_exist(script: Path) -> None:
-    """They take hours (``make bench``, ``make gpu``, ``make fuzz``) and would fail late at a function that was renamed."""
+    """They take hours (``make bench``, ``make gpu``, ``make fuzz``) and would fail late at a renamed function."""
     assert list(missing_names(script.read_text())) == []
 
 
