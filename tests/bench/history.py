@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 from scipy.stats import ttest_ind_from_stats
@@ -21,7 +22,7 @@ from convbench.analysis.history import numbers, overview
 from convbench.analysis.history.course import course
 from convbench.analysis.history.series import Point, Series
 from convbench.core import metrics
-from convbench.core.storage import index
+from convbench.core.storage import cache, index
 from convbench.core.storage.index import Contents, Entry, IndexedValue
 
 RUNS, SERIES = 120, 200
@@ -322,10 +323,7 @@ def timed(folder: Path) -> list[str]:
         place.mkdir(parents=True)
         (place / "run.json").write_text("{}")
     roots, lines = [folder / "store"], []
-    cached = index._place
-    index._place = lambda _: folder / "index.sqlite"
-    numbers.read = invented
-    try:
+    with patch.object(cache, "folder", return_value=folder), patch.object(numbers, "read", invented):
         for name, only in (
             ("build the index", ("reducer-7",)),
             ("one case of 200", ("reducer-7",)),
@@ -339,8 +337,6 @@ def timed(folder: Path) -> list[str]:
         rows = index.ask(roots, invented, lambda runs: len(list(runs.rows("latency"))))
         took = f"{time.perf_counter() - start:.3f} s | {time.process_time() - cpu:.3f} s"
         lines.append(f"| all numbers, no change points | {rows:,} numbers | {took} |")
-    finally:
-        index._place = cached
     return ["| asked of 200,000 results | answer | took | of a core |", "|---|--:|--:|--:|", *lines]
 
 
