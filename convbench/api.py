@@ -364,7 +364,8 @@ def measure(model: nn.Module, /, *args: Any, protocol: Protocol | None = None, *
 
     The module is measured in a single visit, for which the protocol's ``max_warmup``, ``max_time``, ``min_samples`` and
     ``target`` apply. Other work of this process affects the numbers; ``run`` isolates every case. Raises ConvbenchError
-    if the call fails, or on a device whose calls cannot be timed.
+    if the call fails, on a device whose calls cannot be timed, and inside of torch's profiler or a dispatch mode such
+    as ``FlopCounterMode``.
 
     Examples:
         >>> import convbench, torch
@@ -395,7 +396,7 @@ def compare(
 
     ``detect`` is the relative difference to detect. Takes seconds to minutes: pairs are measured until the gate's rule
     decides in both directions; after ``budget`` seconds an open verdict is ``cannot tell``. The outputs of the two are
-    not compared. Raises ConvbenchError if a call fails, or on a device whose calls cannot be timed.
+    not compared. Raises ConvbenchError where ``measure`` does.
     """
     from convbench.check import gate, live
     from convbench.check.settings import Rule

@@ -26,7 +26,7 @@ ARGUMENTS = {
 }
 """What a caller of the API writes in place of an option or a command."""
 _OPTION = re.compile(
-    r"(?P<removal>on the command line, (?=as --)|--executor-options (?=\w+=))"
+    r"(?P<removal>on the command line, (?=as --)|--executor-options (?=\w+[=:]))"
     r"|--(?P<name>only|skip) (?P<values>\S+(?: --(?P=name) \S*[^\s:])+)"
     rf"|(?P<option>{'|'.join(sorted(ARGUMENTS, key=len, reverse=True))})(?![\w-])"
     r"|(?P<verbatim>`[^`]*`|(?<!\w)'[^']*'(?!\w)|\"[^\"]*\")"
