@@ -79,9 +79,10 @@ def sentences(answer: Recommendation) -> list[str]:
 def differences(answers: Sequence[Recommendation]) -> str:
     """Return the picks if tasks differ in them, and the configuration that is good enough in all, if there is one."""
     picks: dict[str, list[str]] = defaultdict(list)
-    pick_answers = [answer for answer in answers if answer.pick]
-    for answer in pick_answers:
+    pick_answers = []
+    for answer in answers:
         if answer.pick:
+            pick_answers.append(answer)
             picks[advisable(answer.pick)].append(answer.name)
     if len(picks) < 2:
         return ""
