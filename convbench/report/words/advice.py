@@ -79,15 +79,13 @@ def sentences(answer: Recommendation) -> list[str]:
 def differences(answers: Sequence[Recommendation]) -> str:
     """Return the picks if tasks differ in them, and the configuration that is good enough in all, if there is one."""
     picks: dict[str, list[str]] = defaultdict(list)
-    pick_answers = []
     for answer in answers:
         if answer.pick:
-            pick_answers.append(answer)
             picks[advisable(answer.pick)].append(answer.name)
     if len(picks) < 2:
         return ""
     choices = "; ".join(f"{', '.join(tasks)}: {pick}" for pick, tasks in picks.items())
-    ask, candidate = pick_answers[0].ask, common_pick(pick_answers)
+    ask, candidate = answers[0].ask, common_pick([answer for answer in answers if answer.pick])
     margin = f"within {points(ask.within)} of the best{'' if ask.per_second is None else ', price included,'} in all"
     if not candidate:
         return f"Different tasks want different configurations, and none is shown to be {margin}: {choices}."
