@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from convbench.analysis.choice.by_budget import Affordable
 from convbench.analysis.choice.candidates import CostName
 from convbench.analysis.choice.recommendation import Recommendation
@@ -54,8 +52,6 @@ def remainder(tasks: int) -> str:
 
 
 def limit_text(name: CostName, value: float) -> str:
-    """Return a limit as the command line reads it: ``5ms``, ``64MiB``; empty for an infinite one."""
-    if not math.isfinite(value):
-        return ""
+    """Return a limit as the command line reads it: ``5ms``, ``64MiB``."""
     factor, unit = scales.fitting_unit(value, scales.BYTES if name == "memory" else scales.SECONDS)
     return f"{value / factor:.6g}{unit.replace('µ', 'u')}"
