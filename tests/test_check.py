@@ -775,6 +775,18 @@ def test_junit_shows_each_verdict_as_ci_systems_do():
     assert suite[0][0].get("message").startswith("inconclusive: ratio 1.000; undecided after 2 pairs")
 
 
+@pytest.mark.parametrize("summary", [None, Path("own.md")])
+def test_a_check_has_a_default_file_and_writes_the_summary_of_ci_unless_another_is_named(
+    tmp_path, monkeypatch, capsys, summary
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "step.md")
+    CheckFiles("suites/smoke.yaml", None, None, summary).write(judged())
+    assert outcome.read(Path("reports/check/smoke.json")) == judged()
+    assert capsys.readouterr().err == "replay with: convbench replay reports/check/smoke.json\n"
+    assert [path.name for path in tmp_path.glob("*.md")] == [str(summary or "step.md")]
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_a_check_whose_summary_finds_a_full_disk_tells_how_to_replay_it(tmp_path: Path):
     path = tmp_path / "check.json"

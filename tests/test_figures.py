@@ -311,6 +311,14 @@ def test_the_memory_of_a_training_by_stage_sums_to_its_peak():
     assert "optimizer" not in svg(drawing)
 
 
+def test_memory_by_kind_has_the_pick_and_the_largest_others():
+    cases = [records.case("fc", 8 * (number + 1)) for number in range(20)]
+    timed = [records.record(of, latency=1e-3 * (number + 1)) for number, of in enumerate(cases)]
+    (drawing,) = figures.get("memory-by-kind").build(results(timed))
+    names = [label.get_text() for label in drawing.figure.axes[0].get_yticklabels()]
+    assert names == [f"fc {size:,}" for size in (8, *range(48, 161, 8))]
+
+
 def test_a_part_too_thin_to_see_is_not_in_the_legend():
     """Every time by stage named a head, which no model had: it was the time of nothing, a microsecond."""
     readings = [records.reading(f"latency_s{part}", seconds)

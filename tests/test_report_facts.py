@@ -11,7 +11,7 @@ import records
 from convbench.analysis.results import results
 from convbench.core.record import Visit
 from convbench.core.storage import store
-from convbench.report.words.facts import conditions, environment, fact, inner_title, place, protocol, title
+from convbench.report.words.facts import conditions, environment, fact, hosts, inner_title, place, protocol, title
 from convbench.runs import preparation, sweep
 from convbench.suite import load
 from convbench.suite.selection import Selection
@@ -98,6 +98,14 @@ def test_a_run_of_two_machines_says_what_the_other_is():
     assert words["Environment e2"] == "Cores: 8; Processor: Intel Xeon 8481C"
     assert words["Environment"] == "e1"
     assert "Environment e1" not in words
+
+
+@pytest.mark.parametrize(("names", "between", "words"), [
+    (("a",), "", "1 host"), (("a", "shard 1", "shard 2"), "", "1 host and 2 shards"),
+    (("a", "b"), "even.", "2 hosts. even"),
+])  # fmt: skip
+def test_hosts_and_shards_are_counted(names, between, words):
+    assert hosts(records.run_of([], hosts=dict.fromkeys(names, "e1"), between_hosts=between)) == words
 
 
 @pytest.mark.parametrize(

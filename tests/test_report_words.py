@@ -529,6 +529,7 @@ def test_a_tasks_sentences_claim_only_what_its_seeds_show():
         of("gap", 0.9), of("gmp", 0.5)
     )
     assert "Too few seeds to say" not in task_text(of("gap", 0.9, 0.91), of("gmp", 0.5, 0.51))
+    assert "Every other" not in task_text(of("gap", 0.9, 0.91))
     single = task_text(of("gap", 0.998), of("gmp", 0.36))
     assert "Too few seeds to say whether as good or worse: gmp, LSTM input 32." in single
     assert "tied" not in single
@@ -1091,6 +1092,44 @@ def test_the_slider_has_the_pick_of_a_task_and_its_accuracy():
     (task, _) = quality.recommend(results(records.quality_records()))
     assert budget_of_task(task) == " ".join(advice.sentences(task)[:2])
     assert "Accuracy" in budget_of_task(task)
+
+
+@pytest.mark.parametrize(("slow", "is_paid"), [(2e-3, True), (9.01e-3, False)])
+def test_making_a_variant_pays_off_only_if_it_does_for_every_model(slow, is_paid):
+    times = {("gap", "eager"): 5e-3, ("gap", "compile"): 1e-3, ("gmp", "eager"): 9e-3, ("gmp", "compile"): slow}
+    run_records = [records.record(records.case(name, variant=how), latency=time) for (name, how), time in times.items()]
+    text = answer(records.run_of(run_records), run_records)
+    assert " as fast (median of 2 models, " in text
+    assert re.search(r"In compile it takes [^:]+: [^:]+ as fast\.", text)
+    assert answer(records.run_of(run_records), run_records[:2]).count(" as fast") == 1  # of one model, it is said once
+    assert ("making it pays off after at most" in text) == is_paid
+
+
+def test_the_time_of_the_largest_model_is_over_that_of_the_pick_and_not_of_the_fastest():
+    times = {"spatial-softmax": 1e-3, "gap": 1.05e-3, "fc": 9e-3}
+    run_records = [records.record(records.case(name), latency=time) for name, time in times.items()]
+    text = answer(records.run_of(run_records), run_records)
+    assert text.startswith("Take gap")
+    assert re.search(r"fc, LSTM input 32 costs .* and 8\.[4-7]× the time of the pick\.", text)
+
+
+def test_many_ties_are_counted_in_digits():
+    run_records = [records.record(records.case("fc", size), latency=1e-3) for size in range(8, 8 + 13)]
+    assert decision(headline_of(results(run_records)), ()).startswith("13 sizes of fc tie at ")
+    assert decision(headline_of(results(run_records[:12])), ()).startswith("Twelve sizes of fc tie at ")
+
+
+def test_a_head_is_part_of_what_surrounds_a_reducer():
+    headed = result_of(records.record(records.case(parts={"head": 10, "layer_norm": True})))
+    assert names.around_reducer(headed) == "conv, lstm128 after LayerNorm, head of 10"
+    assert names.around_reducer(result_of(records.record())) == "conv, lstm128"
+
+
+def test_the_reason_of_a_withheld_case_is_not_that_of_another_finding():
+    notes = (Finding("not_predicted", data={"reason": "no shapes"}), Finding("nothing_compiled"))
+    run_records = [visited("gap", 1e-3, 1e-3), visited("gmp", 2e-3, 2e-3, disturbed="busy")]
+    run_records[1] = replace(run_records[1], findings=(*notes, *run_records[1].findings))
+    assert "1 case was never measured undisturbed (busy): " in answer(records.run_of(run_records), run_records)
 
 
 def test_a_reducer_that_keeps_positions_is_named_without_counts_too():

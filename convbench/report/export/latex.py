@@ -26,7 +26,7 @@ SPECIAL = str.maketrans(
 """Characters that some LaTeX engine would not print as they are written, and what prints them."""
 COSTS = (metrics.LATENCY, metrics.PARAMS, metrics.FLOPS, metrics.MEMORY)
 QUALITY = "Test accuracy, mean and 95 % interval over the seeds whose runs were sound, beside the costs of a call"
-ALL = "Costs of a call; the latency is a median with its 95 % interval over fresh processes"
+ALL = "Costs of a call; the latency is a median with its 95 % interval, over fresh processes if there were several"
 
 
 def latex(run: RunDescription, records: Sequence[Record]) -> str:

@@ -67,8 +67,7 @@ def decision(headline: Headline, answers: Sequence[Recommendation]) -> str:
         equals = f" ({counted(equal_count, 'other is', 'others are')} as small)" if equal_count else ""
         why = untimed(contender.result for contender in headline.ranking)
         if is_alone:
-            params = f": {units.quantity(pick.params, 'parameter')}" if pick.params is not None else ""
-            return f"{_name(pick, headline)}{place}{params}; {why}."
+            return f"{_name(pick, headline)}{place}: {units.quantity(pick.params, 'parameter')}; {why}."
         return f"Smallest of {len(headline.ranking)}{place}: {_name(pick, headline)}{equals}; {why}."
     ties = headline.tied
     if len(ties) < 2:
