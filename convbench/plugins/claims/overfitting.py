@@ -72,10 +72,10 @@ def _cells(evidence: Evidence) -> list[Cell]:
 
 def _has_both(evidence: Evidence, task: str) -> bool:
     try:
-        flatten, gap = _pair(evidence, task)
+        _pair(evidence, task)
     except Lacking:
         return False
-    return min(len(flatten.by_seed), len(gap.by_seed)) > 1
+    return True
 
 
 def _pair(evidence: Evidence, task: str) -> tuple[Quality, Quality]:
