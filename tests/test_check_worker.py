@@ -35,6 +35,7 @@ from convbench.core.errors import CaseFailed
 from convbench.measure import running_clock
 from convbench.measure import side as side_of_head
 from convbench.measure.machine import malloc
+from convbench.models.training_step import Step
 
 SUITE = """
 matrix: {reducer: [gap, {name: avg-k, k: [2, 4]}], clip: 1x2x3x16x16, rnn: lstm8}
@@ -98,6 +99,21 @@ class Encoded:
     counts: dict[str, torch.Tensor]
     scale: float
     name: str = "encoded"
+
+
+def test_a_worker_is_greeted_once():
+    """A second answer to a greeting would be taken for that of the next command."""
+    idle, cases = SideWorker.__new__(SideWorker), []
+    idle.settings, idle._hello_sent = SimpleNamespace(threads=1, device="cpu"), False
+    idle.send = lambda do, **arguments: cases.append((do, arguments["case"]))
+    idle.greet({"id": "gap"})
+    idle.greet()
+    assert cases == [("hello", {"id": "gap"})]
+
+
+def test_gradients_of_a_training_step_are_compared_by_norm(tmp_path):
+    step = Step(torch.tensor(0.5), {"out.weight": torch.ones(2)})
+    assert worker._write_outputs(step, str(tmp_path / "out.npz")) is True
 
 
 def test_every_number_of_an_output_is_written_exactly(tmp_path):

@@ -334,6 +334,14 @@ def test_a_weak_pair_does_not_hide_a_counterexample():
     assert 1.5 < claim.numbers[-1].value < 2.5
 
 
+def test_a_pair_of_equal_parameters_is_a_counterexample():
+    """Only pairs of fewer parameters were looked at."""
+    slow = records.record(records.case("gmp", 32, scenario="inference"), latency=2e-3)
+    claim = of(16, synthetic.by_size(lambda size: 1e-3 + 1e-6 * size, "inference"), [slow])
+    assert claim.verdict == "refuted"
+    assert claim.numbers[-1].label == "gmp 32 has no more parameters than avg-k 32, and its latency is"
+
+
 def test_parameters_that_reverse_the_order_refute_the_claim():
     backwards = synthetic.by_size(lambda size: 1 / size, "inference")
     claim = of(16, backwards)

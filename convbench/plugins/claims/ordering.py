@@ -93,7 +93,7 @@ def _upset(results: Sequence[Result]) -> Number | None:
     worst_rank, number = (False, 1.0), None
     for result, other_result in permutations(results, 2):
         times = (other_result.params or 1) / (result.params or 1)
-        if times <= 1.0 or (ratio := ratio_of(result, other_result)).low <= LEAST_RATIO:
+        if times < 1.0 or (ratio := ratio_of(result, other_result)).low <= LEAST_RATIO:
             continue
         rank = (ratio.low >= UPSET, times)
         if rank > worst_rank:

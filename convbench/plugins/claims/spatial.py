@@ -107,8 +107,7 @@ def _matches(evidence: Evidence, task: str, fc: Quality) -> dict[str, Difference
     params, matches = _params(evidence), {}
     limit = params.get(name(fc.architecture))
     for label, quality in evidence.on(task).items():
-        has_fewer = limit is not None and params.get(label, limit) < limit
-        if has_fewer and min(len(quality.by_seed), len(fc.by_seed)) > 1:
+        if limit is not None and params.get(label, limit) < limit:
             difference = pair_difference(task, quality.by_seed, fc.by_seed)
             if difference.low > -MARGIN:
                 matches[label] = difference
