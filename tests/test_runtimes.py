@@ -789,6 +789,8 @@ def test_an_exporters_reason_is_one_line_with_the_operator() -> None:
         export_error.reason(RuntimeError("Found conflicts:\n\n- a size of 2\n- more"))
         == "Found conflicts: - a size of 2"
     )
+    loading = RuntimeError("[ONNXRuntimeError] : 10 : Load model from /tmp/a b/model.onnx failed:Type 'x' is invalid.")
+    assert export_error.reason(loading) == "[ONNXRuntimeError] : 10 : Type 'x' is invalid."
     overloads = RuntimeError("No overload of aten.clamp. Tried:\nOverload name default:\naten::clamp() takes a number")
     assert export_error.reason(overloads).endswith("Tried: Overload name default: aten::clamp() takes a number")
 

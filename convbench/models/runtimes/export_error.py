@@ -10,6 +10,8 @@ from convbench.core.code import place_of
 
 _OPERATOR = re.compile(r"OpOverload\(op='([\w.:]+)'|(?:operator|Operator) '?([\w.]+::[\w.]+)'?|\b([a-z]\w*::\w+)")
 """The ways in which messages name an operator."""
+_NO_REASON = re.compile(r"\x1b\[[0-9;]*m|Load model from .*? failed: ?")
+"""Colours, and where ONNX Runtime looked for the file: a temporary folder, which differs from visit to visit."""
 OPENVINO_PREFIX = "Exception from src/"
 """The start of OpenVINO's messages. Lines that end with a colon are places in its sources, the others are reasons."""
 BRANCH_REASON = (
@@ -83,7 +85,7 @@ def _operator(text: str) -> str | None:
 
 def _first_line(error: BaseException) -> str:
     """Return the first line with words, and, as long as a line ends with a colon, the next one too."""
-    all_lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines()]
+    all_lines = [line.strip() for line in _NO_REASON.sub("", str(error)).splitlines()]
     lines = [line for line in all_lines if line and not set(line) <= set("=-#* ")]
     end = next((place for place, line in enumerate(lines, 1) if not line.endswith(":")), len(lines))
     return " ".join(lines[:end])[:LONGEST]
