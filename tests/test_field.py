@@ -19,6 +19,7 @@ from torch import nn
 
 import convbench
 from convbench.analysis import results
+from convbench.core import errors
 from convbench.core.errors import CaseFailed, ConvbenchError
 from convbench.core.record import Case, Choice, Clip, Finding, Parts, Protocol, Reading, Record, Whole
 from convbench.core.registry import probes
@@ -521,6 +522,24 @@ def test_an_error_in_a_scripted_module_gives_its_cause():
     with pytest.raises(torch.jit.Error) as failed:
         field.scripted_core()(torch.zeros(1, 2, 3))
     assert "Error: input.size(-1) must be equal to input_size. Ex" in attempts.explain(failed.value).message
+
+
+@pytest.mark.parametrize(
+    ("end", "cause"),
+    [
+        (
+            "RuntimeError: RuntimeError: two devices\n\nAt:\n  net.py(3): forward",
+            "two devices",
+        ),  # was "net.py(3): forward"
+        ("RuntimeError: \n", "in a scripted module, at return torch.layer_norm("),  # was "RuntimeError:"
+        ("no type", "in a scripted module, at return torch.layer_norm("),
+    ],
+)
+def test_a_failed_script_gives_its_cause_or_its_code(end, cause):
+    frames = (
+        "Traceback of TorchScript (most recent call last):\n  return torch.layer_norm(\n  ~~~~~~~~ <--- HERE\n    x)\n"
+    )
+    assert errors.line_of(RuntimeError(f"{errors.FAILED_SCRIPT}\n{frames}{end}")) == cause
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])

@@ -104,12 +104,19 @@ def is_out_of_memory(error: BaseException) -> bool:
 def line_of(error: BaseException, place: int = 0) -> str:
     """Return the first line of an error that has text, or the one at ``place``; its type if no line has any."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if lines and lines[0] == FAILED_SCRIPT:  # its own traceback comes first, with the cause in the last line
-        return re.sub(r"^[\w.]*Error: ", "", lines[-1])
+    if lines and lines[0] == FAILED_SCRIPT:
+        return _cause_in_script(str(error))
     if lines and "compile error" in lines[0] and COMPILER_OUTPUT in lines[:-1]:  # torch's: the command comes first
         output = lines[lines.index(COMPILER_OUTPUT) + 1 :]
         return f"{lines[0]}: {next((line for line in output if 'error' in line), output[0])}"
     return lines[place] if lines else type(error).__name__
+
+
+def _cause_in_script(message: str) -> str:
+    """Return the cause from torch's message, after its own traceback; the failing code if torch gives no cause."""
+    *_, cause = ("", *re.findall(r"^(?:[\w.]*(?:Error|Exception): )+(.*)", message, re.MULTILINE))
+    *_, code = ("", *re.findall(r"(.*)\n *~+ <--- HERE", message))
+    return cause or f"in a scripted module, at {code.strip()}"
 
 
 def typed_line(error: BaseException) -> str:
