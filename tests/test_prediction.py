@@ -22,7 +22,8 @@ from convbench.measure.counts.counted import count_case, on_meta_or_reason
 from convbench.measure.memory import allocations, largest
 from convbench.measure.memory.allocations import sizes_of
 from convbench.measure.memory.operators import Layer
-from convbench.measure.memory.prediction import Peak, Prediction, TakesTooLong, optimizer_bytes, predict
+from convbench.measure.memory.peak import Peak, TakesTooLong
+from convbench.measure.memory.prediction import Prediction, optimizer_bytes, predict
 from convbench.measure.preflight import resolve
 from convbench.models.network import vector_size
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 from convbench.core.errors import CaseFailed
 from convbench.measure.memory import rehearsal, with_values
 from convbench.measure.memory.allocations import sizes_of
-from convbench.measure.memory.prediction import Peak
+from convbench.measure.memory.peak import Peak
 
 ATEN = torch.ops.aten
 IMAGES = 40

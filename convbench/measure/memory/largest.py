@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from convbench.core.errors import CaseFailed, Impossible, line_of
 from convbench.core.record import Case, Parts
 from convbench.measure.harness import computing_with
-from convbench.measure.memory.prediction import TakesTooLong, predict
+from convbench.measure.memory.peak import TakesTooLong
+from convbench.measure.memory.prediction import predict
 from convbench.measure.preflight import resolve
 
 LARGEST = {"batch": 2**16, "frames": 2**16, "lstm_input": 2**20}
