@@ -319,7 +319,7 @@ def test_of_several_sizes_the_stages_are_of_the_one_nearest_to_128():
     ("cases", "row"),
     [
         ([records.case("fc", 8), records.case("fc", 64)], "a row is a size, all else alike"),
-        ([records.case("fc", 8), records.case("gap")], "a row is a reducer at its fastest, or what the headline names, "),
+        ([records.case("fc", 8), records.case("gap")], "a row is a reducer at its fastest, or what the headline names"),
         ([Case(Whole(Choice("net:build")))], "a row is a model, all else alike"),
     ],
 )
