@@ -596,6 +596,9 @@ def test_doctor_reports_on_torch_and_the_gpu():
         ),
         (("run", "tiny.yaml", "--dry-run", "--resume=all"), "--resume=all: write --resume, or --resume=stale"),
         (("merge", "nowhere"), "there is no such run"),
+        (("selftest", "--minutes", "-1"), "--minutes -1: give a number from 0 to 10,080"),
+        (("selftest", "--slowdowns", "3,-5"), "--slowdowns 3,-5: give percentages from 0 to 1000, separated by commas"),
+        (("selftest", "--slowdowns", "3,x"), "--slowdowns 3,x: give percentages from 0 to 1000, separated by commas"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -106,7 +106,8 @@ def test_an_empty_export_fails_and_omitted_cases_are_named(name, tmp_path, in_pr
 def test_a_case_left_out_for_lack_of_latency_is_named(tmp_path, in_process):
     """A withheld case was silently missing from the export that CI keeps."""
     untimed = replace(record(case("gmp")), readings=(reading("params", 1),))
-    directory = put(tmp_path / "run", [record(case("gap")), untimed])
+    skipped = failed(case("gem"), status="skipped")
+    directory = put(tmp_path / "run", [record(case("gap")), untimed, skipped])
     done = in_process("export", str(directory), "--format", "pytest-benchmark", "--out", "out.json", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, f"without a latency: {untimed.case.id}\n")
 

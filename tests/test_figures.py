@@ -319,6 +319,27 @@ def test_memory_by_kind_has_the_pick_and_the_largest_others():
     assert names == [f"fc {size:,}" for size in (8, *range(48, 161, 8))]
 
 
+def test_of_several_sizes_the_stages_are_of_the_one_nearest_to_128():
+    sizes = (8, 100, 512)
+    timed = [records.record(records.case("fc", size), latency=1e-3 * n) for n, size in enumerate(sizes, start=1)]
+    drawing = next(iter(figures.get("stages").build(results(timed))))
+    assert [label.get_text() for label in drawing.figure.axes[0].get_yticklabels()] == ["fc 100"]
+
+
+@pytest.mark.parametrize(
+    ("cases", "row"),
+    [
+        ([records.case("fc", 8), records.case("fc", 64)], "a row is a size, all else alike"),
+        ([records.case("fc", 8), records.case("gap")], "a row is a reducer at its fastest, or what the headline names"),
+        ([Case(Whole(Choice("net:build")))], "a row is a model, all else alike"),
+    ],
+)
+def test_the_rows_of_the_decision_are_named(cases, row):
+    timed = [records.record(of, latency=1e-3) for of in cases]
+    (drawing,) = figures.get("reducers").build(results(timed))
+    assert row in drawing.caption
+
+
 def test_a_part_too_thin_to_see_is_not_in_the_legend():
     """Every time by stage named a head, which no model had: it was the time of nothing, a microsecond."""
     readings = [records.reading(f"latency_s{part}", seconds)
