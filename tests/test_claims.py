@@ -207,6 +207,20 @@ def test_gap_discards_positions_unless_features_or_trainings_reveal_them(change,
     assert shifting.judge(change, 0.1, wrapped, []).verdict == verdict
 
 
+def test_trainings_of_gap_are_told_apart_by_padding_and_ground():
+    trainings = {
+        "wrapped": synthetic.lessons("gap", "direction", 0.13, 2, backbone=synthetic.CIRCULAR, flag="dead_run"),
+        "sound": synthetic.lessons("gap", "direction", 0.4, 3),
+        "dead": synthetic.lessons("gap", "direction", 0.1, 4, flag="dead_run")[3:],
+        "norm": synthetic.lessons("gap", "direction", 0.5, 2, layer_norm=True),
+        "elsewhere": synthetic.lessons("gap", "direction", 0.5, 2, backbone=Choice("strided")),
+        "other": [*synthetic.lessons("fc64", "direction", 0.9, 2), *synthetic.lessons("gap", "identity", 0.9, 2)],
+    }
+    wrapped, other = shifting._lessons(synthetic.evidence(*trainings.values()))
+    assert [round(lesson.curve[-1].test, 1) for lesson in wrapped] == [0.1] * 2
+    assert [round(lesson.curve[-1].test, 1) for lesson in other] == [0.4] * 3
+
+
 def test_few_seeds_near_chance_leave_gap_undecided():
     """Three seeds at chance, scattered as a thousand clips scatter them, were "better than chance"."""
     wrapped = [
@@ -290,6 +304,17 @@ def test_indistinguishable_training_times_are_undecided():
         for record in synthetic.by_size(lambda _: 0.02)
     ]
     assert of(5, few).verdict == "undecided"
+
+
+@pytest.mark.parametrize(("fixed", "each", "size"), [(2e-3, 1e-6, 2000), (-1e-5, 1e-6, None), (1e-3, -1e-7, None)])
+def test_the_size_that_doubles_a_step_needs_time_of_both_kinds(fixed, each, size):
+    steps = [SimpleNamespace(lstm_input=d, cost=lambda _, d=d: fixed + each * d) for d in (32, 512, 2048)]
+    assert timing.bend(steps) == (size and pytest.approx(size))
+
+
+def test_a_step_that_grows_at_once_has_no_flat_part():
+    assert "yet up to" not in of(5, synthetic.by_size(lambda size: 1e-4 * size)).why
+    assert "yet up to 512 less than" in of(5, synthetic.by_size(lambda size: 1e-3 + 1e-4 * max(0, size - 512))).why
 
 
 def test_the_size_from_which_time_grows_is_fitted_beside_the_closed_form(pilot):
