@@ -1202,7 +1202,10 @@ SEEN: dict[str, torch.Tensor] = {}
 
 
 class Stores(Base):
-    """Keeps tensors: a constant, a cache by shape, the state that its next call continues, or what a hook saw."""
+    """Keeps tensors: a constant, a cache by shape, the state that its next call continues, or what a hook saw.
+
+    What is in a reference cycle is garbage after the call.
+    """
 
     BYTES = 4 * 300_000
 
@@ -1219,6 +1222,9 @@ class Stores(Base):
             self.cache[x.shape] = [torch.ones(300_000, device=x.device)]
         if self.how == "state":
             self.bank = torch.zeros(300_000, device=x.device) if self.bank is None else self.bank + 1
+        if self.how == "cycle":
+            ring = [torch.ones(300_000, device=x.device)]
+            ring.append(ring)
         return super().forward(x)
 
 

@@ -6,6 +6,7 @@ intermediates. Sizes of tensors, in B.
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 import traceback
@@ -185,6 +186,8 @@ def _follow_calls(subject: Subject, call: Callable[[], object], most_calls: int,
         kept_bytes, initial = peak.alive_bytes, (weights_bytes(subject.model), subject.without_gradients.refusal)
         with peak.follow(), in_threads(_refuse_threads):
             call()
+        if peak.alive_bytes != kept_bytes:
+            gc.collect()  # what is in reference cycles is not kept, and is collected before a call is measured
         refusal = subject.without_gradients.refusal
         if refusal and any(sign in str(refusal) for sign in WITHOUT_VALUES):  # real tensors would not be refused
             raise refusal
