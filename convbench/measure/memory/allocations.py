@@ -93,10 +93,11 @@ def timeline_of(subject: Subject) -> Timeline:
     """
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=False):
         subject.run()
-    if isinstance(subject.run, TrainingStep):
-        subject.run.forget()
-    gc.collect()
-    initial_lives, marks, device = holdings(subject), Marks(), torch.device(subject.device)
+        if isinstance(subject.run, TrainingStep):
+            subject.run.forget()
+        gc.collect()
+        initial_lives = holdings(subject)  # a stream makes a call for its state
+    marks, device = Marks(), torch.device(subject.device)
     attributes = watch_attributes(subject.model)
     allocated_bytes = torch.cuda.memory_allocated(device) if subject.on_gpu else None
     threads: set[int] = set()
