@@ -1221,7 +1221,7 @@ class Stores(Base):
         if self.how == "cache" and x.shape not in self.cache:
             self.cache[x.shape] = [torch.ones(300_000, device=x.device)]
         if self.how == "state":
-            self.bank = torch.zeros(300_000, device=x.device) if self.bank is None else self.bank + 1
+            self.bank = torch.zeros(300_000, device=x.device) if self.bank is None else self.bank.neg()
         if self.how == "cycle":
             ring = [torch.ones(300_000, device=x.device)]
             ring.append(ring)
