@@ -311,7 +311,7 @@ def test_names_of_metrics_appear_only_in_core_metrics():
     assert {name: values for name, values in literals.items() if values} == {
         "core/findings.py": {"graph_breaks"}, "report/words/findings.py": {"faults_per_call"},
         "plugins/probes/latency.py": {"faults_per_call"},
-        "measure/side.py": {"predicted_peak_bytes"}, "check/programs/flat_side.py": {"predicted_peak_bytes"},
+        "check/programs/flat_side.py": {"predicted_peak_bytes"},
     }  # fmt: skip
 
 

@@ -1082,7 +1082,7 @@ def test_a_task_says_how_its_learning_rate_was_chosen(rates, words):
 
 
 @pytest.mark.parametrize(("name", "value", "text"), [
-    ("memory", 2**26, "64MiB"), ("latency", 5e-3, "5ms"), ("latency", 3e-4, "300us"), ("latency", INF, ""),
+    ("memory", 2**26, "64MiB"), ("latency", 5e-3, "5ms"), ("latency", 3e-4, "300us"),
 ])  # fmt: skip
 def test_a_limit_reads_as_the_command_line_takes_it(name, value, text):
     assert limit_text(name, value) == text
