@@ -221,18 +221,30 @@ def test_trainings_of_gap_are_told_apart_by_padding_and_ground():
     assert [round(lesson.curve[-1].test, 1) for lesson in other] == [0.4] * 3
 
 
-def test_few_seeds_near_chance_leave_gap_undecided():
-    """Three seeds at chance, scattered as a thousand clips scatter them, were "better than chance"."""
+@pytest.mark.parametrize(
+    ("gains", "verdict", "words"),
+    [
+        ((-0.010, 0.003, 0.013), "undecided", "whether direction is learnt better than chance these seeds do not tell"),
+        ((-0.001, 0.000, 0.001), "supported", "and direction is learnt no better than chance"),
+        ((0.014, 0.015, 0.016), "supported", "and direction is learnt at most 3 points better than chance"),
+        ((0.024, 0.025, 0.029), "depends", "and direction is learnt better than chance"),
+    ],
+)  # fmt: skip
+def test_what_gap_learns_near_chance_is_said_as_its_interval_has_it(gains, verdict, words):
+    """Three seeds at chance, scattered as a thousand clips scatter them, were "better than chance".
+
+    And a small gain whose whole interval lies above 0 was "no better than chance".
+    """
     wrapped = [
         lesson
-        for seed, less in enumerate((-0.010, 0.003, 0.013))
+        for seed, gain in enumerate(gains)
         for lesson in synthetic.evidence(
-            [records.lesson(0.125 + less, "direction", seed, of=synthetic.case("gap", backbone=synthetic.CIRCULAR))]
+            [records.lesson(0.125 + gain, "direction", seed, of=synthetic.case("gap", backbone=synthetic.CIRCULAR))]
         ).lessons
     ]
-    found = shifting.judge(1e-8, 0.1, wrapped, [])
-    assert found.verdict == "undecided"
-    assert found.why.endswith("but whether direction is learnt better than chance these seeds do not tell.")
+    judgement = shifting.judge(1e-8, 0.1, wrapped, [])
+    assert judgement.verdict == verdict
+    assert judgement.why.endswith(f" {words}.")
 
 
 def test_dead_runs_keep_their_accuracy_if_chance_is_predicted(pilot):

@@ -25,12 +25,13 @@ from convbench.analysis.history.course import Course
 from convbench.analysis.history.series import Point, Series
 from convbench.analysis.results import part_of_call, results
 from convbench.core import metrics
-from convbench.core.record import Case, Choice, Clip, Reading, Record, Visit, Whole
+from convbench.core.record import Case, Choice, Clip, Reading, Record, Recurrent, Visit, Whole
 from convbench.core.registry import figures
 from convbench.core.statistics import Interval
 from convbench.report.drawing import course, ratios, scales, style
 from convbench.report.drawing.bars import Margins, bars
 from convbench.report.drawing.labels import label
+from convbench.report.page.payload import payload
 from convbench.report.page.view import view
 
 RUNS = {
@@ -394,8 +395,24 @@ def test_a_course_has_round_sizes_and_dates_that_do_not_overlap(minutes):
     assert all(right.x0 - left.x1 > 5 for left, right in itertools.pairwise(boxes))
 
 
-def test_the_crossover_is_drawn_at_its_size(default):
-    assert "LSTM = conv FLOPs at D = 6,784" in svg(default[1]["by-size"][0])
+@pytest.mark.parametrize(("cell", "crossover"), [("lstm", "6,784"), ("gru", "9,088")])
+def test_figures_by_size_name_the_cell(cell, crossover):
+    """In a run of GRUs they said "LSTM = conv FLOPs" and "LSTM input size"."""
+    name = cell.upper()
+    models = [records.case("fc", size, parts={"rnn": Recurrent(cell)}) for size in (2_048, 4_096)]
+    run_records = [record for of in models for record in (records.record(of), records.lesson(0.9, of=of))]
+    case_results = results(run_records)
+    by_size, curve, quality, stages = (
+        next(figures.get(figure).build(case_results)) for figure in ("by-size", "curve", "quality-by-size", "stages")
+    )
+    assert name in [text.get_text() for text in stages.figure.axes[0].get_legend().get_texts()]
+    assert f"{name} = conv FLOPs at D = {crossover}" in svg(by_size)
+    assert f"At the dashed size D the {name} takes" in by_size.caption
+    for drawing in (by_size, curve, quality):
+        assert f"{name} input size" in drawing.title
+        assert drawing.figure.axes[-1].get_xlabel() == f"{name} input size"
+    data = payload(records.run_of(run_records), case_results)
+    assert (data["cell"], data["axes"][0]["words"]) == (name, f"{name} input size")
 
 
 def test_static_metrics_alone_leave_no_empty_latency_chart():

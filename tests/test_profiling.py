@@ -407,10 +407,13 @@ def test_the_report_shows_a_models_variants_side_by_side(run, tmp_path):
     assert [table["variants"] for table in tables] == [["eager", "channels_last"], ["eager", "compile"]]
     assert [table["variants"] for table in profile_section.groups([third])] == [["compile"]]
     lstm = next(row for row in group["operators"] if row["name"] == "aten::lstm")
-    assert lstm["cells"][0]["stage"] == "lstm"
+    assert lstm["cells"][0]["stage"] == "LSTM"  # as in the figures
     assert lstm["cells"][1] is None
     assert lstm["cells"][0]["calls"] == "1"
-    assert {row["stage"] for row in group["stages"]} >= {"backbone", "reducer", "lstm"}
+    assert {row["stage"] for row in group["stages"]} >= {"backbone", "reducer", "LSTM"}
+    of_gru = {name: summary[name].replace("/lstm", "/gru") for name in ("case", "eager")}
+    (gated,) = profile_section.groups([summary | of_gru])
+    assert [row["stage"] for row in gated["stages"]] == [row["stage"].replace("LSTM", "GRU") for row in group["stages"]]
     assert group["peaks"][0]["kinds"].split()[0] in ("weights", "activations", "workspace", "temporaries")
 
 

@@ -52,7 +52,8 @@ def judge(gap: float, averages: float, wrapped_lessons: list[Lesson], other_less
         is_decided = is_at_chance or gain.is_shown
         verdict = "undecided" if not is_decided else verdict if is_at_chance == is_invariant else "depends"
         numbers.append(gain.number(f"{TASK}, GAP after a convolution that wraps around: accuracy less chance"))
-        phrase = f"{TASK} is learnt {'no ' if is_at_chance else ''}better than chance"
+        limit = "" if not is_at_chance else f"at most {100 * NEAR:.0f} points " if gain.is_shown else "no "
+        phrase = f"{TASK} is learnt {limit}better than chance"
         why += f", and {phrase}" if is_decided else f", but whether {phrase} these seeds do not tell"
     why += "." if gain else "; no trainings on direction were given."
     if leak := _above_chance(other_lessons):

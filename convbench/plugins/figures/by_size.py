@@ -7,45 +7,46 @@ from collections.abc import Iterator, Sequence
 
 from matplotlib.axes import Axes as MplAxes
 
-from convbench.analysis.costs.headlines import headline_of
+from convbench.analysis.costs.headlines import Headline, headline_of
 from convbench.analysis.costs.selection import curves
 from convbench.analysis.results import Result, shown_metrics
-from convbench.core import metrics
 from convbench.core.registry import figures
 from convbench.report.drawing import Axes, Drawing
 from convbench.report.drawing.scatter import Points, empty_axes, in_view, lines, marks
 from convbench.report.drawing.style import ACCENT, look
+from convbench.report.words.names import LSTM, cell, input_size
 
 
 @figures.register("by-size")
 def by_size(results: Sequence[Result]) -> Iterator[Drawing]:
     """Each cost against the LSTM input size, one curve per reducer and variant, with the crossover size."""
-    crossover = headline_of(results).crossover
     view = in_view(results)
-    size = metrics.LSTM_INPUT
+    size = input_size(results[i].case.architecture for i in view)
     pairs = [(metric, Points(results, view, size, metric)) for metric in shown_metrics(results, "axes")]
     columns = tuple(metric for metric, points in pairs if points.places)
     for metric, points in pairs:
         if points.places:
-            yield _draw(points, Axes(size, metric, (size,), columns), crossover)
+            yield _draw(points, Axes(size, metric, (size,), columns), headline_of(results))
 
 
-def _draw(points: Points, choice: Axes, crossover: float | None) -> Drawing:
+def _draw(points: Points, choice: Axes, headline: Headline) -> Drawing:
     low, high = points.ends(0)
+    crossover = headline.crossover
+    name = cell(headline.pick.case.architecture) if headline.pick else LSTM
     line_size = crossover if crossover and low < crossover < 4 * high else None
     axes = empty_axes(points, (low, max(high, 1.5 * line_size) if line_size else high))
     _curves(axes, points)
     indices_by_mark = marks(axes, points)
     if line_size:
-        _mark_crossover(axes, line_size)
+        _mark_crossover(axes, line_size, name)
     return Drawing(
         name=f"by-size-{choice.y.option}",
-        title=f"{choice.y.title} against LSTM input size",
+        title=f"{choice.y.title} against {choice.x.title}",
         caption=(
             "How to read this: each mark is a case (hollow: eager). A line joins the sizes of one reducer in one "
-            "variant on one backbone; where it is flat, a larger LSTM input is free. Bars are 95 % intervals."
+            "variant on one backbone; where it is flat, a larger input is free. Bars are 95 % intervals."
             + (
-                " At the dashed size D the LSTM takes as many FLOPs as the convolution; left of it, fewer."
+                f" At the dashed size D the {name} takes as many FLOPs as the convolution; left of it, fewer."
                 if line_size
                 else ""
             )
@@ -68,12 +69,12 @@ def _curves(axes: MplAxes, points: Points) -> None:
         lines(axes, [sorted(piece) for piece in pieces.values()], look(series)[0], width=1.2, gid=f"lines-{number}")
 
 
-def _mark_crossover(axes: MplAxes, size: float) -> None:
+def _mark_crossover(axes: MplAxes, size: float, name: str) -> None:
     """Draw the line of the crossover, with its label on the side that has more room."""
     axes.axvline(size, color=ACCENT, linewidth=1.1, linestyle=(0, (4, 3)), gid="crossover")
     is_left = axes.transData.transform((size, 1))[0] > axes.bbox.x0 + axes.bbox.width / 2
     axes.annotate(
-        f"LSTM = conv FLOPs at D = {size:,.0f}", (size, 1), xycoords=("data", "axes fraction"),
+        f"{name} = conv FLOPs at D = {size:,.0f}", (size, 1), xycoords=("data", "axes fraction"),
         xytext=(-4 if is_left else 4, -2), textcoords="offset points", ha="right" if is_left else "left", va="top",
         color=ACCENT, fontsize=9, gid="crossover-label",
     )  # fmt: skip

@@ -17,7 +17,7 @@ from convbench.report.drawing import Drawing
 from convbench.report.drawing.labels import Place, at_ends, label
 from convbench.report.drawing.scatter import Points, empty_axes, in_view, lines, marks
 from convbench.report.drawing.style import canvas, look, short_name
-from convbench.report.words.names import labels, threads_of
+from convbench.report.words.names import input_size, labels, threads_of
 
 NEAR = 14.0
 """Distance in points of the page below which single marks share a label."""
@@ -30,7 +30,9 @@ MANY = 120
 @figures.register("curve")
 def curve(results: Sequence[Result]) -> Iterator[Drawing]:
     """Latency by LSTM input size of the cases shown first; nothing if no reducer was measured at two sizes."""
-    points = Points(results, in_view(results), metrics.LSTM_INPUT, metrics.LATENCY)
+    view = in_view(results)
+    size = input_size(results[i].case.architecture for i in view)
+    points = Points(results, view, size, metrics.LATENCY)
     curve_numbers = curves(results)
     rows_by_curve: dict[int, list[int]] = defaultdict(list)
     for i in points.places:
@@ -65,11 +67,11 @@ def _draw(points: Points, curve_rows: Sequence[Sequence[int]]) -> Drawing:
     place_names = [view.values[name] for name in PLACE if name in view.values] if view else []
     return Drawing(
         name="curve",
-        title=f"Latency by LSTM input size: {', '.join(short_name(name) for name in place_names)}{threads}",
+        title=f"Latency by {points.x.title}: {', '.join(short_name(name) for name in place_names)}{threads}",
         caption=(
             "How to read this: a line is one reducer at several sizes, with its name at the end. Marks without a line "
             "have one size on this backbone, or other sizes only with other options. Where a line is flat, a larger "
-            "LSTM input is free. Bars are 95 % intervals."
+            "input is free. Bars are 95 % intervals."
         ),
         figure=axes.figure,
         marks=indices_by_mark,

@@ -22,7 +22,7 @@ from convbench.report.drawing import MOST_DRAWINGS, Drawing, scales
 from convbench.report.drawing.scatter import heading, value
 from convbench.report.drawing.shares import baselines, share_axis
 from convbench.report.drawing.style import PAPER, look, marker_area, short_name, stack, y_title
-from convbench.report.words.names import threads_of
+from convbench.report.words.names import input_size, threads_of
 
 APART = 0.022
 """Share of the axis between reducers of the same size, so that their intervals can be seen."""
@@ -75,10 +75,11 @@ def _draw(qualities: Sequence[Quality], results: Sequence[Result], number: int, 
     bottom = panels[-1]
     if costs:
         _draw_costs(bottom, costs, column, ends, dodge)
-    bottom.set_xlabel(metrics.LSTM_INPUT.title, fontsize=10)
+    size = input_size(quality.architecture for quality in qualities).title
+    bottom.set_xlabel(size, fontsize=10)
     return Drawing(
         name=f"quality-by-size-{number}",
-        title=f"Quality{' and cost' if costs else ''} against LSTM input size{place}",
+        title=f"Quality{' and cost' if costs else ''} against {size}{place}",
         caption=(
             "How to read this: each mark is a reducer's mean test accuracy over seeds, the bar its 95 % interval; a "
             "line joins the sizes of one reducer. Hollow: some runs collapsed or failed and are left out. "

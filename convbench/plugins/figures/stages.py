@@ -16,15 +16,12 @@ from convbench.report.drawing import Drawing
 from convbench.report.drawing.bars import Margins, Shares, bars, cut_note
 from convbench.report.drawing.style import STAGE_HUES, short_name
 from convbench.report.words import units
-from convbench.report.words.names import kind, shared_setup
+from convbench.report.words.names import common_cell, kind, shared_setup, stage
 from convbench.report.words.numbers import cost
 
 ROWS = 14
-WORDS = {"lstm": "LSTM", "graphs": "compiler's graphs"}
 PARTS = (*STAGES, metrics.GRAPHS, metrics.OPTIMIZER, metrics.OTHER)
 """The stages, the compiler's graphs that stand for them in compiled cases, training's optimizer, and the rest."""
-
-LOOKS = {part: (WORDS.get(part, part), STAGE_HUES[part]) for part in PARTS}
 
 
 SUMS = 0.05
@@ -75,11 +72,11 @@ def stages(results: Sequence[Result]) -> Iterator[Drawing]:
 def _other_stages(main_rows: Sequence[Result], results: Sequence[Result]) -> Iterator[Drawing]:
     """Yield the time by stage of cases with other stages than those drawn: compiled cases, and training in eager."""
     groups = {
-        stage: [result for result in results if _has(result, stage)] for stage in (metrics.GRAPHS, metrics.OPTIMIZER)
+        part: [result for result in results if _has(result, part)] for part in (metrics.GRAPHS, metrics.OPTIMIZER)
     }
     groups[metrics.OPTIMIZER] = [result for result in groups[metrics.OPTIMIZER] if not _has(result, metrics.GRAPHS)]
-    for stage, rows in groups.items():
-        if any(_has(result, stage) for result in main_rows):
+    for part, rows in groups.items():
+        if any(_has(result, part) for result in main_rows):
             continue
         members = one_variant(largest_group(rows))
         nearest_by_row = {result.row: result for result in sorted(members, key=_distance, reverse=True)}
@@ -88,18 +85,18 @@ def _other_stages(main_rows: Sequence[Result], results: Sequence[Result]) -> Ite
             sorted_shares = dict(sorted(shares.items(), key=lambda row: (row[0].params or 0, row[0].case.id))[:ROWS])
             case = members[0].case
             place = f"{case.scenario}, {short_name(case.variant_name)}"
-            yield _draw(Split(metrics.LATENCY, f"Time of a call ({place})", stage), sorted_shares)
+            yield _draw(Split(metrics.LATENCY, f"Time of a call ({place})", part), sorted_shares)
 
 
-def _has(result: Result, stage: str) -> bool:
-    return bool(result.record.samples(metrics.LATENCY.part(stage)))
+def _has(result: Result, part: str) -> bool:
+    return bool(result.record.samples(metrics.LATENCY.part(part)))
 
 
 def by_stage(result: Result, metric: Metric) -> dict[str, float]:
     """Return a cost by measured stage; empty if no stage was measured or the whole is zero."""
     # at a peak of memory, "optimizer" is a kind, not a stage
-    stages = PARTS if metric is metrics.LATENCY else (*STAGES, metrics.OTHER)
-    costs = {stage: value for stage in stages if (value := result.value(metric.part(stage)))}
+    parts = PARTS if metric is metrics.LATENCY else (*STAGES, metrics.OTHER)
+    costs = {part: value for part in parts if (value := result.value(metric.part(part)))}
     return costs if sum(costs.values()) > 0 else {}
 
 
@@ -130,7 +127,9 @@ def _draw(split: Split, shares: Shares) -> Drawing:
         for result in shares
     ]
     bar = SIZED if kind(shares) == "reducer" else "model"
-    axes = bars(shares, LOOKS, ends, Margins(132 if off_results else 78, legend=-0.5, columns=4), split.metric.unit)
+    name = common_cell(result.case.architecture for result in shares)
+    looks = {part: (stage(part, name), STAGE_HUES[part]) for part in PARTS}
+    axes = bars(shares, looks, ends, Margins(132 if off_results else 78, legend=-0.5, columns=4), split.metric.unit)
     return Drawing(
         name=split.name,
         title=f"{split.words} by stage",

@@ -22,7 +22,7 @@ from convbench.report.page import rows
 from convbench.report.page.visits import distribution, percentiles
 from convbench.report.words import units
 from convbench.report.words.findings import sentence
-from convbench.report.words.names import cell
+from convbench.report.words.names import LSTM, cell, input_size
 from convbench.report.words.numbers import cost
 
 FILTERS = (
@@ -37,7 +37,8 @@ def payload(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
     names = dict.fromkeys(name for line in lines for name in line if name != "case")
     series = sorted({result.series for result in results})
     words: dict[str, int] = {}
-    view = initial_view(results)
+    view, headline = initial_view(results), headline_of(results)
+    size = input_size(result.case.architecture for result in results)
     return {
         "name": run.name,
         "repeat": _repeat(run),
@@ -50,12 +51,13 @@ def payload(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
         "group": key_numbers(likeness(result) for result in results),
         "curve": encode(curves(results)),
         "against": encode(rows.references(results)),
-        "axes": [_axis(metric) for metric in (metrics.LSTM_INPUT, *shown_metrics(results, "axes"))],
+        "axes": [_axis(metric) for metric in (size, *shown_metrics(results, "axes"))],
         "table": rows.cells(results, lambda values: encode([plain(value) for value in values])),
         "facts": _facts(results),
         "filters": [name for name in FILTERS if len({line.get(name) for line in lines} - {None}) > 1],
         "opening": dict(view.values) if view else {},
-        "crossover": plain(headline_of(results).crossover),
+        "crossover": plain(headline.crossover),
+        "cell": cell(headline.pick.case.architecture) if headline.pick else LSTM,
         "findings": _findings(results),
         "visits": [distribution(result.record) for result in results],
         "percentiles": encode([percentiles(result) for result in results]),
@@ -112,7 +114,7 @@ def _axis(metric: Metric) -> dict[str, Any]:
         "words": metric.title,
         "unit": metric.unit,
         "better": metric.better,
-        "scale": [] if metric is metrics.LSTM_INPUT else units.tick_scale(metric.unit),
+        "scale": [] if metric.unit == metrics.LSTM_INPUT.unit else units.tick_scale(metric.unit),
     }
 
 

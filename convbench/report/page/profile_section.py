@@ -6,6 +6,7 @@ are per call of the trace.
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -20,9 +21,11 @@ from convbench.core.text import counted, digest
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.style import HUES, MUTED, TEXT, canvas, short_name
 from convbench.report.words import units
-from convbench.report.words.names import apart
+from convbench.report.words.names import LSTM, apart, stage
 
 TOP = 12
+RECURRENT = re.compile(r"/(?:bi)?(lstm|gru)\d")
+"""The recurrent stage in the id of a case that convbench assembles."""
 Profile = dict[str, Any]
 
 
@@ -92,13 +95,16 @@ def _by_model(profiles: Iterable[Profile]) -> list[tuple[str, list[Profile]]]:
 
 def _group(model: str, profiles: list[Profile]) -> dict[str, Any]:
     tables = [_operators(profile) for profile in profiles]
-    names = _top(tables)
+    names, match = _top(tables), RECURRENT.search(model)
+    recurrent = match[1].upper() if match else LSTM
     return {
         "model": model,
         "variants": [_variant(profile["case"], profile["eager"]) for profile in profiles],
         "calls": [_calls(profile) for profile in profiles],
-        "operators": [{"name": name, "cells": [_cell(table.get(name)) for table in tables]} for name in names],
-        "stages": _stages(profiles),
+        "operators": [
+            {"name": name, "cells": [_cell(table.get(name), recurrent) for table in tables]} for name in names
+        ],
+        "stages": _stages(profiles, recurrent),
         "peaks": [_peak(profile) for profile in profiles],
     }
 
@@ -132,7 +138,7 @@ def _top(tables: list[dict[str, dict[str, float]]]) -> list[str]:
     return sorted(seconds_by_name, key=lambda name: (-seconds_by_name[name], name))[:TOP]
 
 
-def _cell(row: dict[str, Any] | None) -> dict[str, str] | None:
+def _cell(row: dict[str, Any] | None, recurrent: str) -> dict[str, str] | None:
     if row is None:
         return None
     return {
@@ -140,27 +146,30 @@ def _cell(row: dict[str, Any] | None) -> dict[str, str] | None:
         "total": units.seconds(row["total"]),
         "calls": units.count(row["calls"]),
         "memory": units.size(row["bytes"]) if row["bytes"] > 0 else units.MISSING,
-        "stage": max(row["stages"], key=row["stages"].__getitem__),
+        "stage": stage(max(row["stages"], key=row["stages"].__getitem__), recurrent),
     }
 
 
-def _stages(profiles: list[Profile]) -> list[dict[str, Any]]:
+def _stages(profiles: list[Profile], recurrent: str) -> list[dict[str, Any]]:
     """Return the operators' own time, one row per stage."""
     sums = [_by_stage(profile) for profile in profiles]
-    stages = sorted(
-        {stage for times in sums for stage in times}, key=lambda stage: -max(times.get(stage, 0) for times in sums)
+    parts = sorted(
+        {part for times in sums for part in times}, key=lambda part: -max(times.get(part, 0) for times in sums)
     )
     return [
-        {"stage": stage, "cells": [units.seconds(times[stage]) if stage in times else units.MISSING for times in sums]}
-        for stage in stages
+        {
+            "stage": stage(part, recurrent),
+            "cells": [units.seconds(times[part]) if part in times else units.MISSING for times in sums],
+        }
+        for part in parts
     ]
 
 
 def _by_stage(profile: Profile) -> dict[str, float]:
     sums: dict[str, float] = defaultdict(float)
     for row in profile["operators"]:
-        stage = row["phase"] if row["phase"] == "optimizer" else row["stage"]
-        sums[stage] += _self_time(row) / profile["steps"]
+        part = row["phase"] if row["phase"] == "optimizer" else row["stage"]
+        sums[part] += _self_time(row) / profile["steps"]
     return sums
 
 

@@ -11,7 +11,9 @@ from itertools import compress
 from convbench.analysis.choice.candidates import Candidate
 from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import Group, Result
+from convbench.core import metrics
 from convbench.core.case import Options, abridged, common_options, common_words
+from convbench.core.metric import Metric
 from convbench.core.record import Parts, Whole
 from convbench.core.text import counted, cut, cut_name, one_line
 
@@ -52,6 +54,23 @@ def whole_name(model: Whole, common: Options) -> str:
 def cell(architecture: Parts | Whole) -> str:
     """Return the recurrent cell, ``LSTM`` or ``GRU``; ``LSTM`` also for a user's own model, which may hold either."""
     return architecture.rnn.cell.upper() if isinstance(architecture, Parts) else LSTM
+
+
+def common_cell(architectures: Iterable[Parts | Whole]) -> str:
+    """Return the recurrent cell of these models, ``LSTM`` if they have several."""
+    cells = set(map(cell, architectures))
+    return cells.pop() if len(cells) == 1 else LSTM
+
+
+def stage(name: str, cell: str = LSTM) -> str:
+    """Return the part of a call by this name as people read it: ``LSTM``, ``compiler's graphs``."""
+    return {"lstm": cell, metrics.GRAPHS: "compiler's graphs"}.get(name, name)
+
+
+def input_size(architectures: Iterable[Parts | Whole]) -> Metric:
+    """Return ``metrics.LSTM_INPUT`` in the words for these models: ``GRU input size`` if all their cells are GRUs."""
+    name, size = common_cell(architectures), metrics.LSTM_INPUT
+    return replace(size, title=size.title.replace(LSTM, name), heading=size.heading.replace(LSTM, name))
 
 
 def with_article(name: str) -> str:

@@ -167,7 +167,7 @@ class Chart {
     plot.append(element("path", { class: "crossover", d: `M${tenth(at)} ${y}v${height}` }));
     if (at <= x || at >= x + width) return;
     const left = at > x + width / 2, size = grouped(this.crossover.toFixed(0));
-    const said = this.panels.length > 1 ? `LSTM = conv at ${size}` : `LSTM = conv FLOPs at D = ${size}`;
+    const said = this.panels.length > 1 ? `${data.cell} = conv at ${size}` : `${data.cell} = conv FLOPs at D = ${size}`;
     layer.append(element("text", { class: "crossover-label", x: tenth(at + (left ? -4 : 4)), y: y + 8.8, "text-anchor": left ? "end" : "start" }, said));
   }
 
