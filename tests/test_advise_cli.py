@@ -332,7 +332,7 @@ def test_a_run_without_trainings_names_the_command_to_train(tmp_path, command, t
     directory = records.stored(tmp_path / "run", [records.record()], command=command)
     code, out, _ = advise(directory)
     sentence = f"quality was not run in {directory}: run `{training} --out {directory}-quality-train`"
-    by_cost = "By cost alone: 1 of 1 model fits. Fastest: gap, LSTM input 32 (6.47 ms [6.42, 6.57] a call, 83.8 k "
+    by_cost = "By cost alone: 1 model. Fastest: gap, LSTM input 32 (6.47 ms [6.42, 6.57] a call, 83.8 k "
     assert (code, out) == (3, f"{sentence}. {by_cost}parameters, 16.3 MiB, 116 MFLOP).")
     (answer,) = json.loads(CliRunner().invoke(app, ["advise", str(directory), "--json"]).output)
     assert (answer["grade"], answer["reason"], answer["words"]) == ("open", "not-run", out)
@@ -348,20 +348,20 @@ def test_options_that_need_trainings_are_named_if_there_are_none(tmp_path, optio
     directory = records.stored(tmp_path / "run", [records.record()])
     code, out, _ = advise(directory, *options)
     assert code == 3
-    assert f"-quality-train`. {said} among trainings, but there are none. By cost alone: 1 of 1" in out
+    assert f"-quality-train`. {said} among trainings, but there are none. By cost alone: 1 model." in out
 
 
 def test_advice_by_cost_names_cases_never_measured_undisturbed(tmp_path):
-    """A run of two models used to say "1 of 1 model fits", as if the other model did not exist."""
+    """A run of two models used to count one model, as if the other model did not exist."""
     never = Finding("withheld", data={"reason": "busy", "visits": 3, "threads": 1})
     disturbed = replace(records.record(records.case("flatten"), samples=0), findings=(never,))
     out = advise(records.stored(tmp_path / "run", [records.record(), disturbed]))[1]
-    assert "By cost alone: 1 of 1 model fits. Fastest: gap" in out
+    assert "By cost alone: 1 model. Fastest: gap" in out
     assert out.endswith("1 case was never measured undisturbed (busy): withheld, in no ranking or comparison.")
 
 
 @pytest.mark.parametrize(("limits", "said"), [
-    ((), ("2 of 2 models fit. Smallest: gap, LSTM input 32 (83.8 k parameters, 16.3 MiB, 116 MFLOP); "
+    ((), ("2 models. Smallest: gap, LSTM input 32 (83.8 k parameters, 16.3 MiB, 116 MFLOP); "
          "latency was not measured.")),
     (("--params", "1k"), "None of 2 models fits. Nearest: parameters 83.8 k (the limit is 1.00 k)."),
     (("--latency", "5ms"), "None of 2 models fits. None has a measured value for every limit."),
@@ -401,7 +401,7 @@ def test_there_is_no_pick_if_every_training_was_skipped(tmp_path):
     code, out, _ = advise(directory)
     assert code == 3
     said = f"quality was not run in {directory}: 3 trainings were skipped, unavailable: no host for it."
-    assert out.startswith(f"{said} By cost alone: 1 of 1 model fits.")
+    assert out.startswith(f"{said} By cost alone: 1 model.")
 
 
 def test_a_task_whose_trainings_were_all_skipped_is_open(tmp_path):

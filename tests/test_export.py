@@ -14,8 +14,9 @@ from records import case, failed, lesson, probed, reading, record, run_of
 from records import stored as put
 
 from convbench.core.metric import Metric
-from convbench.core.record import Reading
+from convbench.core.record import Case, Choice, Reading, Whole
 from convbench.core.registry import exports
+from convbench.plugins.exports.bencher import LONGEST
 from convbench.plugins.exports.pytest_benchmark import stats
 
 FORMATS = {plugin.name: plugin.build for plugin in exports}
@@ -79,6 +80,22 @@ def test_bencher_gets_nanoseconds_with_bounds(stored_run):
     latency = gap["latency"]
     assert latency["value"] == pytest.approx(2e6, rel=0.02)
     assert latency["lower_value"] <= latency["value"] <= latency["upper_value"]
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "字"])
+def test_names_too_long_for_bencher_are_cut_and_stay_unique(letter):
+    """One longer name makes Bencher refuse the whole file."""
+
+    def named(text):
+        return record(Case(Whole(Choice("net:build", (("text", text),)))), latency=2e-3)
+
+    fitting = named("a" * (LONGEST - len(named("").case.id)))
+    run_records = [named(f"{letter * 1000}x"), named(f"{letter * 1000}y"), fitting]
+    names = list(FORMATS["bencher"](run_of(run_records), run_records))
+    assert len(names) == 3
+    assert fitting.case.id in names
+    assert max(len(name.encode()) for name in names) == LONGEST
+    assert all(name.startswith("net:build(text=") for name in names)
 
 
 @pytest.mark.parametrize("name", FORMATS)

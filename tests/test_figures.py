@@ -395,6 +395,19 @@ def test_a_course_has_round_sizes_and_dates_that_do_not_overlap(minutes):
     assert all(right.x0 - left.x1 > 5 for left, right in itertools.pairwise(boxes))
 
 
+@pytest.mark.parametrize(
+    ("values", "unit", "texts"),
+    [
+        ((1.95e-3, 2e-3, 2.05e-3, 2.1e-3), "s", ["1.95 ms", "2.00 ms", "2.05 ms", "2.10 ms"]),
+        ((2e-3, 3e-3), "s", ["2 ms", "3 ms"]),
+        ((980e-6, 1e-3, 1.02e-3), "s", ["980 µs", "1.00 ms", "1.02 ms"]),
+        ((1.5 * 2**40, 20_000 * 2**40), "B", ["1.5 TiB", "2e+04 TiB"]),
+    ],
+)
+def test_the_ticks_of_a_linear_axis_have_the_same_decimals(values, unit, texts):
+    assert scales.even_labels(values, unit) == texts
+
+
 @pytest.mark.parametrize(("cell", "crossover"), [("lstm", "6,784"), ("gru", "9,088")])
 def test_figures_by_size_name_the_cell(cell, crossover):
     """In a run of GRUs they said "LSTM = conv FLOPs" and "LSTM input size"."""

@@ -39,7 +39,7 @@ from convbench.report.words import abstention, advice, findings, names, numbers,
 from convbench.report.words.answer import answer, cautions, confidence, sentences
 from convbench.report.words.budget import by_task as budget_of_task
 from convbench.report.words.budget import fitting, limit_text
-from convbench.report.words.decision import Step, command, decision, next_steps
+from convbench.report.words.decision import UNORDERED, Step, command, decision, next_steps
 
 INF = float("inf")
 
@@ -881,6 +881,32 @@ def test_a_budgets_answer_says_of_which_situation_it_is():
     ]
     text = fitting(answer_within(results(run_records), {}))
     assert text.startswith("3 of 3 models on clip 1x16x3x64x64 fit. Fastest: gap, LSTM input 32 (")
+    text = fitting(answer_within(results(run_records), {"latency": 1e-4}))
+    assert text.startswith("None of 3 models on clip 1x16x3x64x64 fits. Nearest: ")
+
+
+@pytest.mark.parametrize(
+    ("own", "ours", "said"),
+    [
+        ("ab", ["gap"], "2 of 2 models of your own fit, 2 of them"),
+        ("a", ["gap", "fc"], "2 of 2 models on conv with lstm128 fit, 2 of them"),
+        ("ab", [], "2 of 2 models fit, 2 of them"),
+    ],
+)
+def test_a_budgets_answer_says_whose_models_it_counts(own, ours, said):
+    """ "1 of 1 model fits" was said of a run with a user's own model and one of ours."""
+    cases = [*(Case(Whole(Choice(f"net:{name}"))) for name in own), *map(records.case, ours)]
+    case_results = results([records.record(case, latency=2e-3) for case in cases])
+    assert fitting(answer_within(case_results, {"latency": 1.0})).startswith(said)
+
+
+def test_without_limits_models_are_counted_and_not_fitted():
+    """ "2 of 2 models fit" stood beside "nothing is ranked", though no limit was given."""
+    bare = [replace(records.record(records.case(name), samples=0), readings=(records.reading("macs", 1e6),))
+            for name in ("gap", "gmp")]  # fmt: skip
+    answer = answer_within(results(bare), {})
+    assert fitting(answer, is_limited=False) == f"2 models. {UNORDERED}"
+    assert fitting(answer) == f"2 of 2 models fit. {UNORDERED}"
 
 
 def test_the_sliders_agree_with_advise_at_every_limit():

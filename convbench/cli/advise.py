@@ -190,7 +190,8 @@ def _cost_answer(results: Sequence[Result], ask: Ask) -> str:
     from convbench.report.words.budget import fitting
 
     answer = answer_within(results, ask.constraints)
-    return f"By cost alone: {fitting(answer)} {withheld_sentence(results)}".strip() if answer.models else ""
+    text = fitting(answer, is_limited=bool(ask.constraints))
+    return f"By cost alone: {text} {withheld_sentence(results)}".strip() if answer.models else ""
 
 
 def _idle_options(ask: Ask, equal_budget: Budget) -> str:

@@ -55,12 +55,13 @@ class Affordable(NamedTuple):
     ``elsewhere`` models in other variants than ``variant``, each in its fastest variant that meets them. If none does
     there either, ``misses`` are the limits that the nearest of all misses. If latency was not measured, ``timed`` is
     False, none is tied, and the pick is the lightest of all that meet the limits. ``leaders`` are the fastest in the
-    run's other situations, such as another clip, whose models are not counted. ``controls_aside`` says that only
-    controls are faster than the ``tied`` models.
+    run's other situations, such as another clip, whose models are not counted; ``member`` is any of those that are.
+    ``controls_aside`` says that only controls are faster than the ``tied`` models.
     """
 
     models: int
     variant: str
+    member: Result | None = None
     number: int = 0
     tied: tuple[Result, ...] = ()
     pick: Result | None = None
@@ -101,7 +102,8 @@ def _blank(situation: Sequence[Result], results: Sequence[Result]) -> Affordable
     members = one_variant(situation)
     variant = members[0].case.variant_name if members else ""
     is_timed = any(result.latency for result in members)
-    return Affordable(len(members), variant, timed=is_timed, leaders=headline_of(results).leaders)
+    member = members[0] if members else None
+    return Affordable(len(members), variant, member, timed=is_timed, leaders=headline_of(results).leaders)
 
 
 def _affordable(

@@ -11,15 +11,28 @@ from collections.abc import Sequence
 from convbench.analysis.results import Result, measured_results, own_metrics, results
 from convbench.core.record import Record, RunDescription
 from convbench.core.registry import exports
+from convbench.core.text import digest
 
 NS = 1e-9
+LONGEST = 1024
+"""Greatest length of a benchmark's name, in bytes: Bencher refuses a whole file for a longer one."""
 Metrics = dict[str, dict[str, float]]
 
 
 @exports.register("bencher")
 def bencher(run: RunDescription, records: Sequence[Record]) -> dict[str, Metrics]:
     """Bencher's metrics by case: latency in ns with bounds, memory in bytes, and your own metrics."""
-    return {result.case.id: metrics for result in measured_results(results(records)) if (metrics := _metrics(result))}
+    pairs = ((_name(result.case.id), _metrics(result)) for result in measured_results(results(records)))
+    return {name: metrics for name, metrics in pairs if metrics}
+
+
+def _name(case: str) -> str:
+    """Return the case's id; of one that is too long the beginning and a hash of the whole, so that no two are equal."""
+    content = case.encode(errors="replace")
+    if len(content) <= LONGEST:
+        return case
+    end = f"-{digest(case)}"
+    return content[: LONGEST - len(end)].decode(errors="ignore") + end
 
 
 def _metrics(result: Result) -> Metrics:

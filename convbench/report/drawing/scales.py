@@ -73,6 +73,23 @@ def label(value: float, unit: str, significant: int = 4) -> str:
     return f"{value / factor:.{significant}g} {words}".rstrip()
 
 
+def even_labels(values: Iterable[float], unit: str) -> list[str]:
+    """Return the ticks of a linear axis in human units, with the same decimals in each unit: ``2.00 ms``, ``2.05 ms``.
+
+    A number with an exponent stays as it is.
+    """
+    texts = [label(value, unit).partition(" ") for value in values]
+    places: dict[str, int] = {}
+    for number, _, words in texts:
+        places[words] = max(places.get(words, 0), len(number.partition(".")[2]))
+    return [f"{_padded(number, places[words])}{space}{words}" for number, space, words in texts]
+
+
+def _padded(number: str, places: int) -> str:
+    whole, _, decimals = number.partition(".")
+    return number if "e" in number or not places else f"{whole}.{decimals.ljust(places, '0')}"
+
+
 def log_axis(axes: MplAxes, axis_name: str, ends: tuple[float, float], unit: str, max_ticks: int = 8) -> None:
     """Make the x or y axis logarithmic between the ends, with these ticks and a faint grid."""
     axis = axes.xaxis if axis_name == "x" else axes.yaxis

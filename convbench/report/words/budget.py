@@ -10,24 +10,27 @@ from convbench.core.text import counted
 from convbench.report.words import advice
 from convbench.report.words.abstention import nearest
 from convbench.report.words.decision import ASIDE, UNORDERED, reason
-from convbench.report.words.elsewhere import whereabouts
+from convbench.report.words.elsewhere import population
 from convbench.report.words.names import model, setup
 from convbench.report.words.numbers import costs, untimed
 
 
-def fitting(answer: Affordable) -> str:
-    """Return ``13 of 27 models fit, 6 of them statistically tied with the fastest: take gap, LSTM input 32 ...``."""
+def fitting(answer: Affordable, is_limited: bool = True) -> str:
+    """Return ``13 of 27 models fit, 6 of them statistically tied with the fastest: take gap, LSTM input 32 ...``.
+
+    Without limits there is nothing to fit into, and the models are only counted.
+    """
     pick, ties = answer.pick, answer.tied
+    models = counted(answer.models, "model") + (population(answer.member, answer.leaders) if answer.member else "")
     if not pick:
-        return f"None of {counted(answer.models, 'model')} fits. {nearest(answer.misses)}"
+        return f"None of {models} fits. {nearest(answer.misses)}"
     timing_note = "" if answer.timed else f"; {untimed([pick])}"
     fit = "fits" if answer.number == 1 else "fit"
     if answer.elsewhere:
-        head = f"None of {counted(answer.models, 'model')} fits in {answer.variant}"
+        head = f"None of {models} fits in {answer.variant}"
         lead, name = f"{head}; in other variants {answer.number:,} of {answer.elsewhere:,} {fit}", setup(pick)
     else:
-        place = whereabouts(pick, answer.leaders)
-        lead, name = f"{answer.number:,} of {counted(answer.models, 'model')}{place} {fit}", model(pick)
+        lead, name = f"{answer.number:,} of {models} {fit}" if is_limited else models, model(pick)
     if timing_note and pick.params is None:
         return f"{lead}. {UNORDERED}"
     aside = ASIDE if answer.controls_aside else ""

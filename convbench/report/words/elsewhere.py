@@ -76,6 +76,20 @@ def whereabouts(result: Result, leaders: Sequence[Leader], *, beside_name: bool 
     return "".join(f" {text}" for text in (*texts, *_situation(result, leaders).values()))
 
 
+def population(result: Result, leaders: Sequence[Leader]) -> str:
+    """Return where the models are that are counted with this one: `` of your own``, `` on conv with lstm128``.
+
+    The sort is named if the run has your own models and ours, and otherwise only what differs from the leaders'.
+    """
+    parts, place = result.case.architecture, whereabouts(result, leaders)
+    if len(_parts(leaders)) == (len(leaders) if isinstance(parts, Parts) else 0):
+        return place
+    if not isinstance(parts, Parts):
+        return f" of your own{place}"
+    texts = (f"on {parts.backbone}", f"with {parts.rnn}", *_particulars(parts, _parts(leaders)))
+    return "".join(f" {text}" for text in dict.fromkeys((*texts, *_situation(result, leaders).values())))
+
+
 def _parts(leaders: Sequence[Leader]) -> list[Parts]:
     return [parts for leader in leaders if isinstance(parts := leader.result.case.architecture, Parts)]
 
