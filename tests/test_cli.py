@@ -414,6 +414,17 @@ def test_a_merge_with_a_shard_that_is_being_measured_is_incomplete(here, in_proc
     assert in_process("merge", "gap", "gmp", "--out", "whole", cwd=here).returncode == 0
 
 
+def test_a_merge_with_a_planned_case_without_a_result_is_incomplete(tmp_path, in_process):
+    gap, gmp = map(records.case, ("gap", "gmp"))
+    records.stored(tmp_path / "part", [records.record(gap)], planned=(gap.id, gmp.id))
+    done = in_process("merge", "part", "--out", "whole", cwd=tmp_path)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        5, "convbench: 1 planned case has no result: run the shard again with --resume, then merge again",
+    )  # fmt: skip
+    records.stored(tmp_path / "rest", [records.record(gmp)], planned=(gap.id, gmp.id))
+    assert in_process("merge", "part", "rest", "--out", "whole", cwd=tmp_path).returncode == 0
+
+
 def test_list_shows_every_shelf():
     output = convbench("list", cwd=TESTS).stdout
     assert "avg-k(k=4)" in output
@@ -444,6 +455,35 @@ def test_no_verb_accepts_an_empty_path():
                 assert infos[0].parser("a b") == Path("a b"), name
                 with pytest.raises(ConvbenchError, match=r"^(--)?[-A-Z_a-z]+ is empty: name a file or a directory$"):
                     infos[0].parser(" ")
+
+
+def test_a_plug_in_may_bring_a_verb(tmp_path, in_process, monkeypatch):
+    monkeypatch.setattr(app, "registered_commands", [*app.registered_commands])
+    code = "from convbench.cli import app\n\n@app.command()\ndef shop_greet():\n    print('good day')\n"
+    (tmp_path / "shop_greeting.py").write_text(code)
+    assert in_process("shop-greet", cwd=tmp_path).returncode == 2
+    done = in_process("--plugins", "shop_greeting", "shop-greet", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "good day\n", "")
+    assert os.environ[installed.VARIABLE].split(",")[-1] == "shop_greeting"  # for the processes that measure
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("rnu",), "No such command 'rnu'. Did you mean 'run'?"),
+        (("run", "--devcie", "cpu"), "No such option: --devcie (Possible options: --device)"),
+        (("run", "tiny.yaml", "--metrics", ""), "--metrics has no value: give it a value, or leave it out"),
+    ],
+)
+def test_a_mistyped_command_line_names_what_was_meant(words, said, tmp_path, in_process):
+    done = in_process(*words, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in " ".join(done.stderr.split())
+
+
+def test_the_version_is_that_of_convbench_and_of_torch(tmp_path, in_process):
+    done = in_process("--version", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"convbench {__version__}, torch {metadata.version('torch')}\n")
 
 
 def test_the_version_is_shown_without_torch(here, in_process, monkeypatch):

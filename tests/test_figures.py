@@ -139,6 +139,22 @@ def test_costs_are_drawn_against_size_and_pairwise(default):
     assert len(default[1]["trade-off"]) == 10
 
 
+@pytest.mark.parametrize(
+    ("run", "pairs"),
+    [
+        ("default", ["latency-memory", "latency-params", "latency-flops", "latency-cold", "memory-params",
+                     "memory-flops", "memory-cold", "params-flops", "params-cold", "flops-cold"]),
+        ("static", ["memory-params", "memory-flops", "memory-cold", "params-flops", "params-cold", "flops-cold"]),
+    ],
+)  # fmt: skip
+def test_trade_offs_have_latency_upwards_then_memory(run, pairs):
+    drawings = list(figures.get("trade-off").build(results(RUNS[run]())))
+    assert [drawing.name for drawing in drawings] == [f"trade-off-{pair}" for pair in pairs]
+    for drawing in drawings:
+        assert drawing.axes.xs == drawing.axes.ys == drawings[0].axes.xs
+        assert drawing.figure.axes[0].get_xlabel() == f"{drawing.axes.x.title} · lower is better"
+
+
 def test_trials_are_not_drawn_in_cost_figures(default):
     plain = results(records.default_records())
     for name in ("by-size", "trade-off", "stages", "variants"):
@@ -202,6 +218,16 @@ def test_an_architecture_without_a_sound_run_has_no_point():
 
     assert drawn(None).count("PathCollection") == 2
     assert "PathCollection" not in drawn("dead_run")
+
+
+def test_marks_are_hollow_where_seeds_failed_or_collapsed():
+    lost = {32: [], 64: [records.failed(records.lesson(seed=9, of=records.case("fc", 64)).case)],
+            128: [records.lesson(0.1, seed=9, of=records.case("fc", 128), flag="dead_run")]}  # fmt: skip
+    tried = [records.lesson(0.9, seed=seed, of=records.case("fc", size)) for size in lost for seed in range(2)]
+    (drawing,) = figures.get("quality-by-size").build(results([*tried, *itertools.chain(*lost.values())]))
+    marks = sorted(drawing.figure.axes[0].collections, key=lambda mark: mark.get_offsets()[0][0])
+    hollow = [to_rgb(mark.get_facecolor()[0][:3]) == to_rgb(style.PAPER) for mark in marks]
+    assert hollow == [False, True, True]
 
 
 def test_quality_by_size_uses_costs_of_the_same_clip():

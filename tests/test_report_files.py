@@ -267,6 +267,16 @@ def test_report_writes_to_the_given_place_and_prints_it(arguments, place, runs, 
     assert start == ("<!doctype html>" if place.endswith("html") else "## convbench: d")
 
 
+@pytest.mark.parametrize("options", [[], ["--open"]])
+def test_the_browser_opens_the_page_only_if_asked(options, tmp_path, monkeypatch):
+    addresses = []
+    monkeypatch.setattr("webbrowser.open", addresses.append)
+    monkeypatch.chdir(records.stored(tmp_path / "a run", [records.record()]).parent)
+    done = CliRunner().invoke(app, ["report", "a run", *options])
+    assert done.exit_code == 0
+    assert addresses == [(tmp_path / "a run" / "index.html").as_uri()] * len(options)
+
+
 def test_figures_of_equally_named_runs_stay_beside_their_run(tmp_path, in_process, monkeypatch):
     only(monkeypatch, "by-size", "stages")
     for name in "ab":
