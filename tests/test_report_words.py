@@ -898,6 +898,8 @@ def test_a_budgets_answer_says_whose_models_it_counts(own, ours, said):
     cases = [*(Case(Whole(Choice(f"net:{name}"))) for name in own), *map(records.case, ours)]
     case_results = results([records.record(case, latency=2e-3) for case in cases])
     assert fitting(answer_within(case_results, {"latency": 1.0})).startswith(said)
+    untimed = results([records.record(case, samples=0) for case in cases])
+    assert fitting(answer_within(untimed, {"memory": 2.0**40})).startswith(f"{said.partition(',')[0]}. Smallest: ")
 
 
 def test_without_limits_models_are_counted_and_not_fitted():

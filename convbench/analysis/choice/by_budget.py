@@ -21,10 +21,11 @@ from convbench.analysis.choice.candidates import Candidate, CostName
 from convbench.analysis.choice.choose import recommend
 from convbench.analysis.choice.doubts import nearest
 from convbench.analysis.choice.recommendation import Ask, Constraints, Recommendation, budgets
+from convbench.analysis.costs import likeness
 from convbench.analysis.costs.headlines import Leader, headline_of, smallest
-from convbench.analysis.costs.likeness import one_variant
 from convbench.analysis.costs.ranking import answering_group, contenders, is_control, lightest
-from convbench.analysis.results import Result
+from convbench.analysis.results import Result, measured_results
+from convbench.core.grouping import grouped
 from convbench.core.metric import Metric
 
 NAMES: tuple[CostName, ...] = ("latency", "memory")
@@ -55,8 +56,9 @@ class Affordable(NamedTuple):
     ``elsewhere`` models in other variants than ``variant``, each in its fastest variant that meets them. If none does
     there either, ``misses`` are the limits that the nearest of all misses. If latency was not measured, ``timed`` is
     False, none is tied, and the pick is the lightest of all that meet the limits. ``leaders`` are the fastest in the
-    run's other situations, such as another clip, whose models are not counted; ``member`` is any of those that are.
-    ``controls_aside`` says that only controls are faster than the ``tied`` models.
+    run's other situations, such as another clip, whose models are not counted; any models there if latency was not
+    measured. ``member`` is one of the counted models. ``controls_aside`` says that only controls are faster than the
+    ``tied`` models.
     """
 
     models: int
@@ -99,11 +101,20 @@ def answer_within(results: Sequence[Result], limits: Constraints) -> Affordable:
 
 def _blank(situation: Sequence[Result], results: Sequence[Result]) -> Affordable:
     """Return the answer as it is before limits apply: which models are alike."""
-    members = one_variant(situation)
+    members = likeness.one_variant(situation)
     variant = members[0].case.variant_name if members else ""
     is_timed = any(result.latency for result in members)
     member = members[0] if members else None
-    return Affordable(len(members), variant, member, timed=is_timed, leaders=headline_of(results).leaders)
+    leaders = headline_of(results).leaders if is_timed else _untimed_leaders(results, member)
+    return Affordable(len(members), variant, member, timed=is_timed, leaders=leaders)
+
+
+def _untimed_leaders(results: Sequence[Result], member: Result | None) -> tuple[Leader, ...]:
+    """Return a model of each other situation than this one's: without latencies none is the fastest."""
+    groups = grouped(measured_results(results), likeness.situation)
+    return tuple(
+        Leader(others[0], 0) for place, others in groups.items() if member and place != likeness.situation(member)
+    )
 
 
 def _affordable(
