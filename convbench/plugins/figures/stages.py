@@ -27,8 +27,6 @@ PARTS = (*STAGES, metrics.GRAPHS, metrics.OPTIMIZER, metrics.OTHER)
 SUMS = 0.05
 """Share of a call by which the sum of its stages may differ from it before the figure says so."""
 
-SIZED = "reducer with its LSTM input size (of several sizes, the one nearest to 128)"
-
 NOT_THE_CALL = (
     " If the stages do not sum to the call within 5 %, their sum follows in brackets. On a GPU, whose stages are timed "
     "by its own clock, the difference is launching and waiting; elsewhere it is what runs between stages, or what "
@@ -126,9 +124,10 @@ def _draw(split: Split, shares: Shares) -> Drawing:
         _end(result, split.metric, wholes[result], totals[result] if result in off_results else None)
         for result in shares
     ]
-    bar = SIZED if kind(shares) == "reducer" else "model"
     name = common_cell(result.case.architecture for result in shares)
     looks = {part: (stage(part, name), STAGE_HUES[part]) for part in PARTS}
+    sized = f"reducer with its {name} input size (of several sizes, the one nearest to 128)"
+    bar = sized if kind(shares) == "reducer" else "model"
     axes = bars(shares, looks, ends, Margins(132 if off_results else 78, legend=-0.5, columns=4), split.metric.unit)
     return Drawing(
         name=split.name,
