@@ -169,6 +169,15 @@ def test_a_users_module_called_like_a_package_of_ours_is_refused(tmp_path, monke
     assert str(tmp_path) in sys.path
 
 
+@pytest.mark.parametrize("name", imports.OPTIONAL)
+def test_a_users_module_called_like_an_optional_package_of_pandas_or_torch_is_refused(name, tmp_path, monkeypatch):
+    """A bottleneck.py was run by the command when pandas imported it, after all measurements: no page was written."""
+    (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong one')")
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if not entry.endswith("-packages")])
+    with pytest.raises(ConvbenchError, match=rf"{name}\.py: .* in place of the optional package {name}:"):
+        imports.add_to_path([tmp_path])
+
+
 def test_packages_that_no_users_module_may_replace_are_those_convbench_requires():
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
     names = {re.match(r"[\w-]+", requirement)[0].replace("-", "_") for requirement in project["dependencies"]}

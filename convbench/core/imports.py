@@ -35,6 +35,11 @@ OF_REQUIRED = (
     "yacs", "yaml",
 )  # fmt: skip
 """The packages that these import in turn, some of them long after the user's folder is on the path."""
+OPTIONAL = (
+    "bottleneck", "cuda", "dill", "monkeytype", "numexpr", "opt_einsum", "pyarrow", "pydot", "pytz", "torchcomms",
+    "triton",
+)  # fmt: skip
+"""The packages that pandas and torch import if there is one: a user's file takes the place even of a missing one."""
 LEVELS = 3
 LONGEST_REASON = 300
 
@@ -180,11 +185,12 @@ def _shadow_hint(module: str) -> str:
 
 def _refuse_in_place_of_ours(folders: list[str]) -> None:
     packages = [entry for entry in sys.path if entry.endswith("-packages")]
-    for name in (*REQUIRED, *OF_REQUIRED):
+    for name in (*REQUIRED, *OF_REQUIRED, *OPTIONAL):
         spec = PathFinder.find_spec(name, folders)
-        if spec and spec.origin and PathFinder.find_spec(name, packages):
+        if spec and spec.origin and (name in OPTIONAL or PathFinder.find_spec(name, packages)):
+            kind = "optional" if name in OPTIONAL else "installed"
             raise ConvbenchError(
-                f"{spec.origin}: would be imported in place of the installed package {name}: rename it, or call "
+                f"{spec.origin}: would be imported in place of the {kind} package {name}: rename it, or call "
                 "convbench in another folder"
             )
 
