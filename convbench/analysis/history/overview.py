@@ -21,7 +21,7 @@ from convbench.core.metric import Metric, with_title
 from convbench.core.registry import did_you_mean
 from convbench.core.storage import index
 from convbench.core.storage.index import Entry, Index, Problem
-from convbench.core.text import counted
+from convbench.core.text import counted, some
 
 NOTHING, CONFIRMED, SUSPECTED = 0, 1, 3
 LEEWAY = timedelta(days=1)
@@ -189,7 +189,7 @@ def _run_notes(entries: Sequence[Entry]) -> list[Note]:
     }
     notes = [Note(code, len(subjects), _example(subjects[0])) for code, subjects in kinds.items() if subjects]
     suites = sorted({entry.name for entry in entries if entry.name})
-    return notes + ([Note("suites", len(suites), ", ".join(suites[:5]))] if len(suites) > 1 else [])
+    return notes + ([Note("suites", len(suites), some(suites))] if len(suites) > 1 else [])
 
 
 def _example(entry: Entry) -> str:

@@ -13,6 +13,7 @@ from torch.fx import GraphModule
 from convbench.core.errors import CaseFailed, ConvbenchError
 from convbench.core.imports import import_path, of_file
 from convbench.core.record import Case
+from convbench.core.text import counted
 from convbench.models.inputs import Inputs, inputs
 from convbench.models.runtimes.example import record_calls
 from convbench.models.runtimes.export_error import reason
@@ -46,9 +47,8 @@ def calibration_clips(subject: Subject, clips: int, source: str | None) -> tuple
     else:
         samples = [Inputs((clip,)) for clip in _source_clips(case, source, clips)]
     if len(samples) < FEWEST:
-        raise CaseFailed(
-            "error", f"{len(samples)} calibration clips are too few to find ranges: give at least {FEWEST}"
-        )
+        count = counted(len(samples), "calibration clip is", "calibration clips are")
+        raise CaseFailed("error", f"{count} too few to find ranges: give at least {FEWEST}")
     for number, sample in enumerate(samples):
         if not all(bool(torch.isfinite(tensor).all()) for tensor in sample.tensors):
             raise CaseFailed(
