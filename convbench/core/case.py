@@ -18,6 +18,8 @@ Options = frozenset[str]
 STAGES = ("backbone", "reducer", "lstm", "head")
 EAGER = "eager"
 """The variant that changes nothing: PyTorch as it comes."""
+RNN_TEXT = r"(bi)?(lstm|gru)(\d+)(?:x(\d+))?(?:p(\d+))?"
+"""The pattern of a recurrent stage's text: whether it is bidirectional, cell, hidden units, layers and projection."""
 ControlName = Literal["frame-shuffle", "single-frame", "label-permutation"]
 """What a control takes away from a task; ``measure.quality.controls`` says how."""
 

@@ -216,9 +216,8 @@ def _why_absent(cwd: Path, ref: str, only_commits: bool) -> str:
     missing = next((end for end in ((left, right or "HEAD") if dots else (ref,)) if not commit(cwd, end)), "")
     remote = _remote(cwd, missing)
     branch, descendant = missing.removeprefix(f"{remote}/"), re.split("[~^]", missing)[0]
-    fetch = (
-        f"{remote} {branch}:refs/remotes/{remote}/{branch}"  # a clone of one branch would keep it only as FETCH_HEAD
-    )
+    # with its place, because a clone of one branch would keep it only as FETCH_HEAD
+    fetch = f"{remote} {branch}:refs/remotes/{remote}/{branch}"
     is_name = bool(re.fullmatch(r"[\w./-]+", branch)) and ".." not in branch and not re.fullmatch(HASH, branch)
     if ask(cwd, "rev-parse", "--is-shallow-repository") == "true":
         # A server only hands out branches, tags and whole hashes, and a single commit has no history.

@@ -16,13 +16,13 @@ from pydantic import (
     model_validator,
 )
 
+from convbench.core.case import RNN_TEXT
 from convbench.core.record import Clip, Recurrent
 from convbench.suite.mistakes import quoted
 from convbench.suite.values import OneOrMany, Shape
 
 Size = Annotated[int, Field(ge=1, le=2**31 - 1)]
 CLIP_TEXT = r"\d+x\d+x\d+x\d+x\d+"
-RNN_TEXT = r"(bi)?(lstm|gru)(\d+)(?:x(\d+))?(?:p(\d+))?"
 
 
 class Strict(BaseModel):

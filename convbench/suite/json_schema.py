@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from convbench.core import registry
+from convbench.core.case import RNN_TEXT
 from convbench.core.record import EAGER, STAGES
 from convbench.core.registry import Registry
-from convbench.suite.axes import CLIP_TEXT, RNN_TEXT
+from convbench.suite.axes import CLIP_TEXT
 from convbench.suite.layout import SuiteLayout
 from convbench.suite.options import signature
 

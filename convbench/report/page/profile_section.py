@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from convbench.analysis.costs.ranking import MARGIN
+from convbench.core.case import RNN_TEXT
 from convbench.core.grouping import grouped
 from convbench.core.scales import BYTES, fitting_unit
 from convbench.core.storage import profiles
@@ -24,8 +25,6 @@ from convbench.report.words import units
 from convbench.report.words.names import LSTM, apart, stage
 
 TOP = 12
-RECURRENT = re.compile(r"/(?:bi)?(lstm|gru)\d")
-"""The recurrent stage in the id of a case that convbench assembles."""
 Profile = dict[str, Any]
 
 
@@ -95,8 +94,8 @@ def _by_model(profiles: Iterable[Profile]) -> list[tuple[str, list[Profile]]]:
 
 def _group(model: str, profiles: list[Profile]) -> dict[str, Any]:
     tables = [_operators(profile) for profile in profiles]
-    names, match = _top(tables), RECURRENT.search(model)
-    recurrent = match[1].upper() if match else LSTM
+    names, match = _top(tables), re.search(f"/{RNN_TEXT}/", model, re.ASCII)
+    recurrent = match[2].upper() if match else LSTM
     return {
         "model": model,
         "variants": [_variant(profile["case"], profile["eager"]) for profile in profiles],
