@@ -139,8 +139,12 @@ def test_weights_or_frames_alone_decide_the_memory_order(orders):
     check(lambda *tensors: ATEN.convolution(*tensors, None, (1, 1), (1, 1), (1, 1), False, (0, 0), 1), *operands)
 
 
+SEEDED = torch.Generator().manual_seed(0)
+"""Once in 800 draws a map holds exact zeros, for which the gradient of a product takes less memory."""
+
+
 def maps(*axes, dtype=torch.float32):
-    return torch.randn(IMAGES, *axes).to(dtype)
+    return torch.randn(IMAGES, *axes, generator=SEEDED).to(dtype)
 
 
 def trained(call):
