@@ -18,13 +18,14 @@ from convbench.cli.app import app
 from convbench.cli.report import conclude
 from convbench.core import installed
 from convbench.core.errors import ConvbenchError, StoreError
-from convbench.core.record import Case, Choice, Failure
+from convbench.core.record import Case, Choice, Failure, Recurrent
 from convbench.core.registry import Plugin, figures
 from convbench.core.storage import store
 from convbench.core.system.files import destination, path_of, write
 from convbench.core.text import file_stem
 from convbench.report.drawing import Drawing
 from convbench.report.export import figure_files, latex, summary
+from convbench.report.page.run import write as write_page
 
 SIGNATURES = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
 HOSTILE = "</details><script>x</script> @someone |cell| [a](b) `tick` \n# head\x00"
@@ -149,6 +150,20 @@ def test_the_summary_contains_the_quality_of_each_task():
     assert "### Quality: identity" in text
     assert "\n| gmp | 32 | 92.0 % \\[90.0, 94.0\\] | 5 of 5 |  |" in text
     assert "\n| flatten | 131,072 | – | 0 of 5 | 5 collapsed |" in text
+
+
+@pytest.mark.parametrize(("cells", "all_cells"), [(["gru"], "GRU"), (["lstm", "gru"], "RNN"), (["lstm"], "LSTM")])
+def test_every_table_names_the_cell_whose_input_size_it_shows(cells, all_cells, tmp_path):
+    """The tables of a run of GRUs were headed "LSTM input". The ranking has the pick's cell alone."""
+    cases = [records.case("fc", 64, parts={"rnn": Recurrent(cell)}) for cell in cells]
+    makers = (records.record, lambda of: records.lesson(of=of), lambda of: records.probed(0.9, 0.4, of=of))
+    run_records = [make(of) for of in cases for make in makers]
+    run = records.run_of(run_records)
+    page = write_page(run, run_records, tmp_path / "index.html").read_text()
+    texts = (page, summary.markdown(run, run_records), latex.latex(run, run_records))
+    heads = [re.findall(r"(?:>|\| |& )(\w+) input(?:<| \|| &)", text) for text in texts]
+    ranked = cells[0].upper()
+    assert heads == [[ranked, *[all_cells] * 3], [ranked, all_cells], [all_cells] * 2]
 
 
 def test_the_latex_tables_have_accuracy_beside_cost_for_each_task_and_all_cases():

@@ -1,6 +1,7 @@
 """Test the terminal's table and lines: golden text, narrow terminals, hostile names."""
 
 import io
+import re
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from rich.console import Console
 
 from convbench.core import metrics
 from convbench.core.case import common_options, id_matches
-from convbench.core.record import Case, Choice, Reading, Whole
+from convbench.core.record import Case, Choice, Reading, Recurrent, Whole
 from convbench.report.terminal.progress import watcher
 from convbench.report.terminal.table import Results, line
 from convbench.report.words.names import apart
@@ -43,6 +44,13 @@ def test_the_articles_models_at_120_columns():
     assert lines[2][1:7] == ["32", "eager", "83.8", "k", "57.9", "M"]
     assert lines[4][1:7] == ["131,072", "eager", "67.2", "M", "1.13", "G"]
     assert {"too", "few", "samples"} <= set(lines[2])
+
+
+@pytest.mark.parametrize("cells", [("gru",), ("lstm", "gru")])
+def test_a_table_names_the_cell_whose_input_size_it_shows(cells):
+    """The table of a run of GRUs was headed "LSTM in"."""
+    text = printed([records.record(records.case(parts={"rnn": Recurrent(cell)})) for cell in cells], 100)
+    assert re.findall(r"(\w+) in ", text) == [cell.upper() for cell in cells]
 
 
 def test_groups_that_are_not_comparable_have_separate_tables():

@@ -14,7 +14,7 @@ from convbench.core.registry import figures
 from convbench.report.drawing import Axes, Drawing
 from convbench.report.drawing.scatter import Points, empty_axes, in_view, lines, marks
 from convbench.report.drawing.style import ACCENT, look
-from convbench.report.words.names import LSTM, cell, input_size
+from convbench.report.words.names import input_size, pick_cell
 
 
 @figures.register("by-size")
@@ -32,7 +32,7 @@ def by_size(results: Sequence[Result]) -> Iterator[Drawing]:
 def _draw(points: Points, choice: Axes, headline: Headline) -> Drawing:
     low, high = points.ends(0)
     crossover = headline.crossover
-    name = cell(headline.pick.case.architecture) if headline.pick else LSTM
+    name = pick_cell(headline.pick)
     line_size = crossover if crossover and low < crossover < 4 * high else None
     axes = empty_axes(points, (low, max(high, 1.5 * line_size) if line_size else high))
     _curves(axes, points)

@@ -45,7 +45,7 @@ def _draw(points: Points, choice: Axes) -> Drawing:
         title=f"{choice.y.title} against {inside(choice.x.title)}",
         caption=(
             f"How to read this: {corner(choice.x, choice.y)}hollow marks are eager. Ringed cases form the Pareto "
-            "front: no case with the same backbone, LSTM, clip, scenario, device, number type, threads and variant is "
+            "front: no case with the same backbone, RNN, clip, scenario, device, number type, threads and variant is "
             "at least as good in both and better in one."
         ),
         figure=axes.figure,

@@ -14,7 +14,7 @@ from convbench.core.text import one_line
 from convbench.report.page import rows
 from convbench.report.words import units
 from convbench.report.words.facts import place
-from convbench.report.words.names import with_norm
+from convbench.report.words.names import input_size, with_norm
 from convbench.report.words.numbers import cell, mean, sound_runs
 from convbench.report.words.quality import recommend
 
@@ -49,7 +49,8 @@ def _quality(answer: Recommendation, where: str) -> str:
     pairs += [(exclusion.quality, exclusion.result) for exclusion in answer.excluded]
     has_places = any(quality.several_places for quality, _ in pairs)
     has_variants = any(quality.variant != EAGER for quality, _ in pairs)
-    heads = [("Reducer", False), ("LSTM input", True), ("Test accuracy", True), ("Sound runs", True)]
+    size = input_size(quality.architecture for quality, _ in pairs)
+    heads = [("Reducer", False), (size.heading, True), ("Test accuracy", True), ("Sound runs", True)]
     heads[1:1] = [("Backbone", False), ("RNN", False)] * has_places + [("Variant", False)] * has_variants
     heads += [(metric.heading or metric.title, True) for metric in COSTS]
     lines = (_line(quality, result, has_places, has_variants) for quality, result in pairs)

@@ -48,7 +48,7 @@ def markdown(run: RunDescription, records: Sequence[Record], budget: int = BUDGE
     sections = [
         _answer(values),
         _table(values["ranked"],
-               (values["kind"].capitalize(), "LSTM input", "Variant", "Latency [95 %]", "×", "Parameters", "FLOPs"),
+               (values["kind"].capitalize(), values["size"], "Variant", "Latency [95 %]", "×", "Parameters", "FLOPs"),
                ([row[key] for key in ("reducer", "lstm_input", "variant", "latency", "factor", "params", "flops")]
                 for row in values["ranking"][:20])),
         *(_quality(task) for task in (values["quality"] or {"tasks": ()})["tasks"]),
@@ -85,8 +85,8 @@ def _answer(values: dict[str, Any]) -> Section:
 
 
 def _quality(task: dict[str, Any]) -> Section:
-    place = {"Backbone, LSTM": "place"} if task["several_places"] else {}
-    columns = {"Reducer": "reducer", **place, "LSTM input": "lstm_input", "Test accuracy [95 %]": "accuracy",
+    place = {"Backbone, RNN": "place"} if task["several_places"] else {}
+    columns = {"Reducer": "reducer", **place, task["size"]: "lstm_input", "Test accuracy [95 %]": "accuracy",
                "Sound runs": "seeds", "Lost": "lost"}  # fmt: skip
     rows = ([row[key] for key in columns.values()] for row in task["rows"][:20])
     return _table(f"Quality: {task['title']}", tuple(columns), rows)

@@ -33,7 +33,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 COLUMNS = ("reducer", "variant", "scenario", "backbone", "clip", "device")
 """Columns by which cases are summarized if they differ in them."""
 
-SETTING = ("backbone", "LSTM", "head", "clip", "scenario", "device", "threads")
+SETTING = ("backbone", "RNN", "head", "clip", "scenario", "device", "threads")
 """What beside its model and variant describes a case: rows name that in which they differ."""
 
 SummaryRow = tuple[str, int, list[tuple[str, bool]]]

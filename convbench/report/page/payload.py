@@ -22,7 +22,7 @@ from convbench.report.page import rows
 from convbench.report.page.visits import distribution, percentiles
 from convbench.report.words import units
 from convbench.report.words.findings import sentence
-from convbench.report.words.names import LSTM, cell, input_size
+from convbench.report.words.names import cell, input_size, pick_cell
 from convbench.report.words.numbers import cost
 
 FILTERS = (
@@ -57,7 +57,7 @@ def payload(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
         "filters": [name for name in FILTERS if len({line.get(name) for line in lines} - {None}) > 1],
         "opening": dict(view.values) if view else {},
         "crossover": plain(headline.crossover),
-        "cell": cell(headline.pick.case.architecture) if headline.pick else LSTM,
+        "cell": pick_cell(headline.pick),
         "findings": _findings(results),
         "visits": [distribution(result.record) for result in results],
         "percentiles": encode([percentiles(result) for result in results]),

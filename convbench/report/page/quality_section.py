@@ -21,7 +21,7 @@ from convbench.core.record import Clip, Parts
 from convbench.core.text import counted
 from convbench.report.words import advice, units
 from convbench.report.words import quality as words
-from convbench.report.words.names import configuration, parts_name, place, with_norm
+from convbench.report.words.names import configuration, input_size, parts_name, place, with_norm
 from convbench.report.words.numbers import mean, percent, shares, sound_runs
 
 ABOVE = 0.05
@@ -48,6 +48,7 @@ def section(results: Sequence[Result], recommendations: Sequence[Recommendation]
                   for (name, clip), qualities in tasks.items()],
         "controls": _controls(controls(records)),
         "probes": [_probe(probe) for probe in all_probes],
+        "probe_size": input_size(probe.architecture for probe in all_probes).heading,
         "probed_in_variants": len(all_probes) > len(probes),
         "probed": words.read_outs(probes),
         "series": sorted({result.series for result in results if result.case.trial}),
@@ -80,6 +81,7 @@ def _task(
             *(_row(standing.quality, standing.place, budgets) for standing in ranking),
             *(_row(quality, "", budgets) for quality in unsound_qualities),
         ],
+        "size": input_size(quality.architecture for quality in qualities).heading,
         "several_places": first_quality.several_places,
         "chance": percent(first_quality.chance),
         "majority": percent(first_quality.majority),

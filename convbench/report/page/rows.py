@@ -7,7 +7,7 @@ further rows, sorted and filtered.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -67,10 +67,12 @@ def columns(results: Sequence[Result]) -> list[Column]:
         metric for metric in shown_metrics(results, "page") if any(result.value(metric) is not None for result in cases)
     ]
     groups = {metric.option: _columns_of(metric) for metric in page_metrics}
-    model = replace(_MODEL[0], heading=names.kind(results).capitalize())
+    model = Column("reducer", names.kind(results).capitalize(), _reducer, _reducer, numeric=False)
+    metric = names.input_size(result.case.architecture for result in cases)
+    size = Column(metric.name, metric.heading, lambda row: units.integer(row.result.lstm_input), metric.name)
     other_columns = [column for column in _ELSE if len({column.text(Entry(0, result, None)) for result in cases}) > 1]
     place = (*_PLACE, *other_columns)
-    return [model, *_MODEL[1:], *groups.pop(metrics.LATENCY.option, ()), *place, *chain.from_iterable(groups.values())]
+    return [model, size, *groups.pop(metrics.LATENCY.option, ()), *place, *chain.from_iterable(groups.values())]
 
 
 def entries(results: Sequence[Result]) -> list[Entry]:
@@ -154,15 +156,6 @@ def _width(row: Entry) -> float | None:
     return latency.high - latency.low if latency and latency.bounded else None
 
 
-_MODEL = (
-    Column("reducer", "Reducer", _reducer, _reducer, numeric=False),
-    Column(
-        metrics.LSTM_INPUT.name,
-        metrics.LSTM_INPUT.heading,
-        lambda row: units.integer(row.result.lstm_input),
-        metrics.LSTM_INPUT.name,
-    ),
-)
 _PLACE = (
     _part("backbone", "Backbone"),
     Column("variant", "Variant", _variant, "variant", numeric=False),

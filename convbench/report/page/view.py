@@ -26,7 +26,7 @@ from convbench.report.words.answer import cautions, confidence, outcome, sentenc
 from convbench.report.words.decision import AGAIN, command, decision, next_steps
 from convbench.report.words.facts import calls, conditions, environment, place, protocol
 from convbench.report.words.findings import failure, observation, remedy
-from convbench.report.words.names import cell, kind, places, reducer, shared_setup
+from convbench.report.words.names import cell, input_size, kind, places, reducer, shared_setup
 from convbench.report.words.numbers import TIE, gained
 from convbench.report.words.quality import recommend
 
@@ -69,6 +69,7 @@ def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
         "ranking": _ranking(headline, answers) if headline.is_ordered else [],
         "kind": (word := kind(contender.result for contender in headline.ranking)),
         "ranked": _ranking_heading(word, "fastest" if headline.timed else "smallest", headline.of_one),
+        "size": input_size(contender.result.case.architecture for contender in headline.ranking).heading,
         "sized": any(contender.result.lstm_input for contender in headline.ranking),
         "of_one": headline.of_one,
         "timed": headline.timed,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import chain
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -63,7 +64,10 @@ Cells = dict[Column, list[str]]
 def _columns(results: Sequence[Result]) -> list[Column]:
     """Return the columns: the case, then every metric that tables show, users' own last."""
     model = Column(names.kind(results), lambda result, _: names.reducer(result), numeric=False)
-    return [model, *_CASE, *(column for metric in shown_metrics(results, "table") for column in _columns_of(metric))]
+    cell_name = names.common_cell(result.case.architecture for result in results)
+    size = Column(f"{cell_name} in", lambda result, _: units.integer(result.lstm_input))
+    metric_columns = (_columns_of(metric) for metric in shown_metrics(results, "table"))
+    return [model, size, _VARIANT, *chain.from_iterable(metric_columns)]
 
 
 def _columns_of(metric: Metric) -> list[Column]:
@@ -72,10 +76,7 @@ def _columns_of(metric: Metric) -> list[Column]:
     return [column, *_LATENCY] if metric is metrics.LATENCY else [column]
 
 
-_CASE = (
-    Column("LSTM in", lambda result, _: units.integer(result.lstm_input)),
-    Column("variant", lambda result, _: result.case.variant_name, numeric=False),
-)
+_VARIANT = Column("variant", lambda result, _: result.case.variant_name, numeric=False)
 _LATENCY = (
     Column("95 % interval", lambda result, _: units.bounds(result.latency), from_width=80),
     Column("×", lambda _, factor: units.factor(factor)),

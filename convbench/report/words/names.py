@@ -57,9 +57,14 @@ def cell(architecture: Parts | Whole) -> str:
 
 
 def common_cell(architectures: Iterable[Parts | Whole]) -> str:
-    """Return the recurrent cell of these models, ``LSTM`` if they have several."""
-    cells = set(map(cell, architectures))
-    return cells.pop() if len(cells) == 1 else LSTM
+    """Return the recurrent cell of these models, ``RNN`` if they have several."""
+    cells = set(map(cell, architectures)) or {LSTM}
+    return cells.pop() if len(cells) == 1 else "RNN"
+
+
+def pick_cell(pick: Result | None) -> str:
+    """Return the recurrent cell of a headline's pick, ``LSTM`` without one."""
+    return cell(pick.case.architecture) if pick else LSTM
 
 
 def stage(name: str, cell: str = LSTM) -> str:
@@ -68,7 +73,7 @@ def stage(name: str, cell: str = LSTM) -> str:
 
 
 def input_size(architectures: Iterable[Parts | Whole]) -> Metric:
-    """Return ``metrics.LSTM_INPUT`` in the words for these models: ``GRU input size`` if all their cells are GRUs."""
+    """Return ``metrics.LSTM_INPUT`` in the words for these models: ``GRU input size``, of several cells ``RNN``."""
     name, size = common_cell(architectures), metrics.LSTM_INPUT
     return replace(size, title=size.title.replace(LSTM, name), heading=size.heading.replace(LSTM, name))
 
