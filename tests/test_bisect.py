@@ -425,8 +425,8 @@ def test_a_missing_check_is_not_reported_as_a_negative_check(proven, words):
 @pytest.mark.parametrize(
     ("state", "words"),
     [
-        (replace(SURE, proven=True), "99.7% sure after 2 pairs, and confirmed in a check against the one before it"),
-        (replace(SURE, logs={1: [0.1]}), "more than 99.9% sure after 1 pair"),
+        (replace(SURE, proven=True), "99.7 % sure after 2 pairs, and confirmed in a check against the one before it"),
+        (replace(SURE, logs={1: [0.1]}), "more than 99.9 % sure after 1 pair"),
         (replace(SURE, places=["a", "b"], logs={}), "known from the check of good and bad"),
     ],
 )

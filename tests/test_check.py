@@ -508,8 +508,8 @@ def test_instruction_counts_come_with_their_limits_and_decide_nothing(run):
     counts = {"gap": 1e6, "fc": 2e6}
     result = run(SAME | {"instructions": counts}, SAME | {"instructions": counts | {"fc": 2.5e6}}, instructions=True)
     details = {row.name: row.details for row in words.rows(result)}
-    assert details["fc"] == ("instructions a call, by valgrind: 2,000,000 before, 2,500,000 now (+25.0%)",)
-    assert details["gap"] == ("instructions a call, by valgrind: 1,000,000 before, 1,000,000 now (+0.0%)",)
+    assert details["fc"] == ("instructions a call, by valgrind: 2,000,000 before, 2,500,000 now (+25.0 %)",)
+    assert details["gap"] == ("instructions a call, by valgrind: 1,000,000 before, 1,000,000 now (+0.0 %)",)
     assert any("valgrind has no AVX-512 and no AMX" in line for line in words.footing(result))
     assert verdict.exit_code(result) == 0
 
@@ -754,7 +754,7 @@ def test_a_base_that_differs_from_itself_is_never_red():
     busy = verdict.verdicts(judged())[2]
     assert (busy.word, busy.reason) == (
         "inconclusive",
-        "suspected, but in 12 of 12 new pairs base differs from itself by more than 10%: the machine is too busy",
+        "suspected, but in 12 of 12 new pairs base differs from itself by more than 10 %: the machine is too busy",
     )
 
 
@@ -847,7 +847,7 @@ def test_markdown_is_a_table_whatever_the_names_contain():
     assert "| slow | 1.00 ms | 1.20 ms | 1.200 | 1.091 to 1.320 | 2 + 3 | regression |" in text
     assert "- a&#124;b: parameters: 1 before, 2 now" in text
     assert "&lt;no such reducer&gt;" in text
-    assert "the selftest of this machine saw slowdowns of 3.0% or more" in text
+    assert "the selftest of this machine saw slowdowns of 3.0 % or more" in text
 
 
 def test_a_suite_that_head_cannot_read_is_the_users_mistake(run):

@@ -201,7 +201,7 @@ def test_a_machine_whose_base_varies_is_called_busy():
     busy = verdict.verdict(outcome.CaseOutcome("gap", pairs_of_suspect, off * 6), RULE, 1)
     assert (busy.word, busy.reason) == (
         "inconclusive",
-        "suspected, but in 6 of 12 new pairs base differs from itself by more than 10%: the machine is too busy",
+        "suspected, but in 6 of 12 new pairs base differs from itself by more than 10 %: the machine is too busy",
     )
     assert repr(busy).startswith("CaseVerdict('gap', inconclusive, 0.891 (0.530 to 1.060), suspected, ")
 

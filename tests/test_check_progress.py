@@ -50,7 +50,7 @@ def test_the_line_shows_what_decides_each_case_and_when():
         visit_seconds=[60.0, 2.0, 3.0, 4.0],
     )
     assert progress.line(timed, waiting(timed), RULE, CASES) == (
-        "3 of 5 undecided: gap/8 (+0.0%, ok if 2 more pairs agree), fc/16 (+30.0%, suspect if 1 more pair agrees), "
+        "3 of 5 undecided: gap/8 (+0.0 %, ok if 2 more pairs agree), fc/16 (+30.0 %, suspect if 1 more pair agrees), "
         "fc/32 (a suspect, decided if 2 more new pairs agree); 18 s if all agree"
     )
 

@@ -72,10 +72,10 @@ def test_an_invalid_line_of_trials_is_refused(tmp_path, changed):
 def test_selftest_runs_checks_prints_figures_and_stores_the_floor(here):  # noqa: F811
     words = ("fake.json", "--minutes", "0", "--slowdowns", "0,10", "--out", "trials.jsonl")
     few = convbench(here, "selftest", *words)
-    assert "measuring which work slows gap by 10%\n" in few.stderr  # takes as long as several pairs
+    assert "measuring which work slows gap by 10 %\n" in few.stderr  # takes as long as several pairs
     assert [line.partition(" verdicts")[0] for line in few.stdout.splitlines()] == [
         "same code: 2",
-        "+10%: 2",
+        "+10 %: 2",
         "too few",
     ]
     trials = (here / "trials.jsonl").read_text()
@@ -85,16 +85,16 @@ def test_selftest_runs_checks_prints_figures_and_stores_the_floor(here):  # noqa
     assert done.returncode == 0, done.stderr
     same, slower, smallest = done.stdout.splitlines()
     assert same.startswith("same code: 10 verdicts")
-    assert " 0.0% red (0.0% to " in same
-    assert slower.startswith("+10%: ")
-    assert "100.0% red" in slower
+    assert " 0.0 % red (0.0 to " in same
+    assert slower.startswith("+10 %: ")
+    assert "100.0 % red" in slower
     assert re.search(r"seen as \+(9\.|10\.)", slower)
-    assert smallest.startswith("smallest slowdown seen nine times in ten: 10%, kept in ")
+    assert smallest.startswith("smallest slowdown seen nine times in ten: 10 %, kept in ")
     floors = json.loads((here.parent / "cache" / "convbench" / "floor.json").read_text())
     assert list(floors.values()) == [0.1]
     tell(here, SAME)
     check = convbench(here, "check", "fake.json", "--base", "main")
-    assert "the selftest of this machine saw slowdowns of 10.0% or more" in check.stdout
+    assert "the selftest of this machine saw slowdowns of 10 % or more" in check.stdout
     tell(here, SAME)
     again = convbench(here, "selftest", "fake.json", "--minutes", "0", "--slowdowns", "0", *words[-2:], "--json")
     assert again.returncode == 0, again.stderr
@@ -107,7 +107,7 @@ def test_selftest_runs_checks_prints_figures_and_stores_the_floor(here):  # noqa
 
 
 @pytest.mark.parametrize(
-    ("slowdown", "name"), [(0.005, "+0.5%"), (0.015, "+1.5%"), (0.025, "+2.5%"), (0.07, "+7%"), (10.0, "+1000%")]
+    ("slowdown", "name"), [(0.005, "+0.5 %"), (0.015, "+1.5 %"), (0.025, "+2.5 %"), (0.07, "+7 %"), (10.0, "+1000 %")]
 )
 def test_a_slowdown_is_printed_as_it_was_given(slowdown, name):
     """2.5 % and 1.5 % used to be printed as "+2%"."""

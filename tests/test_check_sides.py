@@ -835,6 +835,17 @@ def test_the_second_check_waits_for_the_first_and_says_so(tmp_path):
     assert not lock.is_held(tmp_path / "lock")
 
 
+def test_who_only_asks_about_a_lock_does_not_hold_it(tmp_path, monkeypatch):
+    """A run that began while another process listed the runs was refused, as if its directory were in use."""
+    place = tmp_path / "lock"
+    place.touch()
+    with place.open() as query:
+        lock.fcntl.flock(query, lock.fcntl.LOCK_SH)
+        monkeypatch.setattr(lock.time, "sleep", lambda _: lock.fcntl.flock(query, lock.fcntl.LOCK_UN))
+        with lock.hold(place, pytest.fail):
+            assert lock.is_held(place)
+
+
 def test_users_and_jobs_with_other_temporary_folders_share_a_machines_lock(tmp_path, monkeypatch):
     """It lay in TMPDIR, which some systems set for each user, session or job: their checks measured each other."""
     monkeypatch.delenv(lock.VARIABLE, raising=False)

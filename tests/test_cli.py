@@ -250,6 +250,9 @@ def test_settings_that_no_case_uses_are_reported(here, in_process):
     whole = ("quality=probe", "training.steps=5", "training={batch: 8}")
     replaced = in_process("run", "tiny.yaml", "--dry-run", *whole, cwd=here).stderr
     assert "training.steps=5 does nothing, because training={batch: 8} comes later: give it after that\n" in replaced
+    for first, second in (("variant=eager", "matrix={reducer: gap}"), ("rnn.hidden=8", "matrix.rnn=lstm4")):
+        replaced = in_process("run", "tiny.yaml", "--dry-run", first, second, cwd=here).stderr
+        assert f"{first} does nothing in the matrix, because {second} comes later: give it after that\n" in replaced
 
 
 def test_a_run_reports_that_git_refuses_its_repository(here, in_process, monkeypatch):

@@ -384,7 +384,8 @@ def test_an_uncalled_lazy_layer_has_no_parameters_yet():
 def test_a_live_count_states_its_gaps():
     partly = convbench.count(field.Own(), torch.randn(2, 4, 3, 16, 16))
     assert partly.uncounted == ("field::proj",)
-    assert f"not counted: field::proj; they alone read {partly.uncounted_share:.0%} of the parameters" in repr(partly)
+    share = f"{100 * partly.uncounted_share:.0f} %"
+    assert f"not counted: field::proj; they alone read {share} of the parameters" in repr(partly)
     once = convbench.count(field.wrapped("part"), torch.randn(3, 8, 3, 32, 32))
     assert (once.macs, once.second) == (CONV + LSTM, None)
     assert "counted once: " in repr(once)

@@ -220,8 +220,8 @@ def test_the_gate_is_wrong_if_it_accepts_a_slowdown_or_rejects_the_same_code(pro
     findings = proofs.Findings("gate", tmp_path)
     proofs.gate("cuda", findings)
     assert [(row["check"], row["case"], row["agrees"]) for row in rows_of(findings)] == [
-        ("+0% is not regression", "case ok", True), ("+0% is not regression", "case regression", False),
-        ("+5% is not ok", "case ok", False), ("+5% is not ok", "case inconclusive", True),
+        ("+0 % is not regression", "case ok", True), ("+0 % is not regression", "case regression", False),
+        ("+5 % is not ok", "case ok", False), ("+5 % is not ok", "case inconclusive", True),
     ]  # fmt: skip
     assert [figure.trials for figure in findings.facts["figures"]] == [2, 2]
     assert len((tmp_path / "trials.jsonl").read_text().splitlines()) == 4

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+import convbench
 from convbench.analysis.choice.by_budget import answer_within, by_cost
 from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.candidates import Why
@@ -28,6 +29,7 @@ from convbench.core import findings as codes
 from convbench.core import metrics, visits
 from convbench.core.record import Case, Choice, Clip, Failure, Finding, Protocol, Reading, Recurrent, Visit, Whole
 from convbench.core.registry import figures
+from convbench.core.scales import percent
 from convbench.core.statistics import Interval
 from convbench.core.text import inside as inside_sentence
 from convbench.report.export import summary
@@ -1193,6 +1195,26 @@ def test_the_decision_names_the_runtime_and_training(more, place):
     assert decision(headline_of(results(pair)), ()).startswith(f"Fastest in {place}: gap at LSTM input 32, 1.00 ms")
 
 
+@pytest.mark.parametrize(
+    ("shares", "form", "text"),
+    [
+        ([0.873], {}, "87.3 %"),
+        ([0.053, 0.853], {}, "5.3 to 85.3 %"),
+        ([0.1], {"places": 0}, "10 %"),
+        ([0.013], {"signed": True}, "+1.3 %"),
+        ([-1e-5], {"signed": True}, "+0.0 %"),
+    ],
+)
+def test_a_share_in_per_cent(shares, form, text):
+    assert percent(*shares, **form) == text
+
+
+def test_no_share_is_written_without_a_space():
+    """The gate wrote "2.0%", the pages "10 %"."""
+    files = Path(convbench.__file__).parent.rglob("*.py")
+    assert [file.name for file in files if re.search(r":[+z.\d]*%\}", file.read_text())] == []
+
+
 def test_no_gain_in_the_median_is_not_no_gain():
     """The answer read "No variant was faster than eager" above a table with a model that was."""
     pairs = {"gap": 0.5, "gem": 1.5, "flatten": 1.5}
@@ -1307,7 +1329,7 @@ def test_a_pick_tied_with_the_fastest_says_how_slow_it_may_be():
     assert pick.result.series == "gap"
     assert headline.confidence.most == pick.factor.high > 1.1
     words = confidence(headline, [])
-    assert f"the pick may take up to {pick.factor.high:.2f} times as long as the fastest" in words
+    assert f"the pick may take up to {pick.factor.high:.2f}× as long as the fastest" in words
     certain = replace(headline, confidence=headline.confidence._replace(most=1.1))
     assert "the pick may take" not in confidence(certain, [])
 

@@ -420,7 +420,7 @@ def test_of_records_without_visits_the_first_that_is_ok_counts():
     ("odd", "disturbance"),
     [
         ({"reference": 1.59e-3}, ""),
-        ({"reference": 1.61e-3}, "the reference workload took 1.6 times as long"),
+        ({"reference": 1.61e-3}, "the reference workload took 1.6× as long"),
         ({"steal": 0.05}, ""),
         ({"steal": 0.051}, "the host took 6 % of the time"),
         ({"delay": 0.9}, ""),  # what a single thread waits is taken off its times

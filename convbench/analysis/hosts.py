@@ -13,6 +13,7 @@ from statistics import median
 from convbench.analysis.inference.host_effects import Cell, Effect, host_effects
 from convbench.core import metrics
 from convbench.core.record import Record
+from convbench.core.scales import percent
 
 Effects = Mapping[str, Mapping[str, Effect]]
 """The hosts' effects by host name, for each group of hosts; a group is a fingerprint of machine and software."""
@@ -55,10 +56,10 @@ def sentence(groups: Effects) -> str:
 
 def _group_sentence(hosts: Mapping[str, Effect]) -> str:
     gap, half = _greatest_gap(hosts)
-    ratio, low, high = (f"{100 * math.expm1(log):z.1f}" for log in (gap, gap - half, gap + half))
+    excess, *bounds = map(math.expm1, (gap, gap - half, gap + half))
     return (
-        f"{len(hosts)} hosts with one fingerprint, the slowest {ratio} % slower than the fastest "
-        f"(95 %: {low} to {high} %) on the cases that they share; their times are corrected for this"
+        f"{len(hosts)} hosts with one fingerprint, the slowest {percent(excess)} slower than the fastest "
+        f"(95 %: {percent(*bounds)}) on the cases that they share; their times are corrected for this"
     )
 
 

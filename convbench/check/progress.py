@@ -9,6 +9,7 @@ from convbench.check import decision
 from convbench.check.pairs import CheckedCase
 from convbench.check.settings import Rule
 from convbench.check.timings import Stage, Timings
+from convbench.core.scales import percent
 from convbench.core.text import counted, first_names
 from convbench.report.words import names, units
 
@@ -17,7 +18,7 @@ RECENT_VISITS = 3
 
 
 def line(timings: Timings, open_cases: Sequence[tuple[CheckedCase, Stage]], rule: Rule, cases: Sequence[str]) -> str:
-    """Write the line: ``2 of 10 undecided: gap (+0.1%, ok if 2 more pairs agree), fc (...); 12 s if all agree``.
+    """Write the line: ``2 of 10 undecided: gap (+0.1 %, ok if 2 more pairs agree), fc (...); 12 s if all agree``.
 
     ``cases`` are the ids of all cases, which decide how short the names can be.
     """
@@ -41,7 +42,7 @@ def prospect(timings: Timings, case: str, stage: Stage, rule: Rule, count: int) 
     if outlook is None:
         return "too noisy so far", decision.SLOWER.max_pairs - len(logs)
     call, pairs = outlook
-    change = f"{decision.ratio(logs).estimate - 1:+.1%}, " if logs else ""
+    change = f"{percent(decision.ratio(logs).estimate - 1, signed=True)}, " if logs else ""
     confirm_pairs = decision.CONFIRM_FIRST if call == "suspect" else 0
     return f"{change}{call} if {_agreement(pairs, 'pair')}", pairs + confirm_pairs
 

@@ -29,6 +29,7 @@ from convbench.core.comparability import machine_key
 from convbench.core.errors import Refused, StoreError
 from convbench.core.package import __version__
 from convbench.core.record import Scalar
+from convbench.core.scales import percent
 from convbench.core.statistics import rate_interval
 from convbench.core.storage import json_form
 from convbench.core.system import files
@@ -103,7 +104,7 @@ class Selftest:
             slowdown = queue.pop()
             if not queue:
                 queue, is_first_round = random.sample(list(slowdowns), len(slowdowns)), False
-            watcher.says(f"experiment: +{percent(slowdown)}" if slowdown else "experiment: the same code")
+            watcher.says(f"experiment: +{percentage(slowdown)}" if slowdown else "experiment: the same code")
             yield from self.experiment(slowdown, watcher)
 
     def experiment(self, slowdown: float, watcher: gate.Announcer, deadline: float = math.inf) -> list[Attempt]:
@@ -130,7 +131,7 @@ class Selftest:
     def _injection(self, case: CheckedCase, slowdown: float, watcher: gate.Announcer) -> tuple[tuple[int, int], float]:
         """Return the work that slows a case down and the slowdown that it achieves, calibrated once per case."""
         if (case.id, slowdown) not in self._injections:
-            watcher.says(f"measuring which work slows {case.id} by {percent(slowdown)}")
+            watcher.says(f"measuring which work slows {case.id} by {percentage(slowdown)}")
             with SideWorker(self.side, case.settings(self.settings), self.folder, dict(case.variables)) as worker:
                 worker.greet()
                 worker.await_greeting()
@@ -163,15 +164,16 @@ def is_too_short(figures: Iterable[Figure]) -> bool:
 def sentences(figures: Iterable[Figure]) -> Iterator[str]:
     """Yield a line per slowdown: its verdicts, its share of red ones with exact 95 % bounds, and its other shares."""
     for figure in figures:
-        details = f"{figure.passed:.1%} ok, {figure.inconclusive:.1%} inconclusive, seen as {figure.seen:+.1%}"
-        bounds = f"{figure.red:.1%} red ({figure.red_low:.1%} to {figure.red_high:.1%})"
-        name = f"+{percent(figure.slowdown)}" if figure.slowdown else "same code"
-        yield f"{name}: {figure.trials} verdicts, {bounds}, {details}"
+        red, ok, inconclusive = map(percent, (figure.red, figure.passed, figure.inconclusive))
+        bounds, seen = percent(figure.red_low, figure.red_high), percent(figure.seen, signed=True)
+        name = f"+{percentage(figure.slowdown)}" if figure.slowdown else "same code"
+        shares = f"{red} red ({bounds}), {ok} ok, {inconclusive} inconclusive"
+        yield f"{name}: {figure.trials} verdicts, {shares}, seen as {seen}"
 
 
-def percent(slowdown: float) -> str:
-    """Write a slowdown as it was asked for: ``2.5%``."""
-    return f"{100 * slowdown:.4g}%"
+def percentage(slowdown: float) -> str:
+    """Write a slowdown as it was asked for: ``2.5 %``."""
+    return f"{100 * slowdown:.4g} %"
 
 
 def append(attempts: Iterable[Attempt], path: Path) -> Iterator[Attempt]:

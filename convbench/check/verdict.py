@@ -10,6 +10,7 @@ from convbench.check import decision
 from convbench.check.decision import MOST_NULL, Ratio
 from convbench.check.outcome import CaseOutcome, Outcome
 from convbench.check.settings import Rule
+from convbench.core.scales import percent
 from convbench.core.text import counted
 from convbench.report.words import units
 
@@ -79,7 +80,8 @@ def _confirmation(
             return "ok", ratio, ""
     count = sum(abs(triple.null) > math.log1p(MOST_NULL) for triple in triples)
     if count:
-        evidence = f"in {count} of {len(triples)} new pairs base differs from itself by more than {MOST_NULL:.0%}"
+        limit = percent(MOST_NULL, places=0)
+        evidence = f"in {count} of {len(triples)} new pairs base differs from itself by more than {limit}"
         return "inconclusive", ratio, f"suspected, but {evidence}: {BUSY}"
     return "inconclusive", ratio, f"suspected, but not surely slower in {len(triples)} new pairs"
 
@@ -89,8 +91,8 @@ def _reason(logs: list[float], rule: Rule) -> str:
         return "not measured"
     slowdown, extent = decision.smallest_visible(logs, rule), f"after {counted(len(logs), 'pair')}"
     if len(logs) >= decision.SLOWER.max_pairs:
-        limit = f"a slowdown below {slowdown:.1%}" if math.isfinite(slowdown) else "any slowdown"
+        limit = f"a slowdown below {percent(slowdown)}" if math.isfinite(slowdown) else "any slowdown"
         return f"too noisy {extent} to see {limit}"
     if math.isfinite(slowdown):
-        return f"undecided {extent}, which would have shown a slowdown of {slowdown:.1%} or more"
+        return f"undecided {extent}, which would have shown a slowdown of {percent(slowdown)} or more"
     return f"undecided {extent}, which is too few to show any slowdown"

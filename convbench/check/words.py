@@ -11,6 +11,7 @@ from convbench.check.outcome import INSTRUCTIONS, OUTPUT, CaseOutcome, Fact, Out
 from convbench.check.verdict import CODES, CaseVerdict, verdicts
 from convbench.core.arguments import is_number
 from convbench.core.metrics import CATALOGUE
+from convbench.core.scales import percent
 from convbench.core.text import counted, inside
 from convbench.report.words import names, units
 
@@ -71,8 +72,8 @@ def footing(outcome: Outcome) -> list[str]:
     lines = [
         *([f"in every case: {', '.join(common_parts)}"] if common_parts else []),
         (
-            f"a regression is more than {rule.tolerance:.1%} slower in pairs of fresh processes, and again in new "
-            f"pairs; ok means less than {rule.guard:.1%} slower; {threads}, allocator {settings.allocator}, "
+            f"a regression is more than {percent(rule.tolerance)} slower in pairs of fresh processes, and again in new "
+            f"pairs; ok means less than {percent(rule.guard)} slower; {threads}, allocator {settings.allocator}, "
             f"{units.seconds(outcome.seconds)}"
         ),
         *outcome.notes,
@@ -85,7 +86,7 @@ def footing(outcome: Outcome) -> list[str]:
     if outcome.budget is not None:
         lines.append(f"the budget of {units.seconds(outcome.budget)} ended the check: with more time, it decides more")
     if outcome.floor is not None:
-        lines.append(f"the selftest of this machine saw slowdowns of {outcome.floor:.1%} or more")
+        lines.append(f"the selftest of this machine saw slowdowns of {units.percent(outcome.floor)} or more")
     return lines
 
 
@@ -100,7 +101,7 @@ def fact(entry: Fact) -> str:
     before, now = _values(entry, metric.unit if metric else "")
     sentence = f"{inside(metric.title) if metric else entry.name}: {before} before, {now} now"
     if entry.name.startswith(INSTRUCTIONS) and isinstance(entry.base, float) and isinstance(entry.head, float):
-        sentence += f" ({entry.head / entry.base - 1:+.1%})"
+        sentence += f" ({percent(entry.head / entry.base - 1, signed=True)})"
     return sentence
 
 

@@ -54,7 +54,7 @@ def compare(
         raise Refused(f"the milliseconds are not comparable: {'; '.join(comparison.differences)}")
     print(words.sentence(comparison.matches, 1, "The second run", "the first", "in the table above"))
     if factor := stored_runs.machine_slowdown(comparison.matches):
-        text = f"The reference workload, the same in every run, took {factor:.3f} times as long in the second run"
+        text = f"The reference workload, the same in every run, took {factor:.3f}× as long in the second run"
         print(f"{text}, at the speeds for which latencies are stated.")
     print(
         "The runs were recorded at different times: other processes and the hour differ too. To decide, use "

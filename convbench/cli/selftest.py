@@ -18,6 +18,7 @@ from convbench.cli.app import Device, Only, Overrides, Skip, app, suite_names
 from convbench.core import imports
 from convbench.core.default_folders import SELFTEST
 from convbench.core.errors import ConvbenchError, StoreError
+from convbench.core.scales import percent
 from convbench.core.system import files
 from convbench.core.text import counted
 
@@ -83,14 +84,14 @@ def selftest(
         side = stack.enter_context(sides.materialise(".", location, folder))
         self_test = test.Selftest(side, request, settings, rule, folder)
         for trial in test.append(self_test.experiments(percents, 60 * minutes, gate.Announcer()), out):
-            print(f"  {trial.word}: {trial.case}, {trial.seen:+.1%} seen", file=sys.stderr)
+            print(f"  {trial.word}: {trial.case}, {percent(trial.seen, signed=True)} seen", file=sys.stderr)
     figures = test.figures(test.stored_attempts(out, self_test.conditions))
     lines, smallest = list(test.sentences(figures)), test.smallest_seen(figures)
     if not smallest and test.is_too_short(figures):
         lines.append("too few verdicts to say which slowdown is seen: run the same command again")
     if smallest:
         note = _note(partial(floor.keep, self_test.environment, settings, rule, smallest))
-        lines.append(f"smallest slowdown seen nine times in ten: {test.percent(smallest)}, {note}")
+        lines.append(f"smallest slowdown seen nine times in ten: {test.percentage(smallest)}, {note}")
     _show({"figures": list(map(asdict, figures)), "smallest_seen": smallest}, lines, as_json)
 
 
@@ -103,7 +104,6 @@ def _repeats(
     suite: str, overrides: list[str] | None, device: str, globs: tuple[Sequence[str], Sequence[str]], seconds: float
 ) -> tuple[dict[str, float], list[str]]:
     """Run the suite repeatedly, print a line per run on standard error, and return figures and sentences."""
-    from convbench.report.words.units import percent
     from convbench.runs import preparation, sweep
     from convbench.runs import repeats as test
     from convbench.runs.user_code import load
@@ -119,7 +119,7 @@ def _repeats(
     if repeats is None:
         raise ConvbenchError(f"{suite}: no case had a latency in two runs, so nothing can be said")
     sentence = (
-        f"{repeats.met} of {repeats.comparisons} intervals of two runs met ({repeats.share:.1%}); "
+        f"{repeats.met} of {repeats.comparisons} intervals of two runs met ({percent(repeats.share)}); "
         f"{repeats.contradicted} of {repeats.apart} pairs told apart by one run were contradicted by the next"
     )
     note = _note(partial(test.keep, prepared.facts, repeats))

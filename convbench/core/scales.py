@@ -1,4 +1,4 @@
-"""Units that a base unit is shown in, by rising factor, and the choice of the one that fits a value."""
+"""How every room writes numbers: the units of a base unit, the one that fits a value, digits, and per cent."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ def fitting_unit(value: float, scale: Scale, significant: int = 3) -> tuple[floa
 def four_digits(value: float) -> str:
     """Return ``48,170`` or ``0.3485``: four significant digits, never with an exponent."""
     return f"{float(f'{value:.4g}'):,.10g}"
+
+
+def percent(*shares: float, places: int = 1, signed: bool = False) -> str:
+    """Return ``87.3 %``, for a range ``5.3 to 85.3 %``, if ``signed`` ``+1.3 %``; zero is never negative."""
+    form = f"{'+' if signed else ''}z.{places}f"
+    return f"{' to '.join(f'{100 * share:{form}}' for share in shares)} %"
 
 
 def gib(size: float) -> str:

@@ -202,7 +202,7 @@ def _disturbance(samples: dict[str, tuple[float, ...]], record: Record, level: f
     if steal > STOLEN:
         return f"the host took {_percent(steal)} of the time"
     if reference and median(reference) > SLOW_MACHINE * level:
-        return f"the reference workload took {median(reference) / level:.1f} times as long"
+        return f"the reference workload took {median(reference) / level:.1f}× as long"
     return ""
 
 

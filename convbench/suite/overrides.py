@@ -7,7 +7,7 @@ none does or if the axis says how any model is run.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from convbench.core.record import Case
@@ -70,10 +70,12 @@ def bare_axes_of(overrides: Iterable[str]) -> set[str]:
 def idle_sentences(overrides: Sequence[str], cases: Collection[Case]) -> Iterator[str]:
     """Yield a sentence for each override without effect: a later one replaces it, or no case is affected."""
     for place, text in enumerate(overrides):
-        key, later_overrides = _key(text), [later for later in overrides[place + 1 :] if later != text]
-        if later := next((later for later in reversed(later_overrides) if f"{key}.".startswith(f"{_key(later)}.")), ""):
-            remedy = "write several values as a list, key=[a,b]" if _key(later) == key else "give it after that"
-            yield f"{text} does nothing, because {later} comes later: {remedy}"
+        later_overrides = [later for later in overrides[place + 1 :] if later != text]
+        if later := next((later for later in reversed(later_overrides) if _is_within(text, later, _matrix_key)), ""):
+            is_same = _matrix_key(later) == _matrix_key(text)
+            remedy = "write several values as a list, key=[a,b]" if is_same else "give it after that"
+            extent = "" if _is_within(text, later, _key) else " in the matrix"  # include entries may still have it
+            yield f"{text} does nothing{extent}, because {later} comes later: {remedy}"
         elif _first_key(text) == "training" and not _is_of_trials(_key(text), cases):
             yield f"{text} does nothing: no case is trained: add quality=train"
 
@@ -84,6 +86,16 @@ def _is_of_trials(key: str, cases: Collection[Case]) -> bool:
 
 def _key(override: str) -> str:
     return override.partition("=")[0].strip()
+
+
+def _matrix_key(override: str) -> str:
+    """Return the key, for a bare axis that of its place in the matrix."""
+    return f"matrix.{_key(override)}" if _first_key(override) in AXES else _key(override)
+
+
+def _is_within(override: str, later: str, key_of: Callable[[str], str]) -> bool:
+    """Whether a later override sets the whole of what this one sets."""
+    return f"{key_of(override)}.".startswith(f"{key_of(later)}.")
 
 
 def _first_key(override: str) -> str:

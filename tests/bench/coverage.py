@@ -15,6 +15,7 @@ from collections.abc import Callable
 import numpy as np
 
 from convbench.analysis.latencies import Latency, ratios
+from convbench.core.scales import percent
 from convbench.core.spread import estimate, prior
 from convbench.core.statistics import Interval, ratio_interval
 
@@ -81,18 +82,20 @@ def ratio_errors(machine: Machine, moments: float, rounds: tuple[int, int], divi
 def main() -> None:
     print(f"| processes | {' | '.join(f'{visits} visits' for visits in VISITS)} |\n|---|{'--:|' * len(VISITS)}")
     for name, (machine, truth) in MACHINES.items():
-        shares = " | ".join(f"{share_held(machine, truth, visits):.0%}" for visits in VISITS)
+        shares = " | ".join(percent(share_held(machine, truth, visits), places=0) for visits in VISITS)
         print(f"| {name} | {shares} |", flush=True)
     print("\nBy shared rounds / by medians: share held, half width, error")
     print(f"| processes | moments | {' | '.join(ROUNDS)} |\n|---|--:|{'--:|' * len(ROUNDS)}")
     for name in DIVIDED:
         for moments in MOMENTS:
             cells = [
-                " / ".join("{:.0%}, {:.1%}, {:.1%}".format(*errors) for errors in both)
+                " / ".join(
+                    f"{percent(share, places=0)}, {percent(width)}, {percent(error)}" for share, width, error in both
+                )
                 for rounds in ROUNDS.values()
                 for both in [[ratio_errors(MACHINES[name][0], moments, rounds, way) for way in (ratios, by_medians)]]
             ]
-            print(f"| {name} | {moments:.0%} | {' | '.join(cells)} |", flush=True)
+            print(f"| {name} | {percent(moments, places=0)} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

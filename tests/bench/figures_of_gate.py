@@ -25,6 +25,8 @@ from peer_gates import TOOLS, Missing
 from project_of_gate import KINDS, NETS, make
 from scipy.stats import binomtest
 
+from convbench.core.scales import percent
+
 SEARCHES, SMOKE, TRIALS = OUT / "searches.jsonl", OUT / "smoke.jsonl", OUT / "trials.jsonl"
 COMMITS = 16
 PEERS = ("pytest-benchmark min", "pyperf", "asv", "tango's rule")
@@ -175,8 +177,8 @@ def _row(cell: Cell, lines: list[dict[str, Any]]) -> Iterator[str]:
     bounds = binomtest(red, len(words)).proportion_ci(method="exact")
     undecided = sum(word in ("inconclusive", "invalid") for word in words)
     cells_of_row = (
-        cell.tool, f"{cell.slowdown:+.0%}", cell.hogs, f"{len(words)} of {cell.verdicts}", red,
-        f"{bounds.low:.1%} to {bounds.high:.1%}", len(words) - red - undecided, undecided,
+        cell.tool, percent(cell.slowdown, places=0, signed=True), cell.hogs, f"{len(words)} of {cell.verdicts}", red,
+        percent(bounds.low, bounds.high), len(words) - red - undecided, undecided,
         f"{median(line['seconds'] for line in lines):.1f}",
     )  # fmt: skip
     yield "| " + " | ".join(map(str, cells_of_row)) + " |"

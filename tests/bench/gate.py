@@ -30,6 +30,7 @@ from convbench.check.link import ALLOCATORS, SideWorker
 from convbench.check.settings import Settings
 from convbench.check.trees import sides
 from convbench.check.trees.sides import Side, WorkingTree
+from convbench.core.scales import percent
 from convbench.measure.machine.environment import describe
 
 OUT, TABLE = Path("reports/gate"), Path("docs/method/gate-table.md")
@@ -124,7 +125,8 @@ def run(arguments: argparse.Namespace) -> None:
             continue
         with (OUT / "trials.jsonl").open("a") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)
-        print(f"{tool}, {slowdown:+.0%}: {[line['word'] for line in lines]}, {lines[0]['seconds']:.0f} s a case")
+        change, words = percent(slowdown, places=0, signed=True), [line["word"] for line in lines]
+        print(f"{tool}, {change}: {words}, {lines[0]['seconds']:.0f} s a case")
 
 
 def table() -> str:
@@ -152,13 +154,14 @@ def _row(key: tuple[object, ...], trials: list[dict[str, object]]) -> str:
     undecided = sum(word in ("inconclusive", "invalid") for word in words)
     passed = len(words) - red - undecided
     seconds = median(float(entry["seconds"]) for entry in trials)
-    cells = (tool, allocator, count, beside, f"{detect:g} %", f"{slowdown:+.0%}", f"{timed:+.1%}")
+    changes = (percent(slowdown, places=0, signed=True), percent(timed, signed=True))
+    cells = (tool, allocator, count, beside, f"{detect:g} %", *changes)
     shares = (
-        f"{median(slowdowns):+.1%}" if slowdowns else "",
-        f"{median(spread):.1%}" if spread else "",
+        percent(median(slowdowns), signed=True) if slowdowns else "",
+        percent(median(spread)) if spread else "",
         len(words),
-        f"{red / len(words):.1%}",
-        f"{bounds.low:.1%} to {bounds.high:.1%}",
+        percent(red / len(words)),
+        percent(bounds.low, bounds.high),
         passed,
         undecided,
         f"{seconds:.0f}",

@@ -22,6 +22,7 @@ from convbench.analysis.history import numbers, overview
 from convbench.analysis.history.course import course
 from convbench.analysis.history.series import Point, Series
 from convbench.core import metrics
+from convbench.core.scales import percent
 from convbench.core.storage import cache, index
 from convbench.core.storage.index import Contents, Entry, IndexedValue
 
@@ -234,8 +235,8 @@ class Count(NamedTuple):
 
     @property
     def words(self) -> str:
-        precision = f"{self.right / self.said:.1%}" if self.said else "–"
-        recall = f"{self.right / self.true:.1%}" if self.true else "–"
+        precision = percent(self.right / self.said) if self.said else "–"
+        recall = percent(self.right / self.true) if self.true else "–"
         return f"{precision}, {recall}" if self.true else f"{self.said} false"
 
 
@@ -288,7 +289,7 @@ def table() -> list[str]:
             trials = [trial(kind, noise, rng) for _ in range(SERIES)]
             cells[kind, noise] = [sum((counts[method] for counts in trials), Count()) for method in range(len(METHODS))]
     lines = [
-        "| history | by | " + " | ".join(f"noise {noise:.1%}" for noise in NOISES) + " | all |",
+        "| history | by | " + " | ".join(f"noise {percent(noise)}" for noise in NOISES) + " | all |",
         "|---|---|" + "--:|" * 5,
     ]
     for kinds, name in [*(([kind], kind) for kind in KINDS), (list(KINDS), "**all**"),

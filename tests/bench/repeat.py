@@ -33,6 +33,7 @@ from convbench.analysis.latencies import machines
 from convbench.analysis.results import results
 from convbench.cli.app import INCOMPLETE, MEASURED
 from convbench.core.record import Record
+from convbench.core.scales import percent
 from convbench.core.spread import LIMIT_OF_MEDIAN
 from convbench.core.storage import store
 from convbench.measure.machine import malloc
@@ -203,25 +204,27 @@ def _lines(agreements: dict[str, Agreement | None], figures: dict) -> Iterator[s
             factors = ", ".join(f"{factor:.2f}" for factor in comparison.factors)
             contradictions = f"{comparison.contradictions} of {comparison.apart}"
             withheld = f" ({comparison.withheld} withheld by one)" if comparison.withheld else ""
-            cases, half_width = f"{comparison.cases}{withheld}", f"{comparison.half_width:.1%}"
-            yield f"| {title} | {cases} | {comparison.meet:.0%} | {factors} | {contradictions} | {half_width} |"
+            meet, half_width = percent(comparison.meet, places=0), percent(comparison.half_width)
+            cells = (title, f"{comparison.cases}{withheld}", meet, factors, contradictions, half_width)
+            yield f"| {' | '.join(cells)} |"
     yield ""
     if all_runs := figures["every_two"]:
         yield (
-            "Every two of {runs} runs, {pairs} pairs: {meet:.0%} of the intervals meet, {least_meet:.0%} in the worst "
+            "Every two of {runs} runs, {pairs} pairs: {meet} of the intervals meet, {least_meet} in the worst "
             "pair; worst factor {worst_factor:.2f}; opposite {contradicted} of {apart}; the same pick, or one not told "
             "from it, in {same_pick}."
-        ).format_map(all_runs)
+        ).format_map({**all_runs, **{name: percent(all_runs[name], places=0) for name in ("meet", "least_meet")}})
     yield ""
     yield "Seconds: " + ", ".join(f"{name} {wall['seconds']:.0f}" for name, wall in sorted(figures["seconds"].items()))
     yield ""
-    yield f"| method | spread of processes | seconds a process | seconds a case to ±{PRECISION:.0%} | medians, ms |"
+    precision = percent(PRECISION, places=0)
+    yield f"| method | spread of processes | seconds a process | seconds a case to ±{precision} | medians, ms |"
     yield "|---|--:|--:|--:|---|"
     for name, row in figures["side_by_side"].items():
         medians = {case: value[0] if isinstance(value, tuple) else value for case, value in row["medians_s"].items()}
         milliseconds = ", ".join(f"{case} {1e3 * value:.2f}" for case, value in sorted(medians.items()))
         cost = f"{row['seconds_a_process']:.2f} | {row['seconds_a_case']:.1f}"
-        yield f"| {name} | {row['spread']:.1%} | {cost} | {milliseconds} |"
+        yield f"| {name} | {percent(row['spread'])} | {cost} | {milliseconds} |"
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from convbench.check import decision
 from convbench.check.decision import PASS, SLOWER, Test
 from convbench.check.settings import Rule
+from convbench.core.scales import percent
 
 Arms = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
 """A function that draws each process's luck, as a log ratio. The noise of a pair is the difference of two draws."""
@@ -113,7 +114,7 @@ def kinds() -> dict[str, Arms]:
         "normal, 1.5 %": normal(0.015),
         "normal, 3 %": normal(0.03),
         "heavy tails (t with 3 degrees), 1.5 %": tailed,
-        "drifting from 1 % to 4 %": drifting,
+        "drifting from 1 to 4 %": drifting,
         "one process in 20 off by 15 %": neighbours,
         "one process in 10 slower by a half": slow_processes(0.1, 0.4),
         "one process in 5 slower by 4 %": slow_processes(0.2, 0.04),
@@ -127,9 +128,9 @@ def main() -> None:
     rng = np.random.default_rng(0)
     for name, luck in kinds().items():
         same, *slowed = (simulate(slowdown, luck, SLOWED if slowdown else SAME, rng) for slowdown in SLOWDOWNS)
-        shares = " | ".join(f"{result.red:.1%}" for result in slowed)
+        shares = " | ".join(percent(result.red) for result in slowed)
         counts = ", ".join(f"{result.pairs:.1f} + {result.triples:.1f}" for result in slowed)
-        passed = f"{slowed[0].ok:.2%}"
+        passed = percent(slowed[0].ok, places=2)
         print(f"| {name} | {same.red * SAME:.0f} | {shares} | {passed} | {same.pairs:.1f} | {counts} |", flush=True)
 
 

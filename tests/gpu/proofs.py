@@ -25,6 +25,7 @@ import torch
 
 from convbench.core import metrics
 from convbench.core.record import STAGES, Case, Choice, Clip, Parts, Protocol
+from convbench.core.scales import percent
 from convbench.core.storage import profiles
 from convbench.measure import attempts, harness
 from convbench.measure.machine import nvml
@@ -448,7 +449,8 @@ def gate(device: str, findings: Findings) -> None:
             for attempt in selftest.append(attempts, trials):
                 wrong_word = "ok" if slowdown else "regression"
                 is_wrong = float(attempt.word == wrong_word)
-                findings.check(f"+{slowdown:.0%} is not {wrong_word}", attempt.case, is_wrong, 0.0, 0.0)
+                name = f"{percent(slowdown, places=0, signed=True)} is not {wrong_word}"
+                findings.check(name, attempt.case, is_wrong, 0.0, 0.0)
             findings.note("figures", selftest.figures(selftest.stored_attempts(trials, test.conditions)))
 
 

@@ -17,6 +17,7 @@ from convbench.check.outcome import CaseOutcome, without_times
 from convbench.core.arguments import in_python
 from convbench.core.errors import StoreError
 from convbench.core.record import AS_JSON
+from convbench.core.scales import percent
 from convbench.core.storage import json_form
 from convbench.core.system import files
 from convbench.core.text import counted
@@ -154,7 +155,7 @@ def sentences(bisected: Bisected) -> Iterator[str]:
         yield f"it is only a part of the slowdown: to find the next part, search with {bisected.names[last]} as good"
     proof = ", and confirmed in a check against the one before it" if bisected.is_confirmed else ""
     if state.pairs:
-        certainty = f"{chance:.1%}" if chance < CERTAIN else f"more than {CERTAIN:.1%}"
+        certainty = percent(chance) if chance < CERTAIN else f"more than {percent(CERTAIN)}"
         yield f"{certainty} sure after {counted(state.pairs, 'pair')}{proof}"
     else:
         yield f"known from the check of good and bad{proof}"

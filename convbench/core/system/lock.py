@@ -11,6 +11,7 @@ import errno
 import importlib
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,6 +30,8 @@ SHARED, VARIABLE = Path("/tmp"), "CONVBENCH_LOCKS"
 """The folder of a machine's locks, and the variable that names another one."""
 OTHER_FOLDER = f"set {VARIABLE} to a folder that everybody who measures here can write to"
 """What to do if a machine's lock cannot be opened."""
+INSTANT = 1e-3
+"""Seconds between two tries to take a lock that nobody holds, but about which somebody asks."""
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -61,7 +64,7 @@ def hold(path: Path, waiting: Callable[[str], None] = lambda _: None, remedy: st
     """
     descriptor = _open(path, remedy)
     try:
-        if _try_lock(descriptor) is False:
+        if _has_other_holder(descriptor):
             waiting(_holder(descriptor))
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         with suppress(OSError):
@@ -109,6 +112,15 @@ def _try_lock(descriptor: int, *, shared: bool = False) -> bool | None:
     except OSError:
         return None
     return True
+
+
+def _has_other_holder(descriptor: int) -> bool:
+    """Try to take the lock; whether another process has it. One that only asks shares it for an instant."""
+    while _try_lock(descriptor) is False:
+        if _try_lock(descriptor, shared=True) is False:
+            return True
+        time.sleep(INSTANT)
+    return False
 
 
 def _holder(descriptor: int) -> str:

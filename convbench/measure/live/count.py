@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import is_fake
 from torch.utils._python_dispatch import _disable_current_modes
 
 from convbench.core import showing
+from convbench.core.scales import percent
 from convbench.measure.counts.counted import after_call, count_by_module, reason_of
 from convbench.measure.counts.traced import trace
 from convbench.measure.live.module import device_of, first_call, refuse_no_module, subject
@@ -78,8 +79,9 @@ class Count:
     def _doubts(self) -> Iterator[tuple[str, str]]:
         """Yield the reasons why the count is not certain, as a heading and its words."""
         if self.uncounted:
-            share = f"; they alone read {self.uncounted_share:.0%} of the parameters" if self.uncounted_share else ""
-            yield "not counted", f"{', '.join(self.uncounted)}{share}"
+            share = percent(self.uncounted_share, places=0)
+            clause = f"; they alone read {share} of the parameters" if self.uncounted_share else ""
+            yield "not counted", f"{', '.join(self.uncounted)}{clause}"
         if self.counted_once:
             yield "counted once", self.counted_once
         elif self.second not in (None, self.macs):

@@ -10,6 +10,7 @@ from torch import nn
 
 from convbench.analysis.claims.claim import Judgement, Number, claim
 from convbench.analysis.claims.evidence import Evidence
+from convbench.report.words import units
 
 HIDDEN, SEED = 128, 0
 SIZES = (32, 64, 128, 512, 4096, 131_072)
@@ -86,9 +87,10 @@ def judge_parameters(counts: dict[int, int], hidden_size: int) -> Judgement:
     )
     if slopes != {4 * hidden_size}:
         return Judgement("refuted", f"The parameters do not grow by 4H = {4 * hidden_size} for each value.", numbers)
+    times = units.factor(ratio)
     if ratio < LARGE:
-        return Judgement("refuted", f"The largest has only {ratio:.1f} times the parameters of the smallest.", numbers)
-    why = f"Exactly {4 * hidden_size} parameters for each value: {ratio:,.0f} times as many at {high:,} as at {low:,}."
+        return Judgement("refuted", f"The largest has only {times} the parameters of the smallest.", numbers)
+    why = f"Exactly {4 * hidden_size} parameters for each value: {times} as many at {high:,} as at {low:,}."
     return Judgement("supported", why, numbers)
 
 

@@ -11,6 +11,7 @@ from convbench.analysis.claims.claim import Judgement, Lacking, Number, Verdict,
 from convbench.analysis.claims.evidence import COSTS, LEAST_RATIO, Evidence, group_of_largest_input, ratio_of
 from convbench.analysis.results import Result
 from convbench.core.statistics import TAIL, Interval
+from convbench.report.words import claims as words
 
 STANDS_FOR = 0.8
 UPSET = 1.5
@@ -67,7 +68,7 @@ def judge(taus: dict[str, Interval], n: int, upset: Number | None = None) -> Jud
     if "FLOPs" in taus:
         why += f", that of FLOPs {taus['FLOPs'].median:z.2f}"
     if is_broken and upset:
-        why += f"; {upset.label} {upset.value:.1f} times as long"
+        why += f"; {upset.label} {words.number(upset)} as long"
     numbers = [
         Number(f"Kendall's τ of {word} and latency", t.median, "1", t.low, t.high, n) for word, t in taus.items()
     ]

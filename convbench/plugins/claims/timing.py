@@ -12,6 +12,7 @@ from convbench.analysis.claims.claim import Curve, Judgement, Lacking, Number, P
 from convbench.analysis.claims.evidence import COSTS, LEAST_RATIO, Evidence, group_of_largest_input, ratio_of
 from convbench.analysis.costs.crossover import crossover
 from convbench.analysis.results import Result
+from convbench.report.words import units
 
 SIZE_ONLY = {"gap", "avg-k", "flatten"}
 """Reducers that have no weights and differ only in the size of their output."""
@@ -59,7 +60,7 @@ def judge(steps: Sequence[Result], inference: Sequence[Result] = ()) -> Judgemen
     ]
     numbers += [Number("D× of inference, closed form", crossover_size)] if crossover_size else []
     numbers += [_ratio_number("Inference", inference)] if len(inference) > 1 else []
-    why = f"A training step at {last_size:,} takes {ratio.median:.1f}× as long as at {first_size:,}"
+    why = f"A training step at {last_size:,} takes {units.factor(ratio)} as long as at {first_size:,}"
     if flat_size > first_size:
         why += f", yet up to {flat_size:,} less than {FLAT:g}× as long: this does not argue for the smallest input"
     return Judgement(verdict, f"{why}.", tuple(numbers), _plot(steps, inference, crossover_size))

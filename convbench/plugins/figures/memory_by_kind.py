@@ -10,11 +10,11 @@ from convbench.analysis.results import Result, measured_results, typical
 from convbench.core import metrics
 from convbench.core.record import EAGER, Parts
 from convbench.core.registry import figures
+from convbench.core.scales import percent
 from convbench.report.drawing import Drawing
 from convbench.report.drawing.bars import Margins, Shares, bars, cut_note
 from convbench.report.drawing.style import HUES, short_name
 from convbench.report.words import units
-from convbench.report.words.numbers import signed
 
 ROWS = 16
 EXACT = 5e-4
@@ -84,4 +84,4 @@ def _backbone(shares: Shares) -> str:
 def _words(error: float | None) -> str:
     if error is None:
         return ""
-    return ", as predicted" if abs(error) < EXACT else f", predicted {signed(error)} %"
+    return ", as predicted" if abs(error) < EXACT else f", predicted {percent(error, signed=True)}"

@@ -58,7 +58,7 @@ def bars(
     axes.set_ylim(len(parts) - 0.45, -0.55)
     axes.set_xlim(0, longest)
     places = _ticks(longest, unit)
-    axes.set_xticks(places, [scales.label(place, unit) if place else "0" for place in places], fontsize=9)
+    axes.set_xticks(places, ["0", *scales.even_labels(places[1:], unit)], fontsize=9)
     axes.grid(True, axis="x", color=GRID, linewidth=0.8)
     axes.tick_params(length=0)
     axes.spines[["left", "bottom"]].set_visible(False)

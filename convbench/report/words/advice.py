@@ -12,7 +12,7 @@ from convbench.analysis.choice.recommendation import Doubt, NextBetter, Recommen
 from convbench.analysis.costs.ranking import exclude_controls, factors_over
 from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import Result, is_triable
-from convbench.core import metrics
+from convbench.core import metrics, scales
 from convbench.core.case import is_training
 from convbench.core.commands import Command
 from convbench.core.metric import Metric
@@ -32,7 +32,6 @@ from convbench.report.words.numbers import (
     likely,
     limit_name,
     mean,
-    percent,
     points,
 )
 
@@ -330,5 +329,5 @@ def _models(candidates: Sequence[Candidate]) -> str:
 def _fails(quality: Quality, inside: bool = False) -> str:
     """Return ``Fails in 2 of 10 seeds (95 %: 3 to 56 %)``; uncapitalized if ``inside`` a sentence."""
     interval = quality.collapse_interval
-    bounds = f" (95 %: {percent(interval[0])} to {percent(interval[1])})" if interval else ""
+    bounds = f" (95 %: {scales.percent(*interval)})" if interval else ""
     return f"{'fails' if inside else 'Fails'} in {quality.collapsed} of {counted(quality.ended, 'seed')}{bounds}"

@@ -198,7 +198,7 @@ def _flops_bound(results: Sequence[Result]) -> str:
         return ""
     operators = sorted({operator for result in cases for operator in uncounted_operators(result)})
     share = max(map(uncounted_share, cases))
-    clause = f" (up to {units.digits(100 * share, 2)} % of the parameters are read only by these)" if share else ""
+    clause = f" (up to {units.percent(share)} of the parameters are read only by these)" if share else ""
     names = first_names([setup(result) for result in cases])
     return f"The FLOPs of {joined(names)} are a lower bound: no counter knows {joined(operators)}{clause}."
 
@@ -213,7 +213,7 @@ def confidence(headline: Headline, answers: Sequence[Recommendation]) -> str:
     is_vague = certainty.half_width > UNSURE_WIDTH
     reasons = [f"the pick is known to ±{units.percent(certainty.half_width)} only"] if is_vague else []
     if MARGIN < certainty.most < math.inf:
-        reasons.append(f"the pick may take up to {units.digits(certainty.most, 3)} times as long as the fastest")
+        reasons.append(f"the pick may take up to {units.factor(certainty.most)} as long as the fastest")
     if certainty.open:
         reasons.append(f"{certainty.open:,} of those tied may be slower")
     if certainty.withheld:

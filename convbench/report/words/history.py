@@ -12,11 +12,11 @@ from statistics import median_high
 
 from convbench.analysis.history.course import Change, Course, is_short
 from convbench.analysis.history.overview import History, Note
-from convbench.core import metrics
+from convbench.core import metrics, scales
 from convbench.core.commands import Command
 from convbench.core.text import counted, joined
 from convbench.report.words import names, units
-from convbench.report.words.numbers import percent, signed
+from convbench.report.words.numbers import percent
 
 NOTES = {
     "newer": "{runs} of a newer format left out, such as {example}",
@@ -148,8 +148,8 @@ def standing(change: Change) -> str:
 
 def drift(course: Course) -> str:
     """Return ``drifts by +3.2 % over 30 runs, 2026-09-01 to 2026-10-01``."""
-    points = course.series.points
-    return f"drifts by {signed(course.drift)} % over {len(points)} runs, {points[0].day} to {points[-1].day}"
+    points, share = course.series.points, scales.percent(course.drift, signed=True)
+    return f"drifts by {share} over {len(points)} runs, {points[0].day} to {points[-1].day}"
 
 
 def quiet(history: History) -> str:

@@ -14,7 +14,7 @@ from convbench.analysis.costs.headlines import withheld_results
 from convbench.analysis.costs.ranking import MARGIN
 from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import Result
-from convbench.core import metrics
+from convbench.core import metrics, scales
 from convbench.core.metric import Metric
 from convbench.core.statistics import Interval
 from convbench.core.text import counted, inside
@@ -36,7 +36,7 @@ LIMITS: Mapping[CostName, str] = {"latency": "latency", "flops": "FLOPs"}
 
 def percent(share: float | None) -> str:
     """Return ``87.3 %``, with one decimal for accuracies; ``units.percent`` has two significant digits."""
-    return units.MISSING if share is None else f"{100 * share:.1f} %"
+    return units.MISSING if share is None else scales.percent(share)
 
 
 def points(share: float) -> str:
@@ -63,7 +63,7 @@ def likely(probability: float) -> str:
     """Return ``58 %`` or ``over 99 %`` for a probability estimated from draws, which never proves 0 or 1."""
     if probability > 0.99:
         return "over 99 %"
-    return "under 1 %" if probability < 0.01 else f"{100 * probability:.0f} %"
+    return "under 1 %" if probability < 0.01 else scales.percent(probability, places=0)
 
 
 def amount(metric: Metric, value: float, apart_from: float | None = None) -> str:
