@@ -131,7 +131,13 @@ def test_the_header_is_sought_where_torch_looks_with_debians_python(
     (tmp_path / "Python.h").touch()
     folders = {"posix_prefix": str(tmp_path), "posix_local": "/usr/local/include/python3.12"}
     monkeypatch.setattr(toolchain.sysconfig, "get_path", lambda _, scheme="posix_local": folders[scheme])
-    assert toolchain._missing_header() is None
+    assert toolchain._missing_everywhere() is None
+
+
+def test_an_encoding_in_which_torch_cannot_read_its_own_files_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With PYTHONUTF8=0 and LC_ALL=C the compiler's import ended the server: "killed, or short of processes"."""
+    monkeypatch.setattr(toolchain.locale, "getpreferredencoding", lambda _: "ANSI_X3.4-1968")
+    assert str(toolchain._missing_everywhere()).endswith("unset PYTHONUTF8, or set LC_ALL=C.UTF-8")
 
 
 @pytest.mark.parametrize("name", toolchain.SWITCHES)

@@ -465,7 +465,7 @@ def test_without_a_folder_for_temporary_files_there_is_one_message(monkeypatch):
 def test_a_folder_for_temporary_files_without_programs_lets_nothing_compile(monkeypatch):
     """Compiled cases failed, and torch advised to set a variable that convbench sets itself."""
     monkeypatch.setattr(toolchain, "_compiler", lambda: "sh")
-    monkeypatch.setattr(toolchain, "_missing_header", lambda: None)
+    monkeypatch.setattr(toolchain, "_missing_everywhere", lambda: None)
     monkeypatch.setattr(toolchain.os, "statvfs", lambda _: Mock(f_flag=os.ST_NOEXEC))
     assert "is mounted noexec, so nothing built there runs: set TMPDIR" in toolchain.missing_tool()
 

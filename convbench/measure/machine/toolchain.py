@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import locale
 import os
 import shlex
 import shutil
@@ -33,7 +35,7 @@ def missing_tool() -> str | None:
         if "CXX" in os.environ:
             return f"CXX={compiler} is not a program that torch can start: set CXX to one, without arguments"
         return f"there is no C++ compiler {compiler}: on Debian, apt-get install g++; or set CXX to another"
-    if reason := _missing_header():
+    if reason := _missing_everywhere():
         return reason
     try:
         folder = str(lock.temporary_folder())
@@ -65,7 +67,7 @@ def missing_gpu_tool() -> str | None:
         return f"triton builds for no GPU of compute capability {'.'.join(map(str, capability))}, only from 7.0"
     if not any(shutil.which(name) for name in (os.environ.get("CC"), "gcc", "clang") if name):
         return "triton finds no C compiler: on Debian, apt-get install gcc; or set CC to one"
-    return _missing_header()
+    return _missing_everywhere()
 
 
 def missing_cuda_toolkit() -> str | None:
@@ -75,8 +77,14 @@ def missing_cuda_toolkit() -> str | None:
     return None if CUDA_HOME else "there is no CUDA toolkit (nvcc): install it, or set CUDA_HOME to its folder"
 
 
-def _missing_header() -> str | None:
-    """Explain that Python's header is missing where torch and triton look: not in the folder of Debian's own scheme."""
+def _missing_everywhere() -> str | None:
+    """Explain what torch lacks to build for any device.
+
+    That is an encoding in which it can read its own files, or Python's header where torch and triton look for it: not
+    in the folder of Debian's own scheme.
+    """
+    if codecs.lookup(locale.getpreferredencoding(False)).name == "ascii":
+        return "Python reads text as ASCII, and torch's own files are UTF-8: unset PYTHONUTF8, or set LC_ALL=C.UTF-8"
     if Path(sysconfig.get_path("include", "nt" if sys.platform == "win32" else "posix_prefix"), "Python.h").exists():
         return None
     return "Python.h is missing: on Debian, apt-get install python3-dev"
