@@ -205,7 +205,7 @@ def test_an_encoder_that_packs_padded_clips_is_predicted_at_full_length():
 @pytest.mark.parametrize(
     ("scenario", "how"),
     [
-        *(("inference", how) for how in ("dropout", "projection", "masked", "where", "logsumexp")),
+        *(("inference", how) for how in ("dropout", "projection", "masked", "where", "logsumexp", "view of a weight")),
         *(("train", how) for how in ("silu", "mish", "gather", "attention")),
     ],
 )

@@ -30,7 +30,7 @@ from convbench.measure.stages.entries import in_threads
 from convbench.models import network, subject
 from convbench.models.inputs import inputs as make_inputs
 from convbench.models.stages import compiles
-from convbench.models.subject import Subject
+from convbench.models.subject import Subject, WithoutGradients
 from convbench.models.training_step import TrainingStep
 from convbench.models.values import held_bytes
 from convbench.models.weights import channels_last, watch_attributes, weights_bytes
@@ -163,6 +163,9 @@ def _assemble(case: Case, model: nn.Module | None = None) -> Subject:
 def _predict_subject(subject: Subject, until: float) -> Prediction:
     if compiles(subject.model):
         raise _not_from_shapes("a model whose own code compiles it")
+    # In inference mode, views of a fake weight (flatten, mT) require no gradient. Those of a real one do, and a product
+    # with such a view copies its other factor.
+    subject = replace(subject, modes=WithoutGradients.TRAINABLE)
     step = subject.run
     if not isinstance(step, TrainingStep):
         return _follow_calls(subject, step, subject.case.clip.frames, until)
