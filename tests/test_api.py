@@ -693,6 +693,7 @@ def test_the_gates_rule_tells_two_callables_apart(timed, first, second, noise, w
         (1.0, 1, "the budget ended after 1 pair"),
         (1.1, 2, "the budget ended after 2 pairs"),
         (1.1, 3, "suspected and not confirmed: no new pairs were measured"),
+        (1.1, 4, "suspected, but not surely slower in 1 new pair"),
         (1.1, 5, "suspected, but not surely slower in 2 new pairs"),
     ],
 )

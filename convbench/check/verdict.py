@@ -78,12 +78,13 @@ def _confirmation(
             return "regression", ratio, ""
         case "ok":
             return "ok", ratio, ""
+    pairs_text = counted(len(triples), "new pair")
     count = sum(abs(triple.null) > math.log1p(MOST_NULL) for triple in triples)
     if count:
         limit = percent(MOST_NULL, places=0)
-        evidence = f"in {count} of {len(triples)} new pairs base differs from itself by more than {limit}"
+        evidence = f"in {count} of {pairs_text} base differs from itself by more than {limit}"
         return "inconclusive", ratio, f"suspected, but {evidence}: {BUSY}"
-    return "inconclusive", ratio, f"suspected, but not surely slower in {len(triples)} new pairs"
+    return "inconclusive", ratio, f"suspected, but not surely slower in {pairs_text}"
 
 
 def _reason(logs: list[float], rule: Rule) -> str:
