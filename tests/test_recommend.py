@@ -232,6 +232,39 @@ def test_a_cost_measured_for_no_candidate_decides_nothing():
     assert answer_of(CURVE, Ask(cheapest="params")).ask.against == ("latency", "memory")
 
 
+@pytest.mark.parametrize(
+    ("means", "untimed", "ask", "pick", "doubts", "left_out"),
+    [
+        ((0.944, 0.95, 0.6), {8}, Ask(), 16, ("unknown-cost",), []),
+        ((0.944, 0.95, 0.6), {32}, Ask(), 8, (), []),
+        ((0.6, 0.95, 0.6), {16}, Ask(), 16, (), []),
+        ((0.6, 0.95, 0.95), {16, 32}, Ask(), 16, ("unknown-cost",), []),
+        ((0.944, 0.95, 0.6), {8}, Ask({"latency": 1.0}), 16, ("unknown-cost",), [8]),
+        ((0.944, 0.95, 0.6), {32}, Ask({"latency": 1.0}), 8, (), [32]),
+        ((0.944, 0.95, 0.6), {8}, Ask({"latency": 1.0, "params": 2e6}), None, (), [8]),
+        ((0.944, 0.95, 0.6), {32}, Ask({"latency": 1.0, "params": 2e6}), 8, (), []),
+        ((0.944, 0.95, 0.6), {8}, Ask(per_second=2.0), 16, ("unknown-cost",), [8]),
+        ((0.944, 0.95, 0.6), {32}, Ask(per_second=2.0), 16, (), [32]),
+    ],
+)
+def test_a_rival_of_unknown_cost_leaves_no_pick_sure(means, untimed, ask, pick, doubts, left_out):
+    """A pick was sure beside a withheld latency, or "the cheapest (under 1 %)". With a price, its gap was huge."""
+    run_records = [
+        records.record(record.case, samples=0)
+        if not record.case.trial and record.case.architecture.lstm_input in untimed
+        else record
+        for record in sweep(means, (8, 16, 32))
+    ]
+    answer = answer_of(run_records, ask)
+    assert (answer.pick and name(answer.pick)[1], answer.doubts) == (pick, doubts)
+    excluded = [(entry.quality.architecture.lstm_input, entry.why) for entry in answer.excluded]
+    assert excluded == [(size, "unknown-cost") for size in left_out]
+    assert all(abs(runner.gain) < 1 for runner in answer.runners)
+    assert (answer.stability is None) == bool(doubts or not pick)
+    assert answer.stability is None or answer.stability > 0.9 or len(answer.pool) == 1
+    assert ("latency was not measured" in " ".join(sentences(answer))) == (pick in untimed)
+
+
 def test_cheapest_may_mean_another_cost():
     slow = records.record(records.case("gap"), latency=8e-3)
     fast = records.record(records.case(FC, 512), latency=2e-3)

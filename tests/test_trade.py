@@ -81,6 +81,17 @@ def test_the_page_without_a_limit_agrees_with_its_title() -> None:
     assert decision(headline_of(case_results), answers) == f"Direction: {TAKE}."
 
 
+def test_limits_that_admit_the_same_models_differ_if_one_may_admit_an_untimed_model() -> None:
+    """A greater limit of memory admits fc, whose latency is not known, so that conv1x1-avg-k is no longer sure."""
+    run_records = [
+        records.record(record.case, samples=0) if record.case.id.startswith("conv/fc") and not record.case.trial
+        else record
+        for record in records.quality_records(3, ("direction",))
+    ]  # fmt: skip
+    row = by_quality(results(run_records)).answers[-2]
+    assert [answer.grade for (answer,) in (row[1], row[-2])] == ["sure", "provisional"]
+
+
 TAKE = "take flatten at LSTM input 131,072 in int8, 4.96 ms a call (sure)"
 
 

@@ -1,6 +1,7 @@
 """Compute the answers at every limit of latency and memory that a reader may set: the same as ``recommend`` gives.
 
-An answer changes only if a limit admits another candidate, so it is computed once for each set of admitted candidates.
+An answer changes only if a limit admits another candidate, or could admit one of which a cost is not known. So it is
+computed once for each such set of candidates.
 If none is admitted it names the limits, so it is computed once for each pair of limits.
 """
 
@@ -190,11 +191,12 @@ def _grid(
 ) -> Grid[T]:
     costs = np.array([[cost(member, name) for name in NAMES] for member in members]).reshape(-1, len(NAMES))
     limits = {name: steps(costs[:, i].tolist(), name) for i, name in enumerate(NAMES)}
-    answers: dict[tuple[bytes, tuple[float, ...]], T] = {}
+    answers: dict[tuple[bytes, bytes, tuple[float, ...]], T] = {}
 
     def answer_at(*bounds: float) -> T:
         is_within: np.ndarray = np.all(costs <= np.array(bounds), axis=1)
-        key = (is_within.tobytes(), () if is_within.any() else bounds)
+        may_be_within: np.ndarray = np.all((costs <= np.array(bounds)) | np.isinf(costs), axis=1)
+        key = (is_within.tobytes(), may_be_within.tobytes(), () if is_within.any() else bounds)
         if key not in answers:
             constraints = {name: bound for name, bound in zip(NAMES, bounds, strict=True) if math.isfinite(bound)}
             answers[key] = answer(constraints, list(compress(members, is_within)))

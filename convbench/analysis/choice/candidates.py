@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -21,7 +21,7 @@ CostName = str
 LEAST_SEEDS = 2
 """Least number of sound runs: one run has no spread, so nothing can be shown of it."""
 
-Why = Literal["dead", "failed", "unsound", "beyond", "few-seeds", "no-cost"]
+Why = Literal["dead", "failed", "unsound", "beyond", "few-seeds", "no-cost", "unknown-cost"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +117,27 @@ def cheapest_each(candidates: Iterable[Candidate], name: CostName) -> list[Candi
         Candidate(candidate.quality, candidate.result, tuple(twin.result for twin in twins))
         for candidate, *twins in groups.values()
     ]
+
+
+def of_unknown_cost(
+    candidates: Sequence[Candidate],
+    pool: Sequence[Candidate],
+    limits: Mapping[CostName, float],
+    costs: Sequence[CostName] = (),
+) -> list[Candidate]:
+    """Return the candidates of which no variant is in the pool, though one may meet the limits.
+
+    Such a variant meets every limit whose metric was measured, and lacks a limited metric or one of these costs.
+    """
+    members = {(member.quality.architecture, member.quality.variant) for member in pool}
+    unknown: dict[Hashable, Candidate] = {}
+    for candidate in candidates:
+        result, key = candidate.result, (candidate.quality.architecture, candidate.quality.variant)
+        unknown_costs = {name for name in (*limits, *costs) if math.isinf(candidate.cost(name))}
+        may_meet = all(name in unknown_costs or result.within(name, limit) for name, limit in limits.items())
+        if key not in members and unknown_costs and may_meet:
+            unknown.setdefault(key, candidate)
+    return list(unknown.values())
 
 
 def _function(quality: Quality) -> tuple[Hashable, ...]:

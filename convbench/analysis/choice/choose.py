@@ -5,7 +5,7 @@ budget (``noninferior``: 95 %, whichever is the best and however many were tried
 the cheapest one whose lower bound of accuracy is within half the margin of the highest. The rule has a unit and an
 error rate, and unlike a knee it does not move with the spacing of a sweep. If the user gives a price instead
 (``Ask.per_second``), the pick has the highest lower bound of accuracy less that price. A cost that no candidate has
-decides nothing: a fallback, parameters first, takes its place.
+decides nothing: a fallback, parameters first, takes its place. A pick is not sure if a rival's cost is unknown.
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from convbench.analysis.choice import stability
-from convbench.analysis.choice.candidates import Candidate, CostName, TaskCandidates, cheapest_each, table_of
+from convbench.analysis.choice.candidates import (
+    Candidate,
+    CostName,
+    Excluded,
+    TaskCandidates,
+    cheapest_each,
+    of_unknown_cost,
+    table_of,
+)
 from convbench.analysis.choice.doubts import absence_reason, doubts, edge, flag_fallible, nearest, ruled_out
 from convbench.analysis.choice.recommendation import Ask, Doubt, NextBetter, Recommendation, Runner, Settle
 from convbench.analysis.choice.settling import enough_seeds, settle
@@ -39,6 +47,7 @@ from convbench.analysis.inference.noninferior import (
     shown_within,
 )
 from convbench.analysis.inference.two_way import DIGITS
+from convbench.core import metrics
 
 LEAST_PROBABILITY = 0.9
 """Least probability of being within the margin that a pick needs if no difference is shown."""
@@ -96,12 +105,15 @@ def recommend(question: TaskCandidates, ask: Ask) -> Recommendation:
         return replace(blank, reason=absence_reason(excluded))
     affordable = _affordable(candidates, ask)
     if not affordable:
-        return replace(blank, reason="over-budget", numbers=nearest([c.result for c in candidates], ask.constraints))
+        left_out = _exclude(of_unknown_cost(candidates, (), ask.constraints))
+        numbers = nearest([candidate.result for candidate in candidates], ask.constraints)
+        return replace(blank, reason="over-budget", numbers=numbers, excluded=(*excluded, *left_out))
     cost_names = _measured_costs(ask, affordable)
     if not cost_names:
         return replace(blank, reason="no-cost")
     ask, missing_cost = _restate(ask, cost_names)
-    pool = cheapest_each(affordable, ask.cheapest)
+    pool = _pool(candidates, ask)
+    unknown = of_unknown_cost(candidates, pool, ask.constraints, _priced(ask))
     ask = replace(ask, against=_front_costs(pool, ask))
     comparison = _comparison(pool, ask)
     best = max(pool, key=lambda candidate: candidate.mean)
@@ -109,7 +121,7 @@ def recommend(question: TaskCandidates, ask: Ask) -> Recommendation:
     rise = edge(best, candidates, excluded, ask.within)
     answer = replace(
         blank, ask=ask, unmeasured=missing_cost, best=best, pool=tuple(pool), ruled_out=losers, numbers=rise,
-        binding=_binding(candidates, ask),
+        binding=_binding(candidates, ask), excluded=(*excluded, *_exclude(unknown)),
     )  # fmt: skip
     draws = stability.draws(pool, ask.cheapest, ask.seed, _price_of(pool, ask))
     place, passed_places = _pick(comparison)
@@ -119,11 +131,47 @@ def recommend(question: TaskCandidates, ask: Ask) -> Recommendation:
         if not len(likely_places):
             return _abstain(answer, comparison, draws)
         place = place if ask.per_second is not None else int(likely_places[0])
-    return _add_pick(replace(answer, passed_over=tuple(pool[i] for i in passed_places)), comparison, draws, place)
+    answer = replace(answer, passed_over=tuple(pool[i] for i in passed_places))
+    return _add_pick(answer, comparison, draws, place, _is_any_rival(unknown, comparison, place))
 
 
 def _affordable(candidates: Sequence[Candidate], ask: Ask) -> list[Candidate]:
     return [candidate for candidate in candidates if candidate.result.meets(ask.constraints)]
+
+
+def _exclude(unknown: Sequence[Candidate]) -> list[Excluded]:
+    return [Excluded(candidate.quality, "unknown-cost", candidate.result) for candidate in unknown]
+
+
+def _priced(ask: Ask) -> tuple[CostName, ...]:
+    """Return the cost that has a price in accuracy, if there is a price."""
+    return () if ask.per_second is None else (metrics.LATENCY.option,)
+
+
+def _pool(candidates: Sequence[Candidate], ask: Ask) -> list[Candidate]:
+    """Return the cheapest variant of each architecture within the budget, of those that can be priced."""
+    able = (c for c in _affordable(candidates, ask) if all(math.isfinite(c.cost(name)) for name in _priced(ask)))
+    return cheapest_each(able, ask.cheapest)
+
+
+def _is_any_rival(unknown: Sequence[Candidate], comparison: PoolComparison, place: int) -> bool:
+    """Whether a candidate may be as good as the pick while the cost of one of the two is not known.
+
+    Such a candidate is in the pool, or it is ``unknown``: it may be within the budget, and may take no time at all.
+    """
+    pool, ask = comparison.pool, comparison.ask
+    is_known = np.array([math.isfinite(candidate.cost(ask.cheapest)) for candidate in pool])
+    is_rival = ~(comparison.is_ruled_out | comparison.is_control)
+    is_rival[place] = False
+    if (is_rival & ~(is_known & is_known[place])).any():
+        return True
+    unknown = [candidate for candidate in unknown if not is_control(candidate.result)]
+    if not unknown:
+        return False
+    least_price = -ask.per_second * min(c.cost(metrics.LATENCY.option) for c in pool) if ask.per_second else 0.0
+    prices = np.append(_price_of(pool, ask), np.full(len(unknown), least_price))
+    everyone = pairs(table_of([*pool, *unknown]).subtract(prices))
+    return not ruled_out(everyone, ask.within)[len(pool) :].all()
 
 
 def _measured_costs(ask: Ask, affordable: Sequence[Candidate]) -> list[CostName]:
@@ -159,8 +207,7 @@ def _price_of(pool: Sequence[Candidate], ask: Ask) -> Floats:
     """Return what each candidate's latency is worth in accuracy, less that of the fastest; zeros without a price."""
     if ask.per_second is None:
         return np.zeros(len(pool))
-    latency = np.array([candidate.cost("latency") for candidate in pool])
-    latency = np.where(np.isfinite(latency), latency, 1e6)
+    latency = np.array([candidate.cost(metrics.LATENCY.option) for candidate in pool])
     return np.asarray(ask.per_second * (latency - latency.min()))
 
 
@@ -178,10 +225,13 @@ def _abstain(answer: Recommendation, comparison: PoolComparison, draws: Draws) -
     )  # fmt: skip
 
 
-def _add_pick(answer: Recommendation, comparison: PoolComparison, draws: Draws, place: int) -> Recommendation:
+def _add_pick(
+    answer: Recommendation, comparison: PoolComparison, draws: Draws, place: int, is_cost_unknown: bool
+) -> Recommendation:
     pool, ask, contrasts = list(comparison.pool), comparison.ask, comparison.pairs
     rise = answer.numbers
-    pick_doubts = doubts(pool, place, bool(comparison.is_shown[place]), comparison.p, bool(rise))
+    is_shown = bool(comparison.is_shown[place])
+    pick_doubts = doubts(pool, place, is_shown, comparison.p, bool(rise), is_cost_unknown)
     fronts = _fronts(comparison, draws)
     return replace(
         answer,
@@ -193,7 +243,7 @@ def _add_pick(answer: Recommendation, comparison: PoolComparison, draws: Draws, 
         front=fronts[place],
         runners=_runners(comparison, fronts, place),
         price=_price(comparison, place),
-        stability=_stability(comparison, draws, place),
+        stability=None if is_cost_unknown else _stability(comparison, draws, place),
         settle=_settle(comparison, place, pick_doubts),
     )
 
@@ -270,7 +320,7 @@ def _binding(candidates: Sequence[Candidate], ask: Ask) -> tuple[CostName, ...]:
 
 
 def _outcome(candidates: Sequence[Candidate], ask: Ask) -> tuple[object, object]:
-    pool = cheapest_each(_affordable(candidates, ask), ask.cheapest)
+    pool = _pool(candidates, ask)
     place, _ = _pick(_comparison(pool, ask))
     return (pool[place].result.case, max(candidate.mean for candidate in pool))
 

@@ -59,7 +59,9 @@ def ruled_out(contrasts: Pairs, margin: float) -> Flags:
     return np.asarray(p.min(axis=1) * max(1, k - 1) <= ERROR)
 
 
-def doubts(pool: Sequence[Candidate], place: int, is_shown: bool, p: float, is_at_edge: bool) -> tuple[Doubt, ...]:
+def doubts(
+    pool: Sequence[Candidate], place: int, is_shown: bool, p: float, is_at_edge: bool, is_cost_unknown: bool
+) -> tuple[Doubt, ...]:
     """Return why the candidate at this place is not surely the answer; empty if it is."""
     pick, best = pool[place], max(pool, key=lambda candidate: candidate.mean)
     conditions: dict[Doubt, bool] = {
@@ -70,6 +72,7 @@ def doubts(pool: Sequence[Candidate], place: int, is_shown: bool, p: float, is_a
         "collapses": flag_fallible(pool)[place],
         "undertrained": any(2 * q.unconverged >= len(q.by_seed) for q in (pick.quality, best.quality)),
         "known-clips": pick.quality.knows_test_clips,
+        "unknown-cost": is_cost_unknown,
     }
     return tuple(doubt for doubt, holds in conditions.items() if holds)
 

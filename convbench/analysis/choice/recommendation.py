@@ -24,7 +24,9 @@ GRADES: tuple[Grade, ...] = get_args(Grade)
 """Grades from the least to the most sure."""
 
 Reason = Literal["not-run", "no-sound-run", "few-seeds", "no-cost", "over-budget", "no-effect"]
-Doubt = Literal["not-shown", "no-effect", "edge", "few-seeds", "collapses", "undertrained", "known-clips"]
+Doubt = Literal[
+    "not-shown", "no-effect", "edge", "few-seeds", "collapses", "undertrained", "known-clips", "unknown-cost"
+]
 Constraints = Mapping[CostName, float]
 LOOK = "look"
 """The condition that holds the look at which a record was added; records without it are of the first."""
@@ -121,10 +123,10 @@ class Recommendation:
     to be more than the margin below another; ``passed_over`` are cheaper than the pick and as good, but collapse more
     often. ``binding`` are the constraints that would each change the pick or the best if it alone were relaxed; if
     there are none, all constraints if together they would. ``front`` is the pick's probability of being on the front,
-    ``stability`` that of being the cheapest within the margin. Without a pick, ``leading`` is the cheapest candidate,
-    if any. ``trades`` tell what models lose and gain in the variants that were evaluated too, within the budget or not.
-    ``unmeasured`` is a requested cost that no candidate has; ``ask`` is then the question as it was answered, in costs
-    that they have.
+    ``stability`` that of being the cheapest within the margin; None if not all costs are known. Without a pick,
+    ``leading`` is the cheapest candidate, if any. ``trades`` tell what models lose and gain in the variants that were
+    evaluated too, within the budget or not. ``unmeasured`` is a requested cost that no candidate has; ``ask`` is then
+    the question as it was answered, in costs that they have.
     """
 
     task: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -97,6 +98,6 @@ def cost_draws(pool: Sequence[Candidate], name: CostName, rng: np.random.Generat
 def _candidate_draws(candidate: Candidate, name: CostName, rng: np.random.Generator, count: int) -> Floats:
     latency = candidate.result.latency if name == metrics.LATENCY.option else None
     if latency is None or latency.low <= 0:  # minus infinity without an interval
-        return np.full(count, candidate.cost(name))
+        return np.full(count, min(candidate.cost(name), sys.float_info.max))  # those without it come last, in order
     spread = math.log(latency.high / latency.low) / 2 / NORMAL
     return np.asarray(latency.median * np.exp(spread * rng.standard_normal(count)))

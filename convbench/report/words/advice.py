@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from convbench.analysis.choice.by_task import common_pick
 from convbench.analysis.choice.candidates import Candidate, Excluded, Why
@@ -42,6 +44,7 @@ WHY: Mapping[Why, str] = {
     "beyond": "accuracy at the equal budget not known",
     "few-seeds": "fewer than 2 sound seeds",
     "no-cost": "cost not measured",
+    "unknown-cost": "the cost that decides was not measured, or never undisturbed",
 }
 DOUBTS: Mapping[Doubt, str] = {
     "not-shown": "it is not shown to be within the margin",
@@ -51,6 +54,7 @@ DOUBTS: Mapping[Doubt, str] = {
     "collapses": "its runs collapse more often than those of others",
     "undertrained": "at least half of the runs of it or of the best were still learning: train longer",
     "known-clips": "some test clips are among those learned from, so its accuracy is too high",
+    "unknown-cost": "the cost of another that may be as good is not known",
 }
 NO_HEAD = "a whole model of your own has no head that could be exchanged for a task's"
 NAMES = 6
@@ -154,7 +158,9 @@ def _why(answer: Recommendation) -> str:
 def _rule(answer: Recommendation) -> str:
     """Return the rule that makes it the pick, to follow ``Of 4 configurations measured``."""
     ask = answer.ask
-    margin, superlative = points(ask.within), cheapest(ask)
+    assert answer.pick
+    has_cost = math.isfinite(answer.pick.cost(ask.cheapest))
+    margin, superlative = points(ask.within), cheapest(ask if has_cost else replace(ask, cheapest="params"))
     if ask.per_second is not None:
         proof = f", and it is shown to be within {margin} of the best in that"
         head = f"its accuracy less {points(ask.per_second / 1000)} a millisecond has the highest lower bound (95 %)"

@@ -167,8 +167,11 @@ def costs(result: Result, answer: Recommendation | None = None) -> str:
         f"{inside(ask.metrics[name].title)} {amount(ask.metrics[name], value)}" if ask and value is not None else "",
     ]
     text = ", ".join(filter(None, texts))
-    if answer and answer.unmeasured == metrics.LATENCY.option:
+    missing_cost = answer and (
+        answer.unmeasured or (answer.ask.cheapest if result.cost(answer.ask.cheapest) is None else None)
+    )
+    if missing_cost == metrics.LATENCY.option:
         return f"{text}; {untimed([result])}"
-    if answer and answer.unmeasured:
-        return f"{text}; {limit_name(answer.ask.metrics[answer.unmeasured])} was not measured"
+    if answer and missing_cost:
+        return f"{text}; {limit_name(answer.ask.metrics[missing_cost])} was not measured"
     return text
