@@ -562,6 +562,22 @@ def test_a_closed_channel_is_a_crash_that_says_how_the_process_ended(tmp_path, c
         assert error.value.kind == "crash"
 
 
+def test_a_child_that_a_model_forks_has_no_answer():
+    """Its ``sys.exit`` was the answer of the worker: the case failed."""
+    own_pid = os.getpid()
+
+    def forks() -> dict[str, int]:
+        child = os.fork()
+        if not child:
+            sys.exit(0)
+        return {"code": os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}
+
+    answer = serving._answer(Mock(forks=forks), {"do": "forks"})
+    if os.getpid() != own_pid:
+        os._exit(0)
+    assert answer == {"code": 1}
+
+
 @pytest.mark.parametrize("code", [None, 0])
 def test_a_copy_is_killed_unless_its_end_is_known(tmp_path, monkeypatch, code):
     """Once it has been reaped, another process may have its number."""

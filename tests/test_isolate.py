@@ -24,7 +24,8 @@ from convbench.core import metrics
 from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
 from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Reading, Record, Trial, Whole
 from convbench.core.registry import executors
-from convbench.measure.attempts import explain_death
+from convbench.measure import progress
+from convbench.measure.attempts import explain, explain_death
 from convbench.measure.machine.malloc import preload
 from convbench.plugins.executors.isolated import Isolated, measure
 from convbench.runs.early_server import COMPILER
@@ -133,6 +134,42 @@ def test_a_crash_is_reported_although_a_child_lives_on(isolated, forks):
     """The call used to wait for its time limit and report a timeout."""
     with pytest.raises(CaseFailed, match=r"^killed by SIGSEGV"):
         isolated.processes.run(Call(falls_over_beside_a_child, forks=forks, timeout=30))
+
+
+def forks_a_child(ending: str) -> str:
+    """Let a child go on with the call, or leave it by an exception, and wait for it."""
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return "of the parent"
+    if ending == "exit":
+        sys.exit(0)
+    if ending == "raise":
+        raise ValueError("of the child")
+    return "of the child"
+
+
+@pytest.mark.parametrize("ending", ["exit", "raise", "return"])
+def test_a_child_that_the_users_code_forks_has_no_answer(isolated, ending):
+    """The case failed with the SystemExit of its child."""
+    assert isolated.processes.run(Call(forks_a_child, (ending,))) == "of the parent"
+
+
+def test_a_process_with_a_session_and_an_environment_of_its_own_ends_with_its_call(isolated):
+    """Such a server of a model's own used to outlive the command, and to disturb the cases after it."""
+    script = "import subprocess as s; print(s.Popen(['sleep', '60'], env={}, start_new_session=True, stdout=-3).pid)"
+    pid = isolated.processes.run(Call(subprocess.check_output, ([sys.executable, "-c", script],)))
+    assert not is_alive(int(pid))
+
+
+def writes_into_the_pipe() -> None:
+    progress._listeners[0].__self__._send_bytes(b"junk")
+
+
+def test_what_cannot_be_read_as_an_answer_fails_the_call_alone(isolated):
+    """An UnpicklingError used to end the run."""
+    with pytest.raises(CaseFailed, match="ended with exit code 0 and no result"):
+        isolated.processes.run(Call(writes_into_the_pipe))
 
 
 def test_a_refused_process_start_is_reported_and_spares_the_server(monkeypatch):
@@ -363,6 +400,21 @@ def test_ctrl_c_waits_for_a_process_to_start():
 @pytest.mark.parametrize(("number", "name"), [(signal.SIGABRT, "SIGABRT"), (35, "signal 35")])
 def test_every_deadly_signal_is_named(number, name, tmp_path):
     assert str(explain_death(-number, tmp_path / "none")) == f"killed by {name}"
+
+
+def test_only_the_end_of_a_long_output_is_read(tmp_path):
+    output = tmp_path / "output"
+    with output.open("wb") as file:
+        file.seek(2**33)
+        file.write(b"\nabout to end\n")
+    assert str(explain_death(3, output)).endswith("; last output: about to end")
+
+
+def test_a_message_with_all_values_of_a_tensor_is_cut():
+    """A search in a line of 100,000 characters took minutes, so that the failure was a timeout."""
+    message = explain(RuntimeError(f"values: {'0.25, ' * 100_000}")).message
+    assert message.startswith("RuntimeError: values: 0.25")
+    assert len(message) < 1100
 
 
 @pytest.mark.parametrize("variant", [(), (Choice("int8"),)])

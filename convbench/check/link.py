@@ -65,7 +65,7 @@ class Link:
         except OSError:
             line = b""
         if not line.endswith(b"\n"):  # empty, or cut off if the process was killed while it answered
-            raise self._death()
+            raise explain_death(self._code(), self.output)
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             kind: FailureKind = answer["error"]["kind"]
@@ -100,12 +100,6 @@ class Link:
     def _code(self) -> int | None:
         """Return the return code of the process, which has closed its channel; None if it keeps running."""
         raise NotImplementedError
-
-    def _death(self) -> CaseFailed:
-        code = self._code()
-        if code is None:
-            return CaseFailed("crash", "the process closed its channel but kept running")
-        return explain_death(code, self.output)
 
 
 class SideWorker(Link):
@@ -177,9 +171,9 @@ class SideWorker(Link):
         self.cores = cores
 
     def close(self) -> None:
+        scratch.end_processes(self.folder)  # while it lives, its descendants are known as such
         scratch.kill_group(self.process)
         self.process.wait()
-        scratch.end_processes(self.folder)
         self.line.close()
         super().close()
 

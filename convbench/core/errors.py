@@ -10,6 +10,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
+from convbench.core.text import cut
+
 FailureKind = Literal["error", "wrong output", "crash", "out of memory", "timeout", "unavailable", "impossible"]
 
 
@@ -94,6 +96,10 @@ OUT_OF_MEMORY = ("allocate memory", "out of memory", "STATUS_ALLOC_FAILED", "ALL
 """Words for missing memory: torch's CPU allocator, CUDA (if another process uses the GPU), cuBLAS and cuDNN 8 and 9."""
 
 
+LONGEST = 1000
+"""Most characters of an error's line: a model may put all values of a tensor into its message."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, by Python's error, torch's (known by name, without importing torch), or the message."""
     if isinstance(error, RuntimeError) or type(error).__module__.startswith("onnxruntime"):
@@ -102,7 +108,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def line_of(error: BaseException, place: int = 0) -> str:
-    """Return the first line of an error that has text, or the one at ``place``; its type if no line has any."""
+    """Return the first line of an error that has text, or the one at ``place``; its type if no line has any.
+
+    A longer line than ``LONGEST`` is cut.
+    """
+    return cut(_whole_line_of(error, place), LONGEST)
+
+
+def _whole_line_of(error: BaseException, place: int) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if lines and lines[0] == FAILED_SCRIPT:
         return _cause_in_script(str(error))

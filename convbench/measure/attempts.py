@@ -62,6 +62,8 @@ LOST = "an earlier operator may have caused it: set CUDA_LAUNCH_BLOCKING=1; its 
 BUSY = "busy or unavailable"
 """Part of CUDA's error message if the GPU admits a single process, which is another one."""
 ADMITTED = "end the process that has the GPU to itself, or let it admit several: nvidia-smi --compute-mode=DEFAULT"
+MOST_OUTPUT = 2**16
+"""Bytes at the end of what a process printed in which its last line is looked for."""
 _METS_META = re.compile(r"\bmeta tensor\b|device.*\bmeta\b")
 """torch's error messages if a tensor without values meets one with values."""
 
@@ -125,13 +127,28 @@ def explain(error: BaseException) -> Failure:
 
 
 def explain_death(exitcode: int | None, output: Path) -> CaseFailed:
-    """Name the signal or exit code that ended the process, and the last line that it printed to ``output``."""
-    lines = output.read_text(errors="replace").strip().splitlines() if output.exists() else []
+    """Name the signal or exit code that ended the process, and the last line that it printed to ``output``.
+
+    A process that closed its channel but keeps running has no exit code.
+    """
+    lines = _end_of(output).strip().splitlines()
     last_output = f"; last output: {lines[-1][:300]}" if lines else ""
-    if exitcode is None or exitcode >= 0:
+    if exitcode is None:
+        return CaseFailed("crash", f"the process closed its channel but kept running{last_output}")
+    if exitcode >= 0:
         return CaseFailed("crash", f"the process ended with exit code {exitcode} and no result{last_output}")
     signal_names = {number.value: number.name for number in signal.Signals}
     name = signal_names.get(-exitcode, f"signal {-exitcode}")  # real-time signals have no names of their own
     if -exitcode == signal.SIGKILL:
         return CaseFailed("out of memory", f"killed by {name}, as the system's out-of-memory killer does{last_output}")
     return CaseFailed("crash", f"killed by {name}{last_output}")
+
+
+def _end_of(output: Path) -> str:
+    """Return the last characters of a file, which may hold gigabytes; empty if it cannot be read."""
+    try:
+        with output.open("rb") as file:
+            file.seek(max(0, output.stat().st_size - MOST_OUTPUT))
+            return file.read(MOST_OUTPUT).decode(errors="replace")
+    except OSError:
+        return ""

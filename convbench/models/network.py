@@ -17,7 +17,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from convbench.core.code import located
-from convbench.core.errors import ConvbenchError, Impossible
+from convbench.core.errors import ConvbenchError, Impossible, line_of
 from convbench.core.imports import import_path
 from convbench.core.option_types import settings
 from convbench.core.record import Case, Choice, Clip, Features, Parts, Recurrent, Whole
@@ -126,7 +126,9 @@ def feature_shape(backbone: Choice, in_channels: int, height: int, width: int) -
             maps = trunk(torch.empty(1, in_channels, height, width))
     except RuntimeError as error:
         frame = f"{in_channels}x{height}x{width}"
-        raise Impossible(located(error, f"backbone {backbone} does not take a {frame} frame: {error}")) from error
+        raise Impossible(
+            located(error, f"backbone {backbone} does not take a {frame} frame: {line_of(error)}")
+        ) from error
     if not isinstance(maps, torch.Tensor) or maps.dim() != 4:
         shape = tuple(maps.shape) if isinstance(maps, torch.Tensor) else type(maps).__name__
         raise Impossible(f"backbone {backbone} returns {shape} for one frame: it must return maps (N, C, H, W)")
@@ -149,7 +151,7 @@ def vector_size(reducer: Choice, features: Features, lstm_input: int | None) -> 
             module = in_mode(build_reducer(reducer, features, lstm_input), training=False)
             vectors = module(torch.empty(2, *features))
     except RuntimeError as error:
-        message = f"reducer {reducer} does not take a {features} feature map: {error}"
+        message = f"reducer {reducer} does not take a {features} feature map: {line_of(error)}"
         raise Impossible(located(error, message)) from error
     if not isinstance(vectors, torch.Tensor) or vectors.dim() != 2 or vectors.shape[0] != 2:
         shape = tuple(vectors.shape) if isinstance(vectors, torch.Tensor) else type(vectors).__name__

@@ -56,9 +56,12 @@ def _serve(worker: Any, connection: socket.socket, line: socket.socket | None) -
 
 
 def _answer(worker: Any, request: dict[str, Any]) -> Answer:
+    own_pid = os.getpid()
     try:
         answer: Answer = getattr(worker, request.pop("do"))(**request)
     except BaseException as error:
+        if os.getpid() != own_pid:  # raised in a process that the user's code forked, as by its ``sys.exit``
+            os._exit(1)
         with contextlib.suppress(OSError):  # the disk is full: the answer below says so
             traceback.print_exc()
         return {"error": worker.explain(error)}

@@ -1,8 +1,8 @@
 """Scratch folders: temporary folders whose contents and processes end with their maker, however that ends.
 
-A scratch folder is locked as long as it is used. All processes that work for it, and their descendants, carry its path
-in their environment. Closing it ends them and removes it; what a killed process left behind is collected by the next
-process that makes such a folder.
+A scratch folder is locked as long as it is used. All processes that work for it carry its path in their environment, as
+do their descendants, unless they are started with another one. Closing the folder ends them and removes it; what a
+killed process left behind is collected by the next process that makes such a folder.
 """
 
 from __future__ import annotations
@@ -106,15 +106,25 @@ def kill_group(process: Popen[Any] | BaseProcess) -> None:
 
 
 def processes(folder: Path) -> Iterator[int]:
-    """Yield the running processes of this user that carry the mark, except this one."""
+    """Yield the running processes of this user that carry the mark, and their descendants, except this one.
+
+    A descendant that was started with an environment of its own carries no mark.
+    """
     value = f"{MARK}={folder}".encode(errors="surrogateescape")
+    children: dict[int, list[int]] = {}
+    pids = []
     for entry in PROC.glob("[0-9]*"):
-        if int(entry.name) == os.getpid():
-            continue
         with suppress(OSError):
+            state, parent = (entry / "stat").read_bytes().rpartition(b")")[2].split()[:2]
+            if state == b"Z":
+                continue
+            children.setdefault(int(parent), []).append(int(entry.name))
             variables = (entry / "environ").read_bytes().split(b"\0")
             if any(variable == value or variable.startswith(value + b"/") for variable in variables):
-                yield int(entry.name)
+                pids.append(int(entry.name))
+    for pid in pids:  # grows while it is read
+        pids += [child for child in children.get(pid, ()) if child not in pids]
+    yield from (pid for pid in pids if pid != os.getpid())
 
 
 def adopt() -> None:

@@ -13,7 +13,7 @@ import torch
 
 from convbench.core import imports
 from convbench.core.code import located
-from convbench.core.errors import ConvbenchError
+from convbench.core.errors import ConvbenchError, line_of
 from convbench.core.imports import import_path
 from convbench.core.option_types import settings
 from convbench.core.record import Choice, Clip, Training
@@ -194,7 +194,9 @@ def _call(function: Callable[..., Any], options: Mapping[str, Any], name: str) -
         raise
     except (Exception, SystemExit) as error:
         suffix = f" after {count} clips" if count else ""
-        raise ConvbenchError(located(error, f"{name} raised {type(error).__name__}{suffix}: {error}")) from error
+        raise ConvbenchError(
+            located(error, f"{name} raised {type(error).__name__}{suffix}: {line_of(error)}")
+        ) from error
 
 
 def _description(item: Any) -> str:

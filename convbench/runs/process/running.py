@@ -133,7 +133,7 @@ class RunningCall(Generic[T]):
             return has_ended
         try:
             message = self.receiver.recv()
-        except (EOFError, OSError):
+        except Exception:  # the end, or what the user's code wrote into the pipe
             self._ends()
             return True
         if isinstance(message, Progress):
