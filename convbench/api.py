@@ -21,7 +21,7 @@ from convbench.core.default_folders import BISECT, REPORTS
 from convbench.core.errors import ConvbenchError
 from convbench.core.option_types import Exporter
 from convbench.core.record import Case, Protocol
-from convbench.core.registry import SHELVES, Registry, did_you_mean
+from convbench.core.registry import SHELVES, did_you_mean
 from convbench.core.storage import store
 from convbench.core.system import files, lock
 from convbench.core.text import value_text
@@ -443,7 +443,7 @@ def register(kind: str, name: str) -> Callable[[F], F]:
         >>> convbench.load({"matrix": {"reducer": "corner"}}).cases[0].architecture.reducer.name
         'corner'
     """
-    shelves: dict[str, Registry[Any]] = {shelf.kind: shelf for shelf in SHELVES}
+    shelves = {shelf.kind: shelf for shelf in SHELVES}
     if text("kind", kind) not in shelves:
         raise ConvbenchError(f"there is no shelf of {kind!r}{did_you_mean(kind, shelves)}")
     return shelves[kind].register(name)

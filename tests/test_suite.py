@@ -1002,7 +1002,7 @@ def test_a_reregistered_plugin_is_judged_by_its_new_options() -> None:
     from convbench.core.registry import Registry
     from convbench.suite.options import signature
 
-    shelf: Registry[Any] = Registry("reducer", "convbench.plugins.reducers")
+    shelf = Registry("reducer", "convbench.plugins.reducers")
     for name in ("old", "new"):
         exec(f"def cell(*, {name}: int = 1): ...", space := {"__name__": "cell"})
         shelf.register("cell")(space["cell"])

@@ -95,7 +95,7 @@ def suite_names() -> list[str]:
     return list(shipped_suites())
 
 
-def names_on(shelf: registry.Registry[Any]) -> Callable[[], list[str]]:
+def names_on(shelf: registry.Registry) -> Callable[[], list[str]]:
     """Return a function that returns the names on a shelf, for completion in a shell."""
     return lambda: [plugin.name for plugin in shelf]
 

@@ -20,13 +20,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from convbench.core import imports, installed
 from convbench.core.errors import ConvbenchError, typed_line
 from convbench.core.text import short_name, value_text
 
-T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 Factory = Callable[..., Any]
 """What a shelf holds; the shelf's package (``plugins.reducers`` and so on) documents what it must be."""
@@ -56,11 +55,11 @@ def declares(declaration: Any) -> Callable[[F], F]:
 
 
 @dataclass(frozen=True)
-class Plugin(Generic[T]):
+class Plugin:
     """A named plug-in: its factory, a summary of one line, and the options it takes (name to parameter)."""
 
     name: str
-    build: T
+    build: Factory
     summary: str
     options: dict[str, inspect.Parameter]
 
@@ -109,7 +108,7 @@ class Plugin(Generic[T]):
         return f"the {kind} {self.name!r} raised {typed_line(error)} ({_last_line(self.build, error)})"
 
 
-class Registry(Generic[T]):
+class Registry:
     """The plug-ins of one shelf. ``kind`` is the word for one of them, ``package`` the home of convbench's own.
 
     ``parameters`` are what each factory is called with, besides its options. ``traits`` is the name of the class that a
@@ -121,7 +120,7 @@ class Registry(Generic[T]):
         self.package = package
         self.parameters = parameters
         self.traits = traits
-        self._plugins: dict[str, Plugin[T]] = {}
+        self._plugins: dict[str, Plugin] = {}
         self._is_loaded = False
 
     def register(self, name: str) -> Callable[[F], F]:
@@ -149,15 +148,15 @@ class Registry(Generic[T]):
 
         return put
 
-    def __iter__(self) -> Iterator[Plugin[T]]:
+    def __iter__(self) -> Iterator[Plugin]:
         self._load()
         return iter(sorted(self._plugins.values(), key=lambda plugin: _natural_key(plugin.name)))
 
-    def registered(self) -> tuple[Plugin[T], ...]:
+    def registered(self) -> tuple[Plugin, ...]:
         """Return the plug-ins that are on the shelf by now, without importing any."""
         return tuple(self._plugins.values())
 
-    def get(self, name: str) -> Plugin[T]:
+    def get(self, name: str) -> Plugin:
         """Return the plug-in of that name, or the user's own for an import path ``package.module:attribute``.
 
         Raises ConvbenchError naming the nearest match, or why the import failed.
@@ -173,7 +172,7 @@ class Registry(Generic[T]):
             raise ConvbenchError(f"unknown {self.kind} {short_name(name)!r}{names}{causes}")
         return self._check_traits(self._plugins[name])  # again, because declares() may stand above register()
 
-    def _check_traits(self, plugin: Plugin[T]) -> Plugin[T]:
+    def _check_traits(self, plugin: Plugin) -> Plugin:
         """Return the plug-in. Raises ConvbenchError if it declares the traits of another shelf."""
         declared = type(plugin.declaration).__name__
         if plugin.declaration is not None and declared != self.traits:
@@ -181,7 +180,7 @@ class Registry(Generic[T]):
             raise ConvbenchError(f"the {self.kind} {plugin.name!r} declares {declared}: {remedy}")
         return plugin
 
-    def _check_parameters(self, plugin: Plugin[T]) -> None:
+    def _check_parameters(self, plugin: Plugin) -> None:
         """Raise ConvbenchError if the factory cannot be called with the shelf's parameters."""
         build: Any = plugin.build
         parameters = inspect.signature(build).parameters.values()
@@ -243,27 +242,23 @@ def _natural_key(name: str) -> list[Any]:
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
-def _plugin(name: str, build: Any) -> Plugin[Any]:
+def _plugin(name: str, build: Any) -> Plugin:
     doc = inspect.getdoc(build) or inspect.getdoc(inspect.getmodule(build)) or ""
     parameters = inspect.signature(build).parameters.values()
     options = {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
     return Plugin(name, build, doc.partition("\n")[0], options)
 
 
-backbones: Registry[Factory] = Registry("backbone", "convbench.plugins.backbones", ("channels",))
-reducers: Registry[Factory] = Registry(
-    "reducer", "convbench.plugins.reducers", ("features", "lstm_input"), "ReducerTraits"
-)
-variants: Registry[Factory] = Registry("variant", "convbench.plugins.variants", ("subject",), "VariantTraits")
-scenarios: Registry[Factory] = Registry("scenario", "convbench.plugins.scenarios", ("subject",))
-tasks: Registry[Factory] = Registry("task", "convbench.plugins.tasks", ("clip", "training", "seed"), "TaskTraits")
-probes: Registry[Factory] = Registry("probe", "convbench.plugins.probes", ("subject", "protocol"), "ProbeTraits")
-figures: Registry[Factory] = Registry("figure", "convbench.plugins.figures", ("results",))
-claims: Registry[Factory] = Registry("claim", "convbench.plugins.claims", ("evidence",))
-executors: Registry[Factory] = Registry(
-    "executor", "convbench.plugins.executors", ("device", "cases"), "ExecutorTraits"
-)
-exports: Registry[Factory] = Registry("export", "convbench.plugins.exports", ("run", "records"))
-SHELVES: tuple[Registry[Factory], ...] = (
+backbones = Registry("backbone", "convbench.plugins.backbones", ("channels",))
+reducers = Registry("reducer", "convbench.plugins.reducers", ("features", "lstm_input"), "ReducerTraits")
+variants = Registry("variant", "convbench.plugins.variants", ("subject",), "VariantTraits")
+scenarios = Registry("scenario", "convbench.plugins.scenarios", ("subject",))
+tasks = Registry("task", "convbench.plugins.tasks", ("clip", "training", "seed"), "TaskTraits")
+probes = Registry("probe", "convbench.plugins.probes", ("subject", "protocol"), "ProbeTraits")
+figures = Registry("figure", "convbench.plugins.figures", ("results",))
+claims = Registry("claim", "convbench.plugins.claims", ("evidence",))
+executors = Registry("executor", "convbench.plugins.executors", ("device", "cases"), "ExecutorTraits")
+exports = Registry("export", "convbench.plugins.exports", ("run", "records"))
+SHELVES: tuple[Registry, ...] = (
     backbones, reducers, variants, scenarios, tasks, probes, figures, claims, executors, exports,
 )  # fmt: skip

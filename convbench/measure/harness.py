@@ -160,7 +160,7 @@ def _refuse_too_large(twin: Subject | str | None) -> None:
         )
 
 
-def select(metrics: Sequence[str]) -> list[Plugin[Probe]]:
+def select(metrics: Sequence[str]) -> list[Plugin]:
     """Return the probes of these names or import paths in running order. Raises ConvbenchError for an unknown name."""
     plugin_by_name = {plugin.name: plugin for plugin in probes}
     for name in metrics:

@@ -70,17 +70,17 @@ def _optional(value: dict[str, Any]) -> dict[str, Any]:
     return {**annotations, "anyOf": [*kinds, *([] if _NOTHING in kinds else [_NOTHING])]}
 
 
-def _names(shelf: Registry[Any]) -> dict[str, Any]:
+def _names(shelf: Registry) -> dict[str, Any]:
     return {"anyOf": [*_constants(shelf), _IMPORT_PATH]}
 
 
-def _plugin(shelf: Registry[Any]) -> dict[str, Any]:
+def _plugin(shelf: Registry) -> dict[str, Any]:
     names = [plugin.name for plugin in shelf]
     text = {"type": "string", "pattern": rf"^\s*({'|'.join(_call(shelf, name) for name in names)})\s*$"}
     return {"anyOf": [*_constants(shelf), text, _IMPORT_PATH, *(_mapping(shelf, name) for name in names), _OWN]}
 
 
-def _call(shelf: Registry[Any], name: str) -> str:
+def _call(shelf: Registry, name: str) -> str:
     """Return the pattern of a plug-in written as text: nothing in parentheses, or options that it has."""
     spec = signature(shelf, name)
     options = r"[\w-]+" if spec.open else "|".join(spec.options)
@@ -130,11 +130,11 @@ _OWN = {
 }
 
 
-def _constants(shelf: Registry[Any]) -> list[dict[str, Any]]:
+def _constants(shelf: Registry) -> list[dict[str, Any]]:
     return [{"const": plugin.name, "description": plugin.summary} for plugin in shelf]
 
 
-def _mapping(shelf: Registry[Any], name: str) -> dict[str, Any]:
+def _mapping(shelf: Registry, name: str) -> dict[str, Any]:
     """Return the object form of a plug-in: its options with their types and defaults."""
     spec = signature(shelf, name)
     options = {key: _option(adapter.json_schema(), spec.defaults, key) for key, adapter in spec.options.items()}

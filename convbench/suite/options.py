@@ -20,7 +20,7 @@ from convbench.suite.values import Many
 _SCALARS = {str, int, float, bool, type(None)}
 _LISTS = {list, tuple, set, frozenset, Sequence}
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
-models: Registry[Any] = Registry("model", "")
+models = Registry("model", "")
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Signature:
         return did_you_mean(name, self.options) if self.options else ": it takes none"
 
 
-def signature(registry: Registry[Any], name: str) -> Signature:
+def signature(registry: Registry, name: str) -> Signature:
     """Return a plug-in's options. Raises ConvbenchError if it does not exist or the user's module does not import."""
     plugin = _plugin(registry, name)
     build, spec = _signatures.get((registry, name), (None, None))
@@ -62,7 +62,7 @@ def signature(registry: Registry[Any], name: str) -> Signature:
     return spec
 
 
-def _read(registry: Registry[Any], plugin: Plugin[Any]) -> Signature:
+def _read(registry: Registry, plugin: Plugin) -> Signature:
     parameters = inspect.signature(plugin.build).parameters.values()
     options = {p.name: p for p in parameters if p.kind in _KINDS} if _is_bare(registry, plugin) else plugin.options
     hints = annotations_of(plugin.build)
@@ -75,17 +75,17 @@ def _read(registry: Registry[Any], plugin: Plugin[Any]) -> Signature:
     )
 
 
-def _is_bare(registry: Registry[Any], plugin: Plugin[Any]) -> bool:
+def _is_bare(registry: Registry, plugin: Plugin) -> bool:
     """Whether the factory is called with its options only, like a user's model and a function of the user's clips."""
     own_clips = registry is tasks and ":" in plugin.name
     return registry is models or (own_clips and all(task.build is not plugin.build for task in tasks.registered()))
 
 
-_signatures: dict[tuple[Registry[Any], str], tuple[Any, Signature]] = {}
+_signatures: dict[tuple[Registry, str], tuple[Any, Signature]] = {}
 _KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
-def _plugin(registry: Registry[Any], name: str) -> Plugin[Any]:
+def _plugin(registry: Registry, name: str) -> Plugin:
     if registry is models and ":" not in name:
         remedy = (
             f"name its function, too: {name}:function"

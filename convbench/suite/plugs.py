@@ -136,20 +136,18 @@ def _import_path(name: str) -> str:
     return imports.of_file(name) if ":" in name else name
 
 
-def _name(shelf: Registry[Any], raw: Any, at: Location, mistakes: Mistakes) -> str | None:
+def _name(shelf: Registry, raw: Any, at: Location, mistakes: Mistakes) -> str | None:
     """Read a plug-in that is written without options; pydantic reports a value that is not text."""
     name = _import_path(raw) if isinstance(raw, str) else None
     return name if name is not None and _signature(shelf, name, at, mistakes) else None
 
 
-def _choices(shelf: Registry[Any], raw: Any, at: Location, mistakes: Mistakes) -> Choices | None:
+def _choices(shelf: Registry, raw: Any, at: Location, mistakes: Mistakes) -> Choices | None:
     fields = plug_fields(raw, at, mistakes)
     return None if fields is None else _check(shelf, *fields, at, mistakes)
 
 
-def _check(
-    shelf: Registry[Any], name: str, options: Mapping[str, Any], at: Location, mistakes: Mistakes
-) -> Choices | None:
+def _check(shelf: Registry, name: str, options: Mapping[str, Any], at: Location, mistakes: Mistakes) -> Choices | None:
     spec = _signature(shelf, name, at, mistakes)
     if spec is None:
         return None
@@ -171,7 +169,7 @@ def _option(plug: str, spec: Signature, key: str, raw: Any, at: Location, mistak
     return None
 
 
-def _signature(shelf: Registry[Any], name: str, at: Location, mistakes: Mistakes) -> Signature | None:
+def _signature(shelf: Registry, name: str, at: Location, mistakes: Mistakes) -> Signature | None:
     try:
         return signature(shelf, name)
     except Unavailable:  # no other plug-in could be used, either

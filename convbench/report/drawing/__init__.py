@@ -51,7 +51,7 @@ class Drawing:
     scale: Mapping[str, tuple[Metric, float, float]] = field(default_factory=dict)
 
 
-def drawings(figure: Plugin[Any], results: Sequence[Result]) -> Iterator[Drawing]:
+def drawings(figure: Plugin, results: Sequence[Result]) -> Iterator[Drawing]:
     """Yield a figure's drawings. If a user's figure raises, this is noted and ends them; built-in figures raise."""
     with figure.note_errors("figure"):
         for drawing in figure.build(results):
