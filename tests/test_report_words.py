@@ -1428,7 +1428,7 @@ def test_the_commonest_reason_is_named_and_unknown_threads_are_not():
     spoilt = [visited(name, 1e-5, disturbed=why) for name, why in (("fc", "once"), ("gem", "busy"), ("gmp", "busy"))]
     streamed = records.record(records.case("gap", scenario="streaming"))
     text = answer(records.run_of(spoilt), [visited("gap", 1e-3, 1e-3, 1e-3), *spoilt, streamed])
-    assert "3 cases were never measured undisturbed (busy)" in text
+    assert "3 cases were never measured undisturbed (for example, busy)" in text
     assert "Fastest in streaming: gap" in text
     assert "None" not in text
 

@@ -4,6 +4,7 @@
 2. Optimal partitioning (Jackson et al. 2005) finds exactly the steps that explain most. Each must explain more than
    ``3 log n`` variances (Zhang and Siegmund 2007), widened by Student's t if few runs tell the noise.
 3. The same is done with a slope over the whole series, which costs 2 log n. If that is cheaper in all, it drifts.
+   If steps alone explain enough too, the information criterion decides, which Student's t does not widen.
 4. Noise that lasts from run to run is no reason for a step: then steps have to explain more. Steps also have to explain
    more than values that wander around one level (an autoregression of first order), and than runs at two speeds.
 
@@ -162,11 +163,25 @@ def _best_fit(times: NDArray[np.intp], values: Floats, noise: float) -> _Fit:
             if slope_fit.starts == starts:
                 break
             starts = slope_fit.starts
-    return best_fit
+    return flat_fit if flat_fit.starts and _information(flat_fit) < _information(best_fit) else best_fit
+
+
+def _information(fit: _Fit) -> float:
+    """Return the Bayesian information criterion, which decides between steps and a slope if both explain enough.
+
+    What a few runs add to the penalty protects from changes by chance. It must not favour the slope, which costs less.
+    """
+    squares, count = float((fit.residuals**2).sum()), len(fit.flat)
+    return count * math.log(max(squares, sys.float_info.min)) + _changes(fit) * PENALTY * math.log(count)
+
+
+def _changes(fit: _Fit) -> float:
+    """Return how many steps the fit has, with the slope as a part of one."""
+    return len(fit.starts) + SLOPE_COSTS * bool(fit.slope)
 
 
 def _cost(fit: _Fit) -> float:
-    return float((fit.residuals**2).sum()) + fit.penalty * (len(fit.starts) + SLOPE_COSTS * bool(fit.slope))
+    return float((fit.residuals**2).sum()) + fit.penalty * _changes(fit)
 
 
 def _fit_at_slope(times: NDArray[np.intp], values: Floats, slope: float, noise: float) -> _Fit:

@@ -233,7 +233,7 @@ def _runner_up(headline: Headline) -> str:
 
 
 def withheld_sentence(results: Sequence[Result]) -> str:
-    """Count the cases whose latency is withheld, and give the commonest reason."""
+    """Count the cases whose latency is withheld, and give the reason, or the commonest as an example."""
     cases = withheld_results(results)
     if not cases:
         return ""
@@ -242,7 +242,8 @@ def withheld_sentence(results: Sequence[Result]) -> str:
     )
     count = counted(len(cases), "case was", "cases were")
     (reason, _), *_ = reasons.most_common(1)
-    return f"{count} never measured undisturbed ({reason}): withheld, in no ranking or comparison."
+    example = "for example, " if len(reasons) > 1 else ""
+    return f"{count} never measured undisturbed ({example}{reason}): withheld, in no ranking or comparison."
 
 
 def _position(headline: Headline) -> str:
