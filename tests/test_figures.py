@@ -726,6 +726,15 @@ def test_a_label_that_is_as_near_to_another_mark_is_joined_to_its_own_by_a_line(
     assert [text.arrow_patch is not None for text in sorted(axes.texts, key=lambda text: text.xy)] == is_joined
 
 
+@pytest.mark.parametrize("across", [0.2, 0.5, 0.9])
+def test_a_label_too_long_for_either_side_of_its_mark_stays_in_the_figure(across):
+    """The label "fc(activation=true) 32 on conv with lstm128, ..." was cut off at the edge of the figure."""
+    axes = style.canvas()
+    label(axes, [(across, 0.5)], ["fc(activation=true) 32 on conv(channels=64) with lstm128, front under 1 %"])
+    (box,) = [text.get_window_extent() for text in axes.texts]
+    assert (box.x0 >= 0, box.x1 <= axes.figure.bbox.x1) == (True, True)
+
+
 def test_byte_ticks_in_a_narrow_span_are_round_in_mib():
     places = scales.ticks(15 * 2**20, 21 * 2**20, "B")
     assert [scales.label(place, "B") for place in places] == ["16 MiB", "18 MiB", "20 MiB"]

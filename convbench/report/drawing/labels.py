@@ -16,6 +16,8 @@ from convbench.report.drawing.style import MUTED, TEXT
 SIZE, LETTER, LINE = 9.0, 5.3, 10.5
 OFFSETS = [(side, height) for height in (4, -11, 15, -22, 26, -33, 37, -44, 48, -55, -66, -77, -88) for side in (1, -1)]
 GAP = 6.0
+BEYOND = 12.0
+"""Points that a label may end right of the plot."""
 FAR = 24
 """Points above or below the mark; a label further away is joined to it by a line. So is one that is about as near to
 another mark, which it would seem to name."""
@@ -55,15 +57,18 @@ def label(axes: MplAxes, places: Sequence[Place], words: Sequence[str], other_pl
     marks = [*pixels, *(_pixel(axes, place) for place in other_places if place not in places)]
     boxes = [Box(x - 4, y - 4, x + 4, y + 4) for x, y in marks]
     for place, (x, y), text in sorted(zip(places, pixels, words, strict=True), key=lambda row: -row[1][1]):
-        candidates = [(_box(x, y, side, height, text), side, height) for side, height in OFFSETS]
-        choices = [candidate for candidate in candidates if _fits(candidate[0], frame)] or candidates
-        box, side, height = min(choices, key=lambda candidate: sum(candidate[0].covers(other) for other in boxes))
+        beside = [(_box(x, y, GAP * side, height, text, side), GAP * side, height, side) for side, height in OFFSETS]
+        end = frame.x1 + BEYOND - x  # a label too long for either side ends where the plot does
+        within = [(_box(x, y, end, height, text, -1), end, height, -1) for _, height in OFFSETS[::2]]
+        choices = [choice for choice in beside if _fits(choice[0], frame)] or within
+        box, offset, height, side = min(choices, key=lambda choice: sum(choice[0].covers(other) for other in boxes))
         boxes.append(box)
         others = [box.distance(mark) for mark in marks if mark != (x, y)]
         is_clear = abs(height) <= FAR and box.distance((x, y)) + CLEARLY <= min(others, default=math.inf)
-        leader = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
+        nearest = (min(max((x - box.left) / (box.right - box.left), 0.0), 1.0), 0.0 if height > 0 else 1.0)
+        leader = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.5, "relpos": nearest, "shrinkA": 0, "shrinkB": 3}
         axes.annotate(
-            text, place, xytext=(GAP * side, height), textcoords="offset points", fontsize=SIZE, color=TEXT,
+            text, place, xytext=(offset, height), textcoords="offset points", fontsize=SIZE, color=TEXT,
             ha="left" if side > 0 else "right", arrowprops=None if is_clear else leader,
         )  # fmt: skip
 
@@ -86,13 +91,14 @@ def spread(
 
 def _fits(box: Box, frame: BboxBase) -> bool:
     """Whether a label stays on the plot, or just beside it."""
-    fits_across = box.left > frame.x0 - 4 and box.right < frame.x1 + 12
+    fits_across = box.left > frame.x0 - 4 and box.right < frame.x1 + BEYOND
     return bool(fits_across and box.bottom > frame.y0 - 4 and box.top < frame.y1 + 4)
 
 
-def _box(x: float, y: float, side: int, height: float, text: str) -> Box:
+def _box(x: float, y: float, offset: float, height: float, text: str, side: int) -> Box:
+    """Return the box of a text that begins (``side`` 1) or ends (-1) at the offset from its mark."""
     width = LETTER * len(text)
-    left = x + GAP if side > 0 else x - GAP - width
+    left = x + offset - (width if side < 0 else 0.0)
     return Box(left, y + height, left + width, y + height + LINE)
 
 
