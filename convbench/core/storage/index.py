@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, Self, TypeVar
+from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 from convbench.core.errors import StoreError
 from convbench.core.metric import Metric
@@ -144,6 +144,7 @@ class Index:
         # A crash of the machine may spoil the index, which is then made again.
         self._db.execute("PRAGMA synchronous=OFF")
         self._words: dict[str, int] = {}
+        self._folders: dict[str, str] = {}
         self._begin()
 
     def close(self) -> None:
@@ -155,6 +156,7 @@ class Index:
         Two processes that do so wait for each other's batches.
         """
         folders = {as_text(folder): (folder, stamp) for root in roots for folder, stamp in run_stamps(root)}
+        self._folders = {name: folder for name, (folder, _) in folders.items()}
         current_stamps = {name: stamp for name, (_, stamp) in folders.items()}
         stored_stamps = self._stamps()
         if current_stamps == stored_stamps:
@@ -185,7 +187,7 @@ class Index:
     def entries(self, with_copies: bool = False) -> dict[int, Entry]:
         """Return the runs that are shown, by number, or with their copies and the shards of merged runs, too."""
         rows = self._db.execute(f"SELECT id, {COLUMNS} FROM run WHERE shown OR ?", (with_copies,))
-        return {number: Entry._make((*row[:4], bool(row[4]), *row[5:])) for number, *row in rows}
+        return {number: self._entry(*row) for number, *row in rows}
 
     def cases(self) -> list[str]:
         rows = self._db.execute("SELECT text FROM word WHERE id IN (SELECT DISTINCT case_id FROM number)")
@@ -218,6 +220,12 @@ class Index:
             f"WHERE n.metric = (SELECT id FROM word WHERE text = ?) AND r.shown {condition} ORDER BY n.case_id",
             (metric,),
         )
+
+    def _entry(self, path: str, *values: Any) -> Entry:
+        """Return a run with the path that the system knows, which the index may hold with escapes."""
+        entry = Entry(path, *values)
+        folder = self._folders.get(path, path)
+        return entry._replace(path=folder, dirty=bool(entry.dirty), problem=entry.problem.replace(path, folder))
 
     def _begin(self) -> None:
         """Make the tables, or make them anew if another version of convbench made them."""

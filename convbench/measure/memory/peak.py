@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from convbench.core.errors import CaseFailed
 from convbench.measure.memory import cudnn
 from convbench.measure.memory.operators import extra_bytes
+from convbench.measure.memory.rehearsal import ENCODER_LAYER, packed_layer, rehearse
 from convbench.measure.memory.with_values import CHECKS, COMPOSITE, RESULTS, composition, kernels, pack, values_of
 
 ATEN = torch.ops.aten
@@ -67,7 +68,7 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.workspaces: dict[str, int] = {}
         self.nodes: dict[int, tuple[str, int] | None] = {}
         self.foreign_layout: torch.layout | None = None
-        self.at_full_length = False
+        self.at_full_length = self.packs = False
 
     @contextmanager
     def follow(self) -> Iterator[None]:
@@ -98,8 +99,8 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
             with self:
                 return cudnn.COMPOSED[func](*args, **kwargs)
         if func is ATEN._nested_tensor_from_mask_left_aligned.default:
-            self.at_full_length = True
-            return False  # the encoder does not pack its sequences then
+            self.at_full_length = self.packs = True
+            return False  # the encoder calls its layers on padded sequences then
         if func is ATEN._pack_padded_sequence.default:
             self.at_full_length |= values_of(args[1]) is None
             with self:
@@ -118,7 +119,10 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         births = [tensor for tensor in self._strided_tensors(result) if id(tensor.untyped_storage()) not in storage_ids]
         for tensor in births:
             self._track(tensor.untyped_storage())
-        scratch, reserve = extra_bytes(func, args, result, kwargs)
+        if self.packs and func is ENCODER_LAYER and self.device.type == "cpu":
+            scratch, reserve = rehearse(packed_layer, args, kwargs, result)
+        else:
+            scratch, reserve = extra_bytes(func, args, result, kwargs)
         scratch += cudnn.scratch_bytes(func, args)
         if reserve and births:
             self._grow(reserve)

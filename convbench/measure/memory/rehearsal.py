@@ -38,6 +38,7 @@ WEIGHTS = {"convolution": 1, "convolution_backward": 2, "mm": 1, "addmm": 2, "_t
 """Positions of weights. They are never shortened, although they may have as many rows as there are images."""
 SMALL, LARGE = 1 << 20, 1 << 31
 """Bytes of operands up to which an operator runs on all its images, and up to which it runs at all."""
+ENCODER_LAYER = torch.ops.aten._transformer_encoder_layer_fwd.default
 IMAGES, ROWS = 16, 512
 """The fewest images, and rows of a matrix, of a shortened run: kernels for fewer take other paths or smaller blocks.
 
@@ -86,6 +87,15 @@ def is_rehearsed(func: Any, args: tuple[Any, ...]) -> bool:
         doubles = (torch.float32, torch.float64)
         return any(tensor.dtype not in doubles or 0 in tensor.stride() for tensor in tensors)
     return bool(REHEARSED.search(name))
+
+
+def packed_layer(sequences: torch.Tensor, *args: Any) -> torch.Tensor:
+    """Compute a layer as an encoder does that packs its sequences, all of them at full length, and pad the result."""
+    *parameters, _mask, _mask_type = args
+    lengths = sequences.new_ones(sequences.shape[:2], dtype=torch.bool)
+    nested = torch._nested_tensor_from_mask(sequences, lengths)
+    result: torch.Tensor = ENCODER_LAYER(nested, *parameters).to_padded_tensor(0.0)
+    return result
 
 
 def rehearse(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> tuple[int, int]:
@@ -174,7 +184,7 @@ def _tensors(values: Any) -> list[torch.Tensor]:
 
 
 def _name(func: Any) -> str:
-    return str(func.overloadpacket.__name__)
+    return str(getattr(func, "overloadpacket", func).__name__)
 
 
 def _unknown(func: Any) -> CaseFailed:
