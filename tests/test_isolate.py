@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import psutil
 import pytest
 
 from convbench.core import metrics
-from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
+from convbench.core.errors import CaseFailed, ConvbenchError, StoreError, Unavailable
 from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Reading, Record, Trial, Whole
 from convbench.core.registry import executors
 from convbench.measure import progress
@@ -202,6 +203,16 @@ def test_facts_of_several_cases_are_measured_side_by_side(isolated):
     job, record = visits[3]
     assert (job.visit, record.status, record.conditions["threads"]) == (0, "ok", 1)
     assert {"latency_s", "reference_s", "run_delay_share"} <= {reading.metric.name for reading in record.readings}
+
+
+@pytest.mark.parametrize("visit", [FACTS, 0])
+def test_a_run_whose_scratch_folder_was_removed_ends_instead_of_failing_its_cases(visit):
+    """Each case left became a failed one, which ``--resume`` does not repeat, and a dry run ended in a traceback."""
+    with isolation() as executor:
+        assert executor.hosts
+        shutil.rmtree(executor.processes.scratch)
+        with pytest.raises(StoreError, match=r"no scratch folder can be made there \(No such file or directory\)"):
+            list(executor.run([Job(gap(), VISITS, ("params",), visit)]))
 
 
 def test_a_case_with_wrong_facts_is_not_timed(isolated, monkeypatch):

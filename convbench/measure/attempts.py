@@ -15,7 +15,15 @@ from typing import Literal
 
 from convbench.core import git
 from convbench.core.code import located
-from convbench.core.errors import CaseFailed, ConvbenchError, Impossible, Unavailable, is_out_of_memory, line_of
+from convbench.core.errors import (
+    CaseFailed,
+    ConvbenchError,
+    Impossible,
+    StoreError,
+    Unavailable,
+    is_out_of_memory,
+    line_of,
+)
 from convbench.core.record import Case, Failure, Finding, Reading, Record, timestamp
 
 Measure = Callable[[Case], Record]
@@ -69,10 +77,15 @@ _METS_META = re.compile(r"\bmeta tensor\b|device.*\bmeta\b")
 
 
 def attempt(case: Case, measure: Measure) -> Record:
-    """Return ``measure(case)``, or the record of why the case has no result: a sweep goes on after any exception."""
+    """Return ``measure(case)``, or the record of why the case has no result: a sweep goes on after any exception.
+
+    Raises StoreError if nothing can be written, which is the fault of this machine and not of the case.
+    """
     start, date = time.perf_counter(), timestamp()
     try:
         return measure(case)
+    except StoreError:
+        raise
     except Exception as error:
         return replace(failed_record(case, error), started=date, seconds=time.perf_counter() - start)
 

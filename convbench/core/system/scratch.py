@@ -54,10 +54,16 @@ def folder(prefix: str = PREFIX) -> Iterator[Path]:
 def open_folder(prefix: str = PREFIX) -> Path:
     """Make a folder; the caller holds its lock and closes it. Raises StoreError if none can be made."""
     collect()
+    return new_folder(lock.temporary_folder(), prefix)
+
+
+def new_folder(parent: Path, prefix: str = "") -> Path:
+    """Make a folder in another one. Raises StoreError, such as for a full disk."""
     try:
-        return Path(tempfile.mkdtemp(prefix=prefix))
+        return Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
     except OSError as error:
-        raise StoreError(f"no scratch folder can be made ({error.strerror or error}): {lock.REMEDY}") from error
+        reason = error.strerror or error
+        raise StoreError(f"{parent}: no scratch folder can be made there ({reason}): {lock.REMEDY}") from error
 
 
 def close_folder(folder: Path) -> None:

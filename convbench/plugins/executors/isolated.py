@@ -10,7 +10,7 @@ from multiprocessing.connection import wait
 from typing import Any, TypeVar
 from zlib import crc32
 
-from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
+from convbench.core.errors import CaseFailed, ConvbenchError, StoreError, Unavailable
 from convbench.core.record import Case, Record
 from convbench.core.registry import executors
 from convbench.measure import attempts
@@ -135,6 +135,8 @@ class _JobPool:
         pinned_job = replace(job, cores=() if free_core is None else (free_core,))
         try:
             self.running.append((pinned_job, self.executor.start(pinned_job)))
+        except StoreError:
+            raise
         except Exception as error:
             yield job, replace(attempts.failed_record(job.case, error), environment=self.executor.hosts[0].fingerprint)
         if len(self.running) > 1:

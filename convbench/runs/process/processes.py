@@ -11,7 +11,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -91,8 +90,8 @@ class Processes:
         return self.start(call).final_result()
 
     def start(self, call: Call[T]) -> RunningCall[T]:
-        """Begin a call. The caller must ``end`` it."""
-        folder = Path(tempfile.mkdtemp(dir=self.scratch))
+        """Begin a call. The caller must ``end`` it. Raises StoreError if the scratch folder is full or was removed."""
+        folder = scratch.new_folder(self.scratch)
         cache = self.scratch / f"inductor-{call.cache}" if call.cache else folder / "inductor"
         if call.compiles and missing_tool() is None and not cache.exists():
             self._toolchain(cache)
@@ -159,7 +158,7 @@ class Processes:
         """Fill ``cache`` with what compiling anything leaves behind, which is made once and then linked."""
         toolchain = self.scratch / "toolchain"
         if not toolchain.exists():
-            folder = Path(tempfile.mkdtemp(dir=self.scratch))
+            folder = scratch.new_folder(self.scratch)
             running = self._spawn(Call(_compile_something), folder, folder / "inductor")
             try:
                 running.result()
