@@ -120,7 +120,11 @@ def test_the_json_has_plain_finite_numbers(pilot, tmp_path):
     data = json.loads(claims_json.write(pilot, MADE, tmp_path / "claims.json").read_text("utf-8"))
     assert data["tally"] == {"supported": 12, "refuted": 5}
     assert [claim["number"] for claim in data["claims"]] == [claim.number for claim in pilot]
-    number = data["claims"][9]["numbers"][2]
+    claim = data["claims"][9]
+    words = ("number", "claim", "quote", "prediction", "experiment", "verdict", "why")
+    assert {name: claim[name] for name in words} == {name: getattr(pilot[9], name) for name in words}
+    assert claim.keys() - words == {"quantified", "numbers"}
+    number = claim["numbers"][2]
     assert number["label"] == "direction: FC less GAP"
     assert number["low"] < number["value"] < number["high"]
     assert (number["unit"], number["n"]) == ("points", 5)

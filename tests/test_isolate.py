@@ -17,6 +17,7 @@ from contextlib import closing
 from dataclasses import replace
 from multiprocessing.util import Finalize
 from pathlib import Path
+from unittest.mock import Mock
 
 import psutil
 import pytest
@@ -28,9 +29,9 @@ from convbench.core.registry import executors
 from convbench.measure import progress
 from convbench.measure.attempts import explain, explain_death
 from convbench.measure.machine.malloc import preload
-from convbench.plugins.executors.isolated import Isolated, measure
+from convbench.plugins.executors.isolated import Isolated, _JobPool, measure
 from convbench.runs.early_server import COMPILER
-from convbench.runs.executor import Job
+from convbench.runs.executor import Host, Job
 from convbench.runs.probe_plan import ProbePlan, jobs, visit_record
 from convbench.runs.process.processes import Processes
 from convbench.runs.process.running import Call
@@ -241,6 +242,24 @@ def test_a_case_out_of_memory_beside_others_is_measured_alone(isolated, monkeypa
     visits = list(isolated.run(Job(case, VISITS, ("memory",), FACTS) for case in cases))
     assert sorted(case.id for case in again) == sorted(case.id for case in cases)
     assert [record.status for _, record in visits] == ["ok", "ok"]
+
+
+def test_jobs_side_by_side_have_a_core_each_and_end_with_the_sweep():
+    """A job that lacked memory although it was alone is not tried again."""
+    host, running = Host("here", {}, "fingerprint", 2**30, (4, 7)), [Mock() for _ in range(3)]
+    pool = _JobPool(Mock(hosts=(host,), start=Mock(side_effect=running)))
+    job = Job(gap(), QUICK, ("memory",), FACTS)
+    assert not [visit for _ in running for visit in pool.start(job)]
+    assert [job.cores for job, _ in pool.running] == [(4,), (7,), ()]
+    pool.end()
+    assert all(call.end.called for call in running)
+    lone = Mock(final_result=Mock(side_effect=CaseFailed("out of memory", "killed")))
+    _, record = pool._visit(job, lone)
+    assert (record.failure.kind, record.environment, pool.executor.measure.called) == (
+        "out of memory",
+        "fingerprint",
+        False,
+    )
 
 
 @pytest.mark.parametrize(

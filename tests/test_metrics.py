@@ -171,6 +171,8 @@ def test_budget_flops_means_the_same_as_equal_flops(quality):
     ("arguments", "message"),
     [
         (("--budget", "latency"), "--budget latency: write it as name=value, such as latency=5ms"),
+        (("--budget", "=5ms"), "--budget =5ms: write it as name=value"),
+        (("--budget", "latency="), "--budget latency=: write it as name=value"),
         (("--budget", "latencie=5ms"), "--budget latencie: not a metric that advise weighs; did you mean 'latency'?"),
         (("--budget", "frames_per_j=5ms"), "write it as 12, 1.5k or 12frames/J"),
         (("--budget", "latency=5ms", "--latency", "4ms"), "latency has a limit already: give it once"),

@@ -138,6 +138,7 @@ def test_the_summary_contains_answer_tables_and_failures():
     assert text.startswith(
         "## convbench: default\n\n**Take hybrid(activation=true), LSTM input 8, eager on the conv backbone: "
     )
+    assert re.search(r"\n\n\| Reducer \| .+ \|\n\|(---\|){7}\n\| ", text), "without a rule it is no table"
     assert "\n| flatten | 131,072 | eager | " in text
     assert "\n| compile | inference, cpu | 12 | " in text
     assert "<details><summary>2 without a result</summary>" in text
@@ -207,6 +208,7 @@ def test_a_long_summary_is_cut_between_rows_and_says_what_is_left_out(monkeypatc
     values = summary.view(run, summary.results_of(run_records))  # once: it takes a third of a second
     monkeypatch.setattr(summary, "view", lambda *_: values)
     lines = summary.markdown(run, run_records).splitlines()
+    assert lines[-5:-2] == ["- and 11 more", "", "</details>"]
     texts = {budget: summary.markdown(run, run_records, budget) for budget in range(1_500, 40_000, 500)}
     assert len(set(texts.values())) > 10
     for budget, text in texts.items():

@@ -198,4 +198,7 @@ def test_the_page_and_the_json_have_every_trade() -> None:
     (task,) = data["tasks"]
     assert [(row["series"], row["variant"]) for row in task["trades"]] == [("flatten", "int8"), ("gap", "int8")]
     assert task["trades"][0]["gain"] == "-0.3 [-0.5, -0.1]"
-    assert [row["case"].split("/")[1] for row in plain(answer)["trades"]] == ["flatten", "gap"]
+    trades = plain(answer)["trades"]
+    assert [row["case"].split("/")[1] for row in trades] == ["flatten", "gap"]
+    assert trades[0].keys() == {"case", "accuracy", "gain", "gain_low", "gain_high", "speedup"}
+    assert trades[0]["gain_low"] < trades[0]["gain"] < trades[0]["gain_high"] < 0

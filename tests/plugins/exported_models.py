@@ -228,14 +228,15 @@ class Numbering(nn.Module):
 
 
 class LateStart(nn.Module):
-    """Begins with ones if it is given no state."""
+    """Begins with ``start`` everywhere if it is given no state."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: float = 1.0) -> None:
         super().__init__()
+        self.start = start
         self.decay = nn.Parameter(torch.tensor(0.5))
 
     def forward(self, clip, state=None):
-        state = torch.ones(clip.shape[0], 3) if state is None else state
+        state = torch.full((clip.shape[0], 3), self.start) if state is None else state
         state = state * self.decay + clip.mean((1, 3, 4))
         return state[:, None], state
 

@@ -55,7 +55,7 @@ def _watch_modules(model: nn.Module) -> Iterator[ModuleInputs]:
     def keep_inputs(name: str, _module: nn.Module, args: Any, kwargs: Any) -> None:
         for path, leaf in values.leaves((args, kwargs)):
             if isinstance(leaf, torch.Tensor):
-                inputs[name, calls[name], path] = leaf.clone(memory_format=torch.contiguous_format)
+                inputs[name, calls[name], path] = leaf.clone()
         calls[name] += 1
 
     with ExitStack() as hooks:
