@@ -1023,7 +1023,9 @@ def test_slurm_awaits_workers_that_are_pending_or_owed(tmp_path: Path) -> None:
     engine.close()
 
 
-def test_a_cluster_without_accounting_is_not_polled_each_time(tmp_path: Path) -> None:
+def test_a_cluster_without_accounting_is_not_polled_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine with Slurm, its queue told that the invented job was gone."""
+    monkeypatch.setenv("PATH", str(tmp_path))
     engine = slurm_engine(tmp_path, "worker-0")
     job = engine.submissions["worker-0"].job
     job.state = "UNKNOWN"
