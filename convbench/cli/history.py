@@ -23,14 +23,8 @@ if TYPE_CHECKING:
 
 @app.command()
 def history(
-    runs: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Run directories, or folders that hold them."),
-    ] = None,
-    store: Annotated[
-        Path | None,
-        typer.Option(help="A folder of runs, which also keeps confirmations."),
-    ] = None,
+    runs: Annotated[list[Path] | None, typer.Argument(help="Run directories, or folders that hold them.")] = None,
+    store: Annotated[Path | None, typer.Option(help="A folder of runs, which also keeps confirmations.")] = None,
     metric: Annotated[str, typer.Option(metavar="NAME", help="The metric's short name, such as memory.")] = "latency",
     only: Only = None,
     since: Annotated[str, typer.Option(metavar="DATE", help="Ignore changes before this date, as in 2026-11-01.")] = "",

@@ -20,10 +20,7 @@ WIDEST = 80
 
 @app.command("list")
 def list_shelves(
-    shelf: Annotated[
-        str,
-        typer.Argument(help=f"{', '.join(NAMES)}.", autocompletion=lambda: NAMES),
-    ] = "",
+    shelf: Annotated[str, typer.Argument(help=f"{', '.join(NAMES)}.", autocompletion=lambda: NAMES)] = "",
 ) -> None:
     """List what each shelf holds, one line per entry."""
     from convbench.core import installed

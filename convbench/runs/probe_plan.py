@@ -53,15 +53,7 @@ def _job(visit: PlannedVisit, schedule: Schedule, plan: ProbePlan, cores: Sequen
         return Job(case, protocol, plan.exact, FACTS, decides=visit.decides)
     pinned_cores = cores_of(case, visit.round, cores)
     if protocol.visits == 1 and not visit.host:
-        return Job(
-            case,
-            protocol,
-            (*plan.exact, *plan.timed),
-            0,
-            pinned_cores,
-            plan.probes,
-            decides=visit.decides,
-        )
+        return Job(case, protocol, (*plan.exact, *plan.timed), 0, pinned_cores, plan.probes, decides=visit.decides)
     names, probes = (plan.timed, plan.probes) if is_first else (plan.repeats, ())
     is_checked = bool(plan.exact) or not is_first
     return Job(case, protocol, names, visit.round, pinned_cores, probes, visit.host, is_checked, visit.decides)

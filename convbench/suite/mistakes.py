@@ -153,8 +153,6 @@ def message_of(detail: ErrorDetails) -> str:
     context: dict[str, Any] = detail.get("ctx", {})
     value = quoted(detail["input"])
     match detail["type"]:
-        case "missing":
-            return "is missing"
         case "too_short":
             return "is empty: give at least one value, or leave the key out"
         case kind if kind in LIMITS:

@@ -26,10 +26,7 @@ def threads(results: Sequence[Result]) -> Iterator[Drawing]:
 
 
 def _draw(
-    panel: tuple[int, int, str],
-    gains: Sequence[ThreadGain],
-    ends: tuple[float, float],
-    results: Sequence[Result],
+    panel: tuple[int, int, str], gains: Sequence[ThreadGain], ends: tuple[float, float], results: Sequence[Result]
 ) -> Drawing:
     count, fewest, scenario = panel
     rows = grouped(gains, lambda gain: gain.result.series)

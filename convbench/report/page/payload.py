@@ -144,12 +144,7 @@ def looks(results: Iterable[Result]) -> list[dict[str, Any]]:
 
 def _look(name: str) -> dict[str, Any]:
     colour, marker = look(name)
-    return {
-        "name": name,
-        "hue": HUES.index(colour),
-        "colour": colour,
-        "shape": marker_path(marker),
-    }
+    return {"name": name, "hue": HUES.index(colour), "colour": colour, "shape": marker_path(marker)}
 
 
 def _findings(results: Sequence[Result]) -> dict[str, Any]:

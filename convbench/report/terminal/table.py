@@ -15,13 +15,7 @@ from rich.text import Text
 from convbench.analysis.costs.headlines import withheld_results
 from convbench.analysis.costs.likeness import situation
 from convbench.analysis.costs.ranking import factors
-from convbench.analysis.results import (
-    Result,
-    measured_results,
-    own_metrics,
-    shown_metrics,
-    typical,
-)
+from convbench.analysis.results import Result, measured_results, own_metrics, shown_metrics, typical
 from convbench.analysis.results import result as result_of
 from convbench.analysis.results import results as results_of
 from convbench.core import metrics

@@ -68,11 +68,7 @@ def sentences(answer: Recommendation) -> list[str]:
         texts = [f"{answer.name}: open, no pick: {abstention(answer)}", _settle(answer)]
         texts += [trade.sentence(answer), _exclusions(answer.excluded)]
         return [*filter(None, texts)]
-    texts = [
-        f"{answer.name}: {advisable(answer.pick)} ({answer.grade}).",
-        _worth(answer.pick, answer),
-        _why(answer),
-    ]
+    texts = [f"{answer.name}: {advisable(answer.pick)} ({answer.grade}).", _worth(answer.pick, answer), _why(answer)]
     texts += [_doubts(answer), _ruled_out(answer), _passed_over(answer), _settle(answer)]
     texts += [_binding(answer), _price(answer), _likely(answer), _equals(answer.pick)]
     texts += [trade.sentence(answer), _rates(answer), _exclusions(answer.excluded)]
