@@ -35,7 +35,7 @@ from convbench import api
 from convbench.check import live as pairs
 from convbench.check.outcome import Timing
 from convbench.check.settings import Rule, Settings
-from convbench.core import arguments, installed, registry
+from convbench.core import arguments, imports, installed, registry
 from convbench.core.commands import Command
 from convbench.core.registry import reducers
 from convbench.core.statistics import Interval
@@ -438,11 +438,20 @@ def test_an_executor_made_by_a_script_knows_its_plugins(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == ["this line runs once a process", "['ok'] [None]"], done.stderr
 
 
-def test_a_model_that_is_defined_in_the_script_is_measured(tmp_path: Path) -> None:
-    script = SCRIPT.replace('"reducer": "corner"', '"model": "__main__:Whole"').replace("class Corner", WHOLE, 1)
+@pytest.mark.parametrize("module", ["__main__", "mine"])
+def test_a_model_that_is_defined_in_the_script_is_measured(tmp_path: Path, module: str) -> None:
+    """By its file's name, the script used to run once more in each process, until two runs wanted the same folder."""
+    script = SCRIPT.replace('"reducer": "corner"', f'"model": "{module}:Whole"').replace("class Corner", WHOLE, 1)
     (tmp_path / "mine.py").write_text(script % QUICK)
     done = forked.python("mine.py", cwd=tmp_path)
     assert done.stdout.splitlines() == ["this line runs once a process", "['ok'] [None]"], done.stderr
+
+
+def test_a_module_that_measures_when_it_is_imported_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "measures.py").write_text("import convbench\nconvbench.run('smoke')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(convbench.ConvbenchError, match=r"'measures:x': the module measures when .* \(measures.py:2\)"):
+        imports.import_path("measures:x")
 
 
 def test_an_interactive_session_measures_plugins_of_imported_modules(tmp_path: Path) -> None:

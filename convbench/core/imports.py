@@ -14,8 +14,10 @@ import sys
 import sysconfig
 from collections.abc import Iterable
 from contextlib import suppress
+from contextvars import ContextVar
 from importlib.machinery import PathFinder
 from pathlib import Path, PurePosixPath
+from types import ModuleType
 from typing import Any
 
 from convbench.core.code import located
@@ -42,6 +44,7 @@ OPTIONAL = (
 """The packages that pandas and torch import if there is one: a user's file takes the place even of a missing one."""
 LEVELS = 3
 LONGEST_REASON = 300
+_in_import = ContextVar("in_import", default=False)
 
 
 def add_to_path(folders: Iterable[Path]) -> None:
@@ -105,8 +108,10 @@ def of_file(path: str) -> str:
 def import_path(path: str) -> Any:
     """Return the object at ``package.module:attribute``. Raises ConvbenchError that says which part is missing."""
     module_name, _, attribute = path.partition(":")
+    if is_script(module_name):
+        sys.modules[module_name] = sys.modules["__main__"]
     try:
-        module = importlib.import_module(module_name)
+        module = import_module(module_name)
     except (Exception, SystemExit) as error:
         remedy = hint(path, error) if isinstance(error, ImportError | TypeError | ValueError) else ""
         raise ConvbenchError(f"cannot import {short_name(path)!r}: {why_not(error)}{remedy}") from error
@@ -117,12 +122,42 @@ def import_path(path: str) -> Any:
         raise ConvbenchError(f"{reason}{_shadow_hint(module_name)}") from error
 
 
+def import_module(name: str) -> ModuleType:
+    """Import a user's module, which must not measure anything meanwhile (``refuse_in_import``)."""
+    token = _in_import.set(True)
+    try:
+        return importlib.import_module(name)
+    finally:
+        _in_import.reset(token)
+
+
+def is_script(module: str) -> bool:
+    """Whether this is a name of the running script, which would run again if it were imported. Imports nothing."""
+    main = sys.modules["__main__"]
+    if module in sys.modules:
+        return sys.modules[module] is main
+    *folders, name = module.split(".")
+    file = getattr(main, "__file__", None)
+    places = (Path(entry, *folders, f"{name}.py") for entry in sys.path)
+    return bool(file) and any(_is_file(place) and place.samefile(str(file)) for place in places)
+
+
+def refuse_in_import() -> None:
+    """Raise ConvbenchError if this thread imports a user's module at the moment. What measures calls this first."""
+    if _in_import.get():
+        raise ConvbenchError(
+            "the module measures when it is imported: put its calls of convbench under a __main__ guard"
+        )
+
+
 def why_not(error: BaseException) -> str:
     """Return why a module cannot be imported, in one line."""
     if isinstance(error, SystemExit):
         return (
             "the module ends the program when it is imported: put the code that reads arguments under a __main__ guard"
         )
+    if isinstance(error, ConvbenchError):
+        return located(error, line_of(error))
     return cut(line_of(error) if isinstance(error, ImportError) and str(error) else located(error), LONGEST_REASON)
 
 

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from convbench.core.imports import hint, nearby_hint, of_file, why_not
+from convbench.core.imports import hint, import_module, nearby_hint, of_file, why_not
 
 if TYPE_CHECKING:
     from importlib import metadata
@@ -70,7 +69,7 @@ def bring(plugin: PluginModule) -> None:
         _origins.setdefault(plugin.module.partition(".")[0], plugin.origin)
     try:
         with _ends_softly():
-            importlib.import_module(plugin.module)
+            import_module(plugin.module)
         _missing_plugins.pop(plugin.module, None)
     except (Exception, SystemExit) as error:
         is_file = "/" in plugin.module and isinstance(error, TypeError)

@@ -21,7 +21,7 @@ class Moment(NamedTuple):
 
     def seconds_to(self, end: Moment) -> float:
         """Seconds until a later moment, without the time for which other processes had the core."""
-        wait = (end.wait - self.wait) - (end.other_threads - self.other_threads)
+        wait = (end.wait - self.wait) - max(0, end.other_threads - self.other_threads)
         return max(0, end.time - self.time - max(0, wait)) * 1e-9
 
 
@@ -52,12 +52,16 @@ class RunningClock:
         end = time.perf_counter_ns()
         wait, other_threads = self._waiting_ns() - wait, self._other_threads_ns() - other_threads
         overhead = time.perf_counter_ns() - begin - (end - start)
-        return (end - start - max(0, wait - other_threads - overhead)) * 1e-9
+        return (end - start - max(0, wait - max(0, other_threads) - overhead)) * 1e-9
 
     def _waiting_ns(self) -> int:
         """Nanoseconds for which this thread was ready to run and did not."""
         return int(os.pread(self.statistics, 64, 0).split()[1]) if self.statistics is not None else 0
 
     def _other_threads_ns(self) -> int:
-        """Nanoseconds for which other threads of this process ran."""
+        """Nanoseconds for which other threads of this process ran.
+
+        Under a limit of CPU time (``ulimit -t``, ITIMER_PROF) Linux updates the process's time only every few
+        milliseconds, so that a later reading may be less.
+        """
         return time.process_time_ns() - time.thread_time_ns()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -55,6 +54,8 @@ class Usage:
 
     @classmethod
     def now(cls) -> Usage:
+        import resource  # Windows has none, and reads the metrics of this module's probe
+
         usage = resource.getrusage(resource.RUSAGE_SELF)
         return cls(usage.ru_minflt, usage.ru_utime, usage.ru_stime)
 

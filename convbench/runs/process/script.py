@@ -8,6 +8,7 @@ convbench: everything above that call is defined by then.
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from typing import Any
 
 from convbench.core import installed
 from convbench.core.errors import ConvbenchError
+from convbench.core.imports import is_script, refuse_in_import
 from convbench.core.record import Case
 from convbench.core.registry import SHELVES
 
@@ -27,6 +29,7 @@ _BY_A_CALL = (
     "by a call that is not made on import: register it at the top of its module, or measure with the executor "
     "in-process"
 )
+_MODULE = re.compile(r"[\w.]+(?=:)")
 _running_scripts: list[str] = []
 
 
@@ -83,13 +86,17 @@ def _references(cases: Sequence[Case]) -> Iterator[str]:
     for kind, name in plugins:
         if kind == "probe" or any(name in case.id for case in cases):
             yield name
-    yield from (case.id for case in cases if f"{MAIN}:" in case.id)
+    yield from (case.id for case in cases if any(map(is_script, _MODULE.findall(case.id))))
 
 
 def refuse_again() -> None:
-    """End a script that is run again for its definitions. Every function that measures calls this first."""
+    """End a script that is run again for its definitions, and refuse to measure while a module is imported.
+
+    Every function that measures calls this first.
+    """
     if _running_scripts:
         raise _EndOfDefinitions
+    refuse_in_import()
 
 
 @contextmanager
