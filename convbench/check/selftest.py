@@ -32,7 +32,7 @@ from convbench.core.record import Scalar
 from convbench.core.statistics import rate_interval
 from convbench.core.storage import json_form
 from convbench.core.system import files
-from convbench.core.text import digest
+from convbench.core.text import counted, digest
 
 ENOUGH_POWER, FEWEST = 0.9, 10
 """A slowdown counts as seen if at least this share of its verdicts is red, of at least this many verdicts."""
@@ -166,7 +166,7 @@ def sentences(figures: Iterable[Figure]) -> Iterator[str]:
         details = f"{figure.passed:.1%} ok, {figure.inconclusive:.1%} inconclusive, seen as {figure.seen:+.1%}"
         bounds = f"{figure.red:.1%} red ({figure.red_low:.1%} to {figure.red_high:.1%})"
         name = f"+{percent(figure.slowdown)}" if figure.slowdown else "same code"
-        yield f"{name}: {figure.trials} verdicts, {bounds}, {details}"
+        yield f"{name}: {counted(figure.trials, 'verdict')}, {bounds}, {details}"
 
 
 def percent(slowdown: float) -> str:
