@@ -311,7 +311,7 @@ def _remainder_sentences(
     if failure_count := sum(record.status == "failed" for record in resumed_records):
         cases = counted(failure_count, "case that failed before was", "cases that failed before were")
         yield f"{cases} not measured again: run without --resume to measure all cases"
-    measured_records = [record for record in resumed_records if record.status == "ok" and not record.is_untimed]
+    measured_records = [record for record in resumed_records if record.is_measured]
     untraced_count = sum(record.reading(TRACE_BYTES) is None for record in measured_records)
     if untraced_count and prepared.probe_plan.probes:
         yield f"{counted(untraced_count, 'case')} measured before got no trace: run without --resume to trace all cases"

@@ -158,6 +158,11 @@ class Record:
         return f"Record({self.case.id!r}, {self.status}, {counted(len(self.readings), 'reading')})"
 
     @property
+    def is_measured(self) -> bool:
+        """Whether the case succeeded and its times, if any are to be taken, have been."""
+        return self.status == "ok" and not self.is_untimed
+
+    @property
     def is_untimed(self) -> bool:
         """Whether only the facts of the case are known yet, and its timed visits are still to come."""
         return self.status == "ok" and bool(self.visits) and not any(visit.is_timed for visit in self.visits)

@@ -108,7 +108,7 @@ def cautions(results: Sequence[Result]) -> tuple[str, list[str]]:
 
 def outcome(run: RunDescription, results: Sequence[Result]) -> str:
     """Return ``78 of 80 cases measured, 1 failed, 1 skipped``, with trials ``18 cases measured, 30 trainings``."""
-    measured_count = sum(result.record.status == "ok" and not result.record.is_untimed for result in results)
+    measured_count = sum(result.record.is_measured for result in results)
     case_counts = [f"{measured_count:,} of {_case_count(run, results)} measured"]
     parts = _trial_counts(results) if len(costs(results)) < len(results) else case_counts
     return ", ".join([*parts, *_shortfalls(run, results)])
@@ -139,7 +139,7 @@ def _trial_counts(results: Sequence[Result]) -> list[str]:
     counter = Counter(result.case.trains for result in results if result.case.trial and result.record.status == "ok")
     kinds = ((True, "training"), (False, "linear read-out"))
     texts = [counted(counter[trains], word) for trains, word in kinds if counter[trains]]
-    measured_count = sum(not result.record.is_untimed for result in measured_results(results))
+    measured_count = sum(result.record.is_measured for result in measured_results(results))
     return [f"{counted(measured_count, 'case')} measured", *texts]
 
 
