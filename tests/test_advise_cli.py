@@ -436,6 +436,8 @@ def test_advice_of_an_unfinished_run_says_how_to_finish_it(tmp_path, words):
         f"go on with `{made} --resume --out {directory}`\n"
     )
     assert not CliRunner().invoke(app, ["advise", str(records.stored(tmp_path / "whole", run_records))]).stderr
+    untrained = records.stored(tmp_path / "untrained", [records.record()], planned=(records.record().case.id, "b"))
+    assert "1 planned case or training has no" in CliRunner().invoke(app, ["advise", str(untrained), *words]).stderr
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_selftest_runs_checks_prints_figures_and_stores_the_floor(here):  # noqa
     assert (figures["smallest_seen"], figures["words"][-1]) == (0.1, smallest)
     tell(here, {"seconds": {"gap": 0.010}})
     fewer = convbench(here, "selftest", "fake.json", "--minutes", "0", "--slowdowns", "0", *words[-2:])
-    assert fewer.stdout.startswith("same code: 1 verdicts"), "of other cases, under the same name"
+    assert fewer.stdout.startswith("same code: 1 verdict,"), "of other cases, under the same name"
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_selftest_runs_checks_prints_figures_and_stores_the_floor(here):  # noqa
 def test_a_slowdown_is_printed_as_it_was_given(slowdown, name):
     """2.5 % and 1.5 % used to be printed as "+2%"."""
     (line,) = selftest.sentences(selftest.figures(trials(slowdown, ok=1)))
-    assert line.startswith(f"{name}: 1 verdicts, ")
+    assert line.startswith(f"{name}: 1 verdict, ")
 
 
 @pytest.mark.parametrize("words", [("--slowdowns", "3,x"), ("--allocator", "x"), ("--detect", "0")])

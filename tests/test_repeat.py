@@ -21,7 +21,7 @@ from convbench.core.registry import executors
 from convbench.core.spread import ASSUMED, Prior, estimate, prior
 from convbench.core.statistics import Interval, median_interval
 from convbench.core.visits import join_visits, scope
-from convbench.runs import preparation, repeats
+from convbench.runs import preparation, repeats, sweep
 
 CASES = [records.case("fc", size) for size in range(8, 8 + 8 * 30, 8)]
 SECONDS = {case.id: 1e-3 * 1.1**i for i, case in enumerate(CASES)}
@@ -288,6 +288,7 @@ def test_the_result_of_a_selftest_is_stored(tmp_path, monkeypatch):
 def test_a_selftest_of_run_is_printed_as_json(tmp_path, monkeypatch, in_process):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(preparation, "executor_of", lambda *_: executors.get("fake").build("cpu"))
+    monkeypatch.setattr(repeats, "FEWEST", 10)
     words = ("--minutes", "0", "--json", "--slowdowns", "5", "--detect", "3")
     done = in_process("selftest", "smoke", "--run", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -299,3 +300,24 @@ def test_a_selftest_of_run_is_printed_as_json(tmp_path, monkeypatch, in_process)
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")  # a cache that cannot be written lost the figures
     done = in_process("selftest", "smoke", "--run", *words, cwd=tmp_path)
     assert json.loads(done.stdout)["words"][1].startswith("not kept: /dev/null/convbench: cannot be written")
+
+
+def test_an_interrupted_selftest_of_run_prints_what_it_has_and_keeps_no_share_of_few(tmp_path, monkeypatch, in_process):
+    """Ctrl-C lost hours, and later reports stated 100 % where a single interval had met another."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(preparation, "executor_of", lambda *_: executors.get("fake").build("cpu"))
+    runs = iter([run(1)[:1], run(2)[:1]])
+
+    def measure(_prepared):
+        if records := next(runs, None):
+            return records
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep, "measure_unstored", measure)
+    done = in_process("selftest", "smoke", "reducer=gap", "--run", cwd=tmp_path)
+    assert done.returncode == 130
+    assert done.stdout == (
+        "1 of 1 interval of two runs met (100.0 %, 95 %: 2.5 to 100.0 %); 0 of 0 pairs told apart by one run contradicted by "
+        "the next\nnot kept for reports: too few intervals, so give it more --minutes\n"
+    )
+    assert not (tmp_path / "convbench" / "repeats.json").exists()

@@ -27,7 +27,19 @@ from convbench.analysis.results import result as result_of
 from convbench.analysis.results import results
 from convbench.core import findings as codes
 from convbench.core import metrics, visits
-from convbench.core.record import Case, Choice, Clip, Failure, Finding, Protocol, Reading, Recurrent, Visit, Whole
+from convbench.core.record import (
+    FACTS,
+    Case,
+    Choice,
+    Clip,
+    Failure,
+    Finding,
+    Protocol,
+    Reading,
+    Recurrent,
+    Visit,
+    Whole,
+)
 from convbench.core.registry import figures
 from convbench.core.scales import percent
 from convbench.core.statistics import Interval
@@ -171,6 +183,17 @@ def test_an_unfinished_run_says_what_is_missing():
     run_records = [records.record()]
     run = records.run_of(run_records, planned=(run_records[0].case.id, "b", "c"))
     assert "1 of 3 cases measured, 2 not run yet." in answer(run, run_records)
+
+
+def test_cases_of_which_only_facts_are_known_are_not_measured():
+    """After Ctrl-C in the first round, "8 of 8 cases measured" stood under an answer about the three timed ones."""
+    facts = replace(records.record(records.case("gmp"), samples=0), visits=(Visit(FACTS),))
+    run_records = [visited("gap", 1e-3, 1e-3), facts, records.failed(records.case("fc"))]
+    run = records.run_of(run_records, planned=tuple(record.case.id for record in run_records))
+    assert run.open_ids(run_records) == [facts.case.id]
+    assert answer(run, run_records).endswith("1 of 3 cases measured, 1 failed, 1 not timed yet.")
+    steps = next_steps(run, results(run_records), headline_of(results(run_records)))
+    assert steps[0] == Step("1 planned case was not timed yet", resume=True)
 
 
 def test_later_seeds_do_not_hide_cases_not_yet_run():

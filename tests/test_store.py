@@ -15,7 +15,7 @@ import records as made
 from convbench.analysis.table import write_csv
 from convbench.core import metrics
 from convbench.core.errors import StoreError
-from convbench.core.record import Choice, Protocol, Reading, RunDescription, Visit, Whole
+from convbench.core.record import FACTS, Choice, Protocol, Reading, RunDescription, Visit, Whole
 from convbench.core.storage import cache, merging, shards, store
 from convbench.core.storage.json_form import description_text, parse_description, record_line
 from convbench.core.system import lock
@@ -367,6 +367,15 @@ def test_a_run_and_its_copy_are_a_repetition(measured):
     other = replace(RUN, started="2026-11-23T12:00:00Z")
     assert merging.repeats([(RUN, measured), (other, measured), (RUN, [])])
     assert not merging.repeats([(RUN, measured), (other, measured)])
+
+
+def test_a_case_that_was_timed_comes_before_one_of_which_only_facts_are_known(measured):
+    """A run that was interrupted in its first round hid the times of the whole one, and 5 of 8 cases were missing."""
+    interrupted = [replace(record, visits=(Visit(FACTS),), readings=()) for record in measured]
+    whole = replace(RUN, started="2026-11-23T12:00:00Z")
+    runs = [(RUN, interrupted), (whole, measured)]
+    assert [record.readings for record in merging.merge(runs)[1]] == [record.readings for record in measured]
+    assert merging.count_repeated(runs) == 0
 
 
 def test_shards_of_other_code_do_not_merge(measured):

@@ -33,7 +33,7 @@ from convbench.core.scales import percent
 from convbench.core.statistics import rate_interval
 from convbench.core.storage import json_form
 from convbench.core.system import files
-from convbench.core.text import digest
+from convbench.core.text import counted, digest
 
 ENOUGH_POWER, FEWEST = 0.9, 10
 """A slowdown counts as seen if at least this share of its verdicts is red, of at least this many verdicts."""
@@ -168,7 +168,7 @@ def sentences(figures: Iterable[Figure]) -> Iterator[str]:
         bounds, seen = percent(figure.red_low, figure.red_high), percent(figure.seen, signed=True)
         name = f"+{percentage(figure.slowdown)}" if figure.slowdown else "same code"
         shares = f"{red} red ({bounds}), {ok} ok, {inconclusive} inconclusive"
-        yield f"{name}: {figure.trials} verdicts, {shares}, seen as {seen}"
+        yield f"{name}: {counted(figure.trials, 'verdict')}, {shares}, seen as {seen}"
 
 
 def percentage(slowdown: float) -> str:

@@ -87,11 +87,10 @@ def advise(
     ask = Ask(_limits(limits, metrics), margin, cheapest, per_second=_price(per_ms), metrics=metrics)
     tasks = _check_tasks(task or (), records, run)
     equal_budget = _equal_budget(budget_names, equal)
-    if not has_training(records):
+    answers = recommendations(records, ask, tasks, equal_budget) if has_training(records) else []
+    if not answers:
         _print_not_run(run, description, results(records), ask, equal_budget, as_json)
-        raise typer.Exit(_exit_code(["open"], require))
-    answers = recommendations(records, ask, tasks, equal_budget)
-    if as_json:
+    elif as_json:
         from convbench.report.export.advice_json import plain
 
         print(json.dumps([plain(answer) for answer in answers], indent=1, allow_nan=False))
@@ -101,7 +100,7 @@ def advise(
         console(wide=False, highlight=False).print(Advice(answers, equal_budget))
     if note := unfinished(description, records, str(store.directory_of(run))):
         print(note, file=sys.stderr)
-    raise typer.Exit(_exit_code([answer.grade for answer in answers], require))
+    raise typer.Exit(_exit_code([answer.grade for answer in answers] or ["open"], require))
 
 
 def _equal_budget(budget_names: Sequence[str], equal: Budget) -> Budget:

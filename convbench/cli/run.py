@@ -283,10 +283,10 @@ def _measure(
         records = store.load(directory)[1]
         if as_json:
             _print_rows(records)
-        total = len(prepared.planned_cases)
-        prefix = f"{len(records):,} of " if len(records) <= total else ""  # further seeds are not planned
-        cases = counted(total if prefix else len(records), "case is", "cases are")
-        raise Interrupted(f"interrupted; {prefix}{cases} kept in {directory}: add --resume to go on") from error
+        measured_count, total = sum(not record.is_untimed for record in records), len(prepared.planned_cases)
+        prefix = f"{measured_count:,} of " if measured_count <= total else ""  # further seeds are not planned
+        cases = f"{prefix}{counted(total if prefix else measured_count, 'case')}"
+        raise Interrupted(f"interrupted; {cases} measured and kept in {directory}: add --resume to go on") from error
     except ConvbenchError:
         if as_json and store.exists(directory):
             with suppress(ConvbenchError):
@@ -304,7 +304,6 @@ def _remainder_sentences(
     """Yield a sentence for each thing that a resumed run does not make up for."""
     from convbench.core.metrics import TRACE_BYTES
     from convbench.core.package import __version__
-    from convbench.core.visits import in_table
 
     if resumed_records and earlier_version != __version__:
         remedy = f"run without --resume to measure all cases with {__version__}"
@@ -312,7 +311,7 @@ def _remainder_sentences(
     if failure_count := sum(record.status == "failed" for record in resumed_records):
         cases = counted(failure_count, "case that failed before was", "cases that failed before were")
         yield f"{cases} not measured again: run without --resume to measure all cases"
-    measured_records = [record for record in resumed_records if record.status == "ok" and in_table(record)]
+    measured_records = [record for record in resumed_records if record.is_measured]
     untraced_count = sum(record.reading(TRACE_BYTES) is None for record in measured_records)
     if untraced_count and prepared.probe_plan.probes:
         yield f"{counted(untraced_count, 'case')} measured before got no trace: run without --resume to trace all cases"

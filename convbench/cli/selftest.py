@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,9 @@ from convbench.core.errors import ConvbenchError, StoreError
 from convbench.core.scales import percent
 from convbench.core.system import files
 from convbench.core.text import counted
+
+if TYPE_CHECKING:
+    from convbench.runs.repeats import Repeats
 
 LONGEST = 7 * 24 * 60
 """The longest selftest, in minutes: a week."""
@@ -68,7 +71,7 @@ def selftest(
                 "--detect": detect != 5.0, "--out": out != TRIALS,
             },
         )  # fmt: skip
-        _show(*_repeats(suite, overrides, device, (only or (), skip or ()), 60 * minutes), as_json)
+        _repeat(suite, overrides, device, (only or (), skip or ()), 60 * minutes, as_json)
         return
     from convbench.check import against_base, floor
     from convbench.check import selftest as test
@@ -100,10 +103,15 @@ def _show(figures: Mapping[str, Any], lines: Sequence[str], as_json: bool) -> No
     print(json.dumps({**figures, "words": lines}, indent=1, allow_nan=False) if as_json else "\n".join(lines))
 
 
-def _repeats(
-    suite: str, overrides: list[str] | None, device: str, globs: tuple[Sequence[str], Sequence[str]], seconds: float
-) -> tuple[dict[str, float], list[str]]:
-    """Run the suite repeatedly, print a line per run on standard error, and return figures and sentences."""
+def _repeat(
+    suite: str,
+    overrides: list[str] | None,
+    device: str,
+    globs: tuple[Sequence[str], Sequence[str]],
+    seconds: float,
+    as_json: bool,
+) -> None:
+    """Run the suite repeatedly, print a line per run on standard error, and the figures, also if it is interrupted."""
     from convbench.runs import preparation, sweep
     from convbench.runs import repeats as test
     from convbench.runs.user_code import load
@@ -112,18 +120,30 @@ def _repeats(
     loaded_suite, agreements = load(suite, overrides or []), []
     with preparation.executor_of(loaded_suite, device) as executor:
         prepared = preparation.prepare(loaded_suite, executor, Selection(*globs), "convbench selftest --run")
-        for agreement in test.agreements(partial(sweep.measure_unstored, prepared), seconds):
-            agreements.append(agreement)
-            print(f"  {percent(agreement.meet)} of {counted(agreement.cases, 'interval')} meet", file=sys.stderr)
-    repeats = test.sum_up(agreements)
-    if repeats is None:
+        try:
+            for agreement in test.agreements(partial(sweep.measure_unstored, prepared), seconds):
+                agreements.append(agreement)
+                print(f"  {percent(agreement.meet)} of {counted(agreement.cases, 'interval')} met", file=sys.stderr)
+        finally:
+            if repeats := test.sum_up(agreements):
+                note = "not kept for reports: too few intervals, so give it more --minutes"
+                if repeats.is_enough:
+                    note = _note(partial(test.keep, prepared.facts, repeats))
+                _show({**asdict(repeats), "share": repeats.share}, [_agreement(repeats), note], as_json)
+    if not agreements:
         raise ConvbenchError(f"{suite}: no case had a latency in two runs, so nothing can be said")
-    sentence = (
-        f"{repeats.met} of {repeats.comparisons} intervals of two runs met ({percent(repeats.share)}); "
-        f"{repeats.contradicted} of {repeats.apart} pairs told apart by one run were contradicted by the next"
+
+
+def _agreement(repeats: Repeats) -> str:
+    """Return how many intervals met, with exact 95 % bounds, and how many orders were contradicted."""
+    from convbench.core.statistics import rate_interval
+
+    low, high = rate_interval(repeats.met, repeats.comparisons)
+    intervals, pairs = counted(repeats.comparisons, "interval"), counted(repeats.apart, "pair")
+    return (
+        f"{repeats.met} of {intervals} of two runs met ({percent(repeats.share)}, 95 %: {percent(low, high)}); "
+        f"{repeats.contradicted} of {pairs} told apart by one run contradicted by the next"
     )
-    note = _note(partial(test.keep, prepared.facts, repeats))
-    return {**asdict(repeats), "share": repeats.share}, [sentence, note]
 
 
 def _note(keep: Callable[[], Path]) -> str:

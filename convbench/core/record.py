@@ -157,6 +157,16 @@ class Record:
     def __repr__(self) -> str:
         return f"Record({self.case.id!r}, {self.status}, {counted(len(self.readings), 'reading')})"
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether the case succeeded and its times, if any are to be taken, have been."""
+        return self.status == "ok" and not self.is_untimed
+
+    @property
+    def is_untimed(self) -> bool:
+        """Whether only the facts of the case are known yet, and its timed visits are still to come."""
+        return self.status == "ok" and bool(self.visits) and not any(visit.is_timed for visit in self.visits)
+
     def samples(self, metric: str | Metric) -> tuple[float, ...]:
         """Return a metric's samples, in its base unit, without those of disturbed visits; empty if it was not measured.
 
@@ -224,12 +234,13 @@ class RunDescription:
     __pydantic_config__: ClassVar = AS_JSON
 
     def open_ids(self, records: Sequence[Record]) -> list[str]:
-        """Return the ids of planned cases without a record, and of later trainings, planned without a learning rate.
+        """Return the ids of planned cases not measured yet, and of later trainings, planned without a learning rate.
 
         If this machine skipped every training of a model, its later trainings are not made and not returned.
         """
         trainings = [(record, record.case.at_any_rate.id) for record in records if record.case.trains]
-        measured_ids = {record.case.id for record in records}.union(name for _, name in trainings)
+        measured_ids = {record.case.id for record in records if not record.is_untimed}
+        measured_ids |= {name for _, name in trainings}
         skipped_models = {_model(name) for record, name in trainings if record.status == "skipped"}
         skipped_models -= {_model(name) for record, name in trainings if record.status != "skipped"}
         later_ids = [name for name in self.later if _model(name) not in skipped_models]

@@ -69,11 +69,6 @@ def threads(record: Record) -> Scalar:
     return record.conditions.get("threads") if record.case.device == "cpu" else None
 
 
-def in_table(record: Record) -> bool:
-    """Whether a case belongs in the first table: it was timed, has no result, or is measured only once."""
-    return not record.visits or record.status != "ok" or any(visit.is_timed for visit in record.visits)
-
-
 def join_visits(lines: Iterable[Record]) -> list[Record]:
     """Return one Record per case, in the order in which the cases first appear.
 

@@ -20,6 +20,8 @@ from convbench.core.storage import cache
 
 SHARE, REFERENCE = "repeats", "reference"
 """The names under which the two are kept."""
+FEWEST = 20
+"""Fewest comparisons whose share is kept: if all of these intervals met, at least 83 % do (with 95 %)."""
 QUIET_RUNS = 5
 """Quiet runs that are kept: the machine is not slow in all of them, and older ones are forgotten."""
 
@@ -39,6 +41,11 @@ class Repeats:
     @property
     def share(self) -> float:
         return self.met / self.comparisons
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether there are enough comparisons for later reports to state the share."""
+        return self.comparisons >= FEWEST
 
 
 def agreements(measure: Callable[[], list[Record]], seconds: float) -> Iterator[Agreement]:

@@ -23,7 +23,7 @@ from convbench.core.errors import StoreError
 from convbench.core.progress import RunState
 from convbench.core.record import Case, Record, RunDescription
 from convbench.core.storage import store
-from convbench.core.visits import Scope, in_table, scope
+from convbench.core.visits import Scope, scope
 from convbench.runs import host_notes, probe_plan, repeats
 from convbench.runs.executor import Executor, Job, job_records
 from convbench.runs.preparation import PreparedRun
@@ -184,7 +184,7 @@ def run_into(
     with nullcontext() if locked else store.hold_directory(directory):
         records = begin(prepared, directory, resume, visible_slowdown)
         resumed(records)
-        done = [record.case.id for record in records if in_table(record)]  # also trainings that are planned later
+        done = [record.case.id for record in records if not record.is_untimed]  # also trainings that are planned later
         known = {case.id for case in prepared.planned_cases}.union(done)
         with watcher_of(len(done), len(known)) as watcher:
             return measure(prepared, directory, records, watcher, until_sure=until_sure)

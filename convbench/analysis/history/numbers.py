@@ -36,7 +36,8 @@ def read(directory: Path) -> Contents:
     machines = _Machines({run.fingerprint: run.environment, **run.environments})
     statuses = Counter(record.status for record in records)
     entry = Entry(
-        str(directory), run.name, run.started, str(commit or ""), dirty, len(records),
+        str(directory), run.name, run.started, str(commit or ""), dirty,
+        sum(not record.is_untimed for record in records),
         len(run.open_ids(records)), failed=statuses["failed"], skipped=statuses["skipped"],
         machines="; ".join(dict.fromkeys(machines.names.values())),
     )  # fmt: skip

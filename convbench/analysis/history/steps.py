@@ -3,8 +3,8 @@
 1. Spikes, far from the running median, are left out: neither one run nor two neighbours make a change.
 2. Optimal partitioning (Jackson et al. 2005) finds exactly the steps that explain most. Each must explain more than
    ``3 log n`` variances (Zhang and Siegmund 2007), widened by Student's t if few runs tell the noise.
-3. The same is done with a slope over the whole series, which costs 2 log n. If that is cheaper in all, it drifts.
-   If steps alone explain enough too, the information criterion decides, which Student's t does not widen.
+3. The same is done with a slope over the whole series, which costs 2 log n. If that is cheaper in all, it drifts,
+   unless steps alone explain enough and the information criterion, which Student's t does not widen, is for them.
 4. Noise that lasts from run to run is no reason for a step: then steps have to explain more. Steps also have to explain
    more than values that wander around one level (an autoregression of first order), and than runs at two speeds.
 
@@ -39,6 +39,8 @@ PENALTY = 3.0
 MOST_SPIKES, MOST_CORRELATION = 0.2, 0.9
 SLOPE_COSTS = 2 / 3
 """Penalty of a slope over that of a step: a slope has no place that was chosen."""
+EVIDENCE = 2.0
+"""Difference of two information criteria from which it speaks for one of them (Kass and Raftery 1995)."""
 ROUNDS, MOST_STARTS = 3, 5
 """Greatest number of rounds that find steps and slope from one another, and of single steps to start from."""
 LEAST_POINTS = 2 * LEAST_RUNS
@@ -163,11 +165,12 @@ def _best_fit(times: NDArray[np.intp], values: Floats, noise: float) -> _Fit:
             if slope_fit.starts == starts:
                 break
             starts = slope_fit.starts
-    return flat_fit if flat_fit.starts and _information(flat_fit) < _information(best_fit) else best_fit
+    is_stepped = bool(flat_fit.starts) and _information(flat_fit) + EVIDENCE < _information(best_fit)
+    return flat_fit if is_stepped else best_fit
 
 
 def _information(fit: _Fit) -> float:
-    """Return the Bayesian information criterion, which decides between steps and a slope if both explain enough.
+    """Return the Bayesian information criterion: it tells steps from a slope if both explain enough.
 
     What a few runs add to the penalty protects from changes by chance. It must not favour the slope, which costs less.
     """

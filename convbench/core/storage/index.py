@@ -26,7 +26,7 @@ from convbench.core.text import digest
 
 T = TypeVar("T")
 log = logging.getLogger("convbench")
-VERSION = f"6 {__version__}"
+VERSION = f"7 {__version__}"
 """The version of the index; it includes convbench's, because another convbench may compute other numbers."""
 MEMORY = ":memory:"
 UNUSED = 7 * 86400.0

@@ -90,7 +90,7 @@ def _parts(merged_run: RunDescription, runs: Sequence[Stored], records: Sequence
     If two runs measured the same case, the merged run has only the first one's result.
     """
     merged_ids = set(map(id, records))
-    members = (run for run, items in runs if all(id(record) in merged_ids for record in items if record.status == "ok"))
+    members = (run for run, items in runs if all(id(record) in merged_ids for record in items if record.is_measured))
     parts = dict.fromkeys(chain.from_iterable((identity(run), *run.parts) for run in members))
     return tuple(part for part in parts if part != identity(merged_run))  # merging a single run yields a copy of it
 
@@ -149,7 +149,7 @@ def _host_fields(runs: Sequence[RunDescription]) -> dict[str, Any]:
 
 def count_repeated(runs: Sequence[Stored]) -> int:
     """Count the cases with different results in several runs. A merge keeps only the first of them."""
-    measured_records = (record for _, records in runs for record in records if record.status == "ok")
+    measured_records = (record for _, records in runs for record in records if record.is_measured)
     groups = grouped(measured_records, lambda record: record.case.id).values()
     return sum(any(record.readings != group[0].readings for record in group) for group in groups)
 
@@ -159,6 +159,6 @@ def union(runs: Iterable[Iterable[Record]]) -> list[Record]:
     by_case: dict[str, Record] = {}
     for record in chain.from_iterable(runs):
         earlier_record = by_case.get(record.case.id)
-        if earlier_record is None or (earlier_record.status != "ok" and record.status == "ok"):
+        if earlier_record is None or (record.is_measured and not earlier_record.is_measured):
             by_case[record.case.id] = record
     return list(by_case.values())

@@ -29,7 +29,7 @@ from convbench.core.storage import shards
 from convbench.core.text import counted, first_names, joined, some_long
 from convbench.report.words import elsewhere, quality, runtimes, units
 from convbench.report.words.advice import NO_HEAD
-from convbench.report.words.decision import ASIDE, UNORDERED, merit, open_count
+from convbench.report.words.decision import ASIDE, UNORDERED, merit
 from convbench.report.words.names import cell, model, setup, with_article
 from convbench.report.words.numbers import gained, untimed
 
@@ -108,7 +108,7 @@ def cautions(results: Sequence[Result]) -> tuple[str, list[str]]:
 
 def outcome(run: RunDescription, results: Sequence[Result]) -> str:
     """Return ``78 of 80 cases measured, 1 failed, 1 skipped``, with trials ``18 cases measured, 30 trainings``."""
-    measured_count = sum(result.record.status == "ok" for result in results)
+    measured_count = sum(result.record.is_measured for result in results)
     case_counts = [f"{measured_count:,} of {_case_count(run, results)} measured"]
     parts = _trial_counts(results) if len(costs(results)) < len(results) else case_counts
     return ", ".join([*parts, *_shortfalls(run, results)])
@@ -116,14 +116,21 @@ def outcome(run: RunDescription, results: Sequence[Result]) -> str:
 
 def _case_count(run: RunDescription, results: Sequence[Result]) -> str:
     """Return ``80 cases``: those with a record, and those not run yet."""
-    return counted(len(results) + open_count(run, results), "case")
+    return counted(len(results) + _count_not_run(run, results), "case")
+
+
+def _count_not_run(run: RunDescription, results: Sequence[Result]) -> int:
+    case_ids = {result.case.id for result in results}
+    return sum(name not in case_ids for name in run.open_ids([result.record for result in results]))
 
 
 def _shortfalls(run: RunDescription, results: Sequence[Result]) -> list[str]:
-    """Return ``1 failed``, ``1 skipped``, ``2 not run yet``, and which shards are missing."""
+    """Return ``1 failed``, ``1 skipped``, ``3 not timed yet``, ``2 not run yet``, and which shards are missing."""
     states: Counter[str] = Counter(result.record.status for result in results)
-    states["not run yet"] = open_count(run, results)
-    texts = [f"{states[state]:,} {state}" for state in ("failed", "skipped", "not run yet") if states[state]]
+    states["not timed yet"] = sum(result.record.is_untimed for result in results)
+    states["not run yet"] = _count_not_run(run, results)
+    names = ("failed", "skipped", "not timed yet", "not run yet")
+    texts = [f"{states[state]:,} {state}" for state in names if states[state]]
     shard_names = shards.missing_names(run)
     return [*texts, f"{shard_names} missing"] if shard_names else texts
 
@@ -132,7 +139,8 @@ def _trial_counts(results: Sequence[Result]) -> list[str]:
     counter = Counter(result.case.trains for result in results if result.case.trial and result.record.status == "ok")
     kinds = ((True, "training"), (False, "linear read-out"))
     texts = [counted(counter[trains], word) for trains, word in kinds if counter[trains]]
-    return [f"{counted(len(measured_results(results)), 'case')} measured", *texts]
+    measured_count = sum(result.record.is_measured for result in measured_results(results))
+    return [f"{counted(measured_count, 'case')} measured", *texts]
 
 
 def _pick(headline: Headline) -> str:

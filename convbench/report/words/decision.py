@@ -123,8 +123,9 @@ def next_steps(
 ) -> list[Step]:
     """Return what to run next, most needed first: missing cases, then open questions, then quality."""
     steps = []
-    if missing := open_count(run, results):
-        steps.append(Step(f"{counted(missing, 'planned case was', 'planned cases were')} not run yet", resume=True))
+    if missing := len(run.open_ids([result.record for result in results])):
+        word = "timed" if missing == sum(result.record.is_untimed for result in results) else "run"
+        steps.append(Step(f"{counted(missing, 'planned case was', 'planned cases were')} not {word} yet", resume=True))
     if shard_names := shards.missing_names(run):
         steps.append(Step(f"{shard_names} missing", resume=True))
     needy_names = [cut(one_line(answer.name), LONG) for answer in answers if seeds_needed([answer])]
@@ -155,11 +156,6 @@ def next_steps(
         steps.append(Step("cost alone does not show the best: train each, then run advise", "quality=train"))
     commands = {step[1:]: step for step in reversed(steps) if not step.resume or _goes_on(run)}
     return [step for step in steps if step in commands.values()]
-
-
-def open_count(run: RunDescription, results: Sequence[Result]) -> int:
-    """Return how many planned cases and trainings have no result yet."""
-    return len(run.open_ids([result.record for result in results]))
 
 
 def _may_learn_more(answer: Recommendation) -> bool:
