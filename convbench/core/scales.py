@@ -26,5 +26,5 @@ def four_digits(value: float) -> str:
 
 
 def gib(size: float) -> str:
-    """Return ``8.0 GiB``, whatever the size: amounts of memory that are compared have the same unit."""
-    return f"{size / 2**30:.1f} GiB"
+    """Return ``8.00 GiB``, whatever the size: amounts of memory that are compared have the same unit."""
+    return f"{size / 2**30:.2f} GiB"
