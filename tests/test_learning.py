@@ -341,7 +341,7 @@ def test_a_task_may_have_more_classes_than_checked_clips() -> None:
 def test_clips_that_exceed_the_memory_are_refused_at_once() -> None:
     """The default 5,500 clips of a video's size used to take 16 GiB and more in each training."""
     large = replace(LEARN, clip=replace(LEARN.clip, batch=1, frames=16, height=224, width=224))
-    sentence = r"needs at least 16\.4 GiB for 5,500 clips of identity, and 8\.0 GiB are available: use a smaller clip"
+    sentence = r"needs at least 16\.45 GiB for 5,500 clips of identity, and 8\.00 GiB are available: use a smaller clip"
     with pytest.raises(Impossible, match=sentence):
         preflight([large], 2**33, Training())
     assert preflight([large], 2**33, Training(train_clips=500)).cases

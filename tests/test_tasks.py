@@ -714,7 +714,7 @@ def test_endless_clips_are_refused_before_they_fill_the_memory(monkeypatch: pyte
     signs: list[str] = []
     monkeypatch.setattr(progress, "tell", lambda doing, _: signs.append(doing))
     sentence = message("endless")
-    assert "plugins.own_clips:endless has yielded 3,001 clips and goes on, but 0.0 GiB are half of the" in sentence
+    assert "plugins.own_clips:endless has yielded 3,001 clips and goes on, but 0.00 GiB are half of the" in sentence
     assert "if it never ends, limit it, for instance by an option count" in sentence
     assert signs[200] == "loading clip 2,000 of plugins.own_clips:endless"
 

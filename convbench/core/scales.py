@@ -32,5 +32,5 @@ def percent(*shares: float, places: int = 1, signed: bool = False) -> str:
 
 
 def gib(size: float) -> str:
-    """Return ``8.0 GiB``, whatever the size: amounts of memory that are compared have the same unit."""
-    return f"{size / 2**30:.1f} GiB"
+    """Return ``8.00 GiB``, whatever the size: amounts of memory that are compared have the same unit."""
+    return f"{size / 2**30:.2f} GiB"
