@@ -654,6 +654,13 @@ def test_a_comparison_holds_every_shared_case_in_base_units(tmp_path):
     assert sum(row["C_over_A_median"] is not None for row in rows) == 5
 
 
+def test_a_comparison_names_the_variant_of_each_pick(tmp_path):
+    """2 ms of a compiled model stood below 6 ms of an eager one without a word, because eager had failed there."""
+    cases = [records.case("gap", variant=how) for how in ("eager", "compile")]
+    text = compared(tmp_path, ([records.record(cases[0])], {}), ([records.record(of) for of in cases[1:]], {}))
+    assert re.findall(r"<td[^>]*>gap, LSTM input 32, (\w+), ", text) == ["eager", "compile"]
+
+
 def test_runs_without_a_shared_case_are_reported(tmp_path):
     text = compared(tmp_path, ([records.record()], {}), ([records.record(records.case("gmp"))], {}))
     assert "B shares no timed case with A." in text

@@ -511,7 +511,7 @@ def test_a_task_on_two_clips_has_two_names_and_costs():
             run_records += [
                 records.lesson(0.9 - 0.3 * number + 0.01 * seed, "identity", seed, of=of) for seed in range(5)
             ]
-            run_records.append(records.record(of, latency=frames * 1e-3))
+            run_records.append(records.record(of, latency=frames * 1e-3, conditions={"threads": frames // 8}))
     answers = recommendations(run_records, Ask())
     assert [answer.pick.result.case.clip.frames for answer in answers] == [8, 16]
     run, case_results = records.run_of(run_records), results(run_records)
@@ -522,7 +522,8 @@ def test_a_task_on_two_clips_has_two_names_and_costs():
     assert titles == ["identity on 1x8x3x64x64", "identity on 1x16x3x64x64"]
     drawn = [drawing.title for drawing in figures.get("quality-cost").build(case_results)]
     assert [title.partition(":")[0] for title in drawn] == titles
-    assert "costs of a call on a clip 1x8x3x64x64, cpu and 1x16x3x64x64, cpu, " in basis(answers, "steps")
+    places = "1x8x3x64x64, cpu with 1 thread and 1x16x3x64x64, cpu with 2 threads, "
+    assert f"costs of a call on a clip {places}" in basis(answers, "steps")
 
 
 def test_a_probed_run_claims_no_optimum():

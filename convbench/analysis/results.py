@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
 from statistics import median
 from types import MappingProxyType
 from typing import NamedTuple
@@ -90,8 +89,10 @@ class Result:
 
     def metric(self, option: str) -> Metric | None:
         """Return the shown metric with this short name, built-in or declared by this record; None if there is none."""
-        candidates = chain(metrics.ALL, metrics.foreign_metrics(self.record.readings))
-        return next((metric for metric in candidates if metric.shown and metric.option == option), None)
+        if option in _BUILT_IN:
+            return _BUILT_IN[option]
+        own_metrics = metrics.foreign_metrics(self.record.readings)
+        return next((metric for metric in own_metrics if metric.shown and metric.option == option), None)
 
     def meets(self, limits: Mapping[str, float]) -> bool:
         """Whether the result is within every limit; true without limits."""
@@ -155,6 +156,8 @@ def part_of_call(result: Result, part: Metric) -> float | None:
     ]
     return median(shares) * result.latency.median if shares and result.latency else typical(result.record, part)
 
+
+_BUILT_IN: Mapping[str, Metric] = {metric.option: metric for metric in metrics.ALL if metric.shown}
 
 _DERIVED: Mapping[str, Callable[[Result], float | None]] = {
     metrics.LSTM_INPUT.name: lambda result: result.lstm_input,

@@ -28,6 +28,8 @@ def budget(results: Sequence[Result]) -> dict[str, Any] | None:
         return _plain(tasks, texts, row_by_record)
     models = by_cost(results)
     texts = [[[(words.fitting(answer), answer.pick)] for answer in row] for row in models.answers]
+    at_no_limit = models.answers[-1][-1]
+    texts[-1][-1] = [(words.fitting(at_no_limit, is_limited=False), at_no_limit.pick)]
     return _plain(models, texts, row_by_record) if models.answers[-1][-1].number > 1 else None
 
 

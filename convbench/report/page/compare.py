@@ -25,7 +25,7 @@ from convbench.report.page.payload import looks, plain
 from convbench.report.page.template import render
 from convbench.report.words import comparison, facts, units
 from convbench.report.words.answer import outcome
-from convbench.report.words.names import kind, model, reducer, setup
+from convbench.report.words.names import kind, reducer, setup
 from convbench.report.words.numbers import TIE
 
 ROWS = 2_000
@@ -107,7 +107,7 @@ def _run(letter: str, run: RunDescription, results: Sequence[Result]) -> dict[st
         "name": run.name,
         "place": facts.place(run, results),
         "outcome": outcome(run, results),
-        "pick": f"{model(pick)}, {units.interval(pick.latency)}" if pick and pick.latency else units.MISSING,
+        "pick": f"{setup(pick)}, {units.interval(pick.latency)}" if pick and pick.latency else units.MISSING,
     }
 
 
