@@ -435,6 +435,8 @@ def test_a_course_has_round_sizes_and_dates_that_do_not_overlap(minutes):
         ((2e-3, 3e-3), "s", ["2 ms", "3 ms"]),
         ((980e-6, 1e-3, 1.02e-3), "s", ["980 µs", "1.00 ms", "1.02 ms"]),
         ((1.5 * 2**40, 20_000 * 2**40), "B", ["1.5 TiB", "2e+04 TiB"]),
+        ((0.95, 0.975, 1.0), "share", ["95.0 %", "97.5 %", "100.0 %"]),
+        ((-0.05, 1e-17, 0.05), "points", ["-5", "0", "5"]),
     ],
 )
 def test_the_ticks_of_a_linear_axis_have_the_same_decimals(values, unit, texts):
