@@ -453,6 +453,8 @@ def test_figures_by_size_name_the_cell(cell, crossover):
     by_size, curve, quality, stages = (
         next(figures.get(figure).build(case_results)) for figure in ("by-size", "curve", "quality-by-size", "stages")
     )
+    (probed,) = figures.get("quality-probe").build(results([records.probed(0.5, 0.5, of=models[0])]))
+    assert f"the number is the {name} input size" in probed.caption
     assert f"with its {name} input size" in stages.caption
     assert name in [text.get_text() for text in stages.figure.axes[0].get_legend().get_texts()]
     assert f"{name} = conv FLOPs at D = {crossover}" in svg(by_size)
