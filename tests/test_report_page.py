@@ -540,7 +540,7 @@ def test_comparing_a_run_with_itself_shows_no_warning(tmp_path):
     text = compared(tmp_path, (run_records, {}), (run_records, {}))
     assert (
         "<h1>No case differs by more than 10 % beyond noise. B takes 1.00× the time of A (median of 67 shared cases; "
-        "nine in ten at 1.00× to 1.00×).</h1>" in text
+        "nine in ten at 1.00 to 1.00×).</h1>" in text
     )
     assert 'class="banner"' not in text
     assert "What differs" not in text

@@ -1222,6 +1222,17 @@ def test_a_share_in_per_cent(shares, form, text):
     assert percent(*shares, **form) == text
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        ("5.60 ms", "6.10 ms", "5.60 to 6.10 ms"), ("1.03×", "1.05×", "1.03 to 1.05×"), ("2", "3", "2 to 3"),
+        ("900 MiB", "1.00 GiB", "900 MiB to 1.00 GiB"), ("1 %", units.MISSING, f"1 % to {units.MISSING}"),
+    ],
+)  # fmt: skip
+def test_a_range_names_its_unit_once(low, high, text):
+    assert units.extent(low, high) == text
+
+
 def test_no_share_is_written_without_a_space():
     """The gate wrote "2.0%", the pages "10 %"."""
     files = Path(convbench.__file__).parent.rglob("*.py")
