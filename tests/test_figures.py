@@ -435,6 +435,8 @@ def test_a_course_has_round_sizes_and_dates_that_do_not_overlap(minutes):
         ((2e-3, 3e-3), "s", ["2 ms", "3 ms"]),
         ((980e-6, 1e-3, 1.02e-3), "s", ["980 µs", "1.00 ms", "1.02 ms"]),
         ((1.5 * 2**40, 20_000 * 2**40), "B", ["1.5 TiB", "2e+04 TiB"]),
+        ((0.95, 0.975, 1.0), "share", ["95.0 %", "97.5 %", "100.0 %"]),
+        ((-0.05, 1e-17, 0.05), "points", ["-5", "0", "5"]),
     ],
 )
 def test_the_ticks_of_a_linear_axis_have_the_same_decimals(values, unit, texts):
@@ -451,6 +453,8 @@ def test_figures_by_size_name_the_cell(cell, crossover):
     by_size, curve, quality, stages = (
         next(figures.get(figure).build(case_results)) for figure in ("by-size", "curve", "quality-by-size", "stages")
     )
+    (probed,) = figures.get("quality-probe").build(results([records.probed(0.5, 0.5, of=models[0])]))
+    assert f"the number is the {name} input size" in probed.caption
     assert f"with its {name} input size" in stages.caption
     assert name in [text.get_text() for text in stages.figure.axes[0].get_legend().get_texts()]
     assert f"{name} = conv FLOPs at D = {crossover}" in svg(by_size)

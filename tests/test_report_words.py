@@ -44,7 +44,7 @@ from convbench.core.registry import figures
 from convbench.core.scales import percent
 from convbench.core.statistics import Interval
 from convbench.core.text import inside as inside_sentence
-from convbench.report.export import summary
+from convbench.report.export import latex, summary
 from convbench.report.page import rows, svg
 from convbench.report.page.view import view
 from convbench.report.terminal.advice import Advice, basis
@@ -337,6 +337,19 @@ def visited(name, *seconds, disturbed="", **more):
     notes = (Finding("withheld", data={"reason": disturbed, "visits": 3, "threads": 1}),) if disturbed else ()
     readings = (*(reading for reading in record.readings if reading.metric.name != latency.metric.name), latency)
     return replace(record, readings=readings, visits=rounds, findings=notes, conditions={"threads": 1})
+
+
+@pytest.mark.parametrize(("seconds", "is_reordered"), [((1.3e-3, 3e-3, 2.6e-3), True), ((3e-3, 6e-3, 3e-3), False)])
+def test_tables_say_that_factors_order_cases_otherwise_than_latencies_do(seconds, is_reordered):
+    """Of two rows, the slower one had the lower factor, without a word: 12.5 ms 1.01×, 12.6 ms 0.986×."""
+    run_records = [
+        visited("gap", 1e-3, 2e-3, 1e-3), visited("fc", 2.2e-3, 1.3e-3, 2.6e-3), visited("gmp", *seconds),
+    ]  # fmt: skip
+    run, out = records.run_of(run_records), io.StringIO()
+    Console(file=out, width=200).print(Results(run_records))
+    remarks = (numbers.PAIRED, numbers.PAIRED, numbers.PAIRED.replace("×", "$\\times$"))
+    texts = (out.getvalue(), summary.markdown(run, run_records), latex.latex(run, run_records))
+    assert [remark in text for remark, text in zip(remarks, texts, strict=True)] == [is_reordered] * 3
 
 
 def test_differences_over_several_processes_give_high_confidence():
@@ -1231,6 +1244,17 @@ def test_the_decision_names_the_runtime_and_training(more, place):
 )
 def test_a_share_in_per_cent(shares, form, text):
     assert percent(*shares, **form) == text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        ("5.60 ms", "6.10 ms", "5.60 to 6.10 ms"), ("1.03×", "1.05×", "1.03 to 1.05×"), ("2", "3", "2 to 3"),
+        ("900 MiB", "1.00 GiB", "900 MiB to 1.00 GiB"), ("1 %", units.MISSING, f"1 % to {units.MISSING}"),
+    ],
+)  # fmt: skip
+def test_a_range_names_its_unit_once(low, high, text):
+    assert units.extent(low, high) == text
 
 
 def test_no_share_is_written_without_a_space():

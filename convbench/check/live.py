@@ -1,7 +1,7 @@
 """Compare two live callables in this process by the gate's slices, pairs, rule and confirmation.
 
-This is quicker and less reliable than ``check``: it does not see how fresh processes differ (1-2 %), and other work of
-this process affects the numbers.
+This is quicker and less reliable than ``check``: it does not see how fresh processes differ (1 to 2 %), and other work
+of this process affects the numbers.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ BALANCED = 6
 RESOLVED = 0.01
 """The standard error of a pair's log ratio at which a new pair tells more than further rounds of this one.
 
-Fresh processes differ by 1-2 % (reports/gate), which rounds cannot reduce.
+Fresh processes differ by 1 to 2 % (reports/gate), which rounds cannot reduce.
 """
 PLAIN = 0.1
 """The standard error, as a share of the largest log ratio of two arms, that suffices if they are far from equal."""
@@ -246,8 +246,8 @@ def _rounds(round_seconds: float, settings: Settings) -> int:
 def _is_leading(seconds: float, device: str, settings: Settings) -> bool:
     """Whether a call that is not recorded leads each slice, to fill the caches that the other side has used.
 
-    A call that fills a slice loses 1-2 % of its time to cold caches, alike on both sides. Three such rounds tell more
-    than one round of the same length with a leading call and two recorded ones: the machine changes its speed
+    A call that fills a slice loses 1 to 2 % of its time to cold caches, alike on both sides. Three such rounds tell
+    more than one round of the same length with a leading call and two recorded ones: the machine changes its speed
     meanwhile. On a GPU there is always a leading call; whether it could be left out has not been studied.
     """
     return seconds < settings.slice_s or device != "cpu"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 from convbench.analysis.costs.likeness import peers, situation
@@ -127,6 +128,13 @@ def factors(results: Sequence[Result]) -> dict[int, Factor]:
         ratios = factors_over([results[i] for i in members], results[fastest])
         factor_by_index |= {i: Factor(interval, fastest) for i, interval in zip(members, ratios, strict=True)}
     return factor_by_index
+
+
+def reorders(results: Sequence[Result]) -> bool:
+    """Whether factors, which are paired by visits, order similar cases otherwise than their latencies do."""
+    by_latency = sorted(factors(results).items(), key=lambda item: _speed(results[item[0]]))
+    groups = grouped((factor for _, factor in by_latency), lambda factor: factor.fastest).values()
+    return any(after.ratio.median < before.ratio.median for group in groups for before, after in pairwise(group))
 
 
 def quickest(pick: Result, members: Sequence[Result]) -> Quicker | None:

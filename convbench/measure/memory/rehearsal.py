@@ -39,6 +39,7 @@ WEIGHTS = {"convolution": 1, "convolution_backward": 2, "mm": 1, "addmm": 2, "_t
 SMALL, LARGE = 1 << 20, 1 << 31
 """Bytes of operands up to which an operator runs on all its images, and up to which it runs at all."""
 ENCODER_LAYER = torch.ops.aten._transformer_encoder_layer_fwd.default
+"""The operator with which an encoder computes a layer outside of training; its sequences may be packed."""
 IMAGES, ROWS = 16, 512
 """The fewest images, and rows of a matrix, of a shortened run: kernels for fewer take other paths or smaller blocks.
 

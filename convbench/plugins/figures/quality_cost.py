@@ -116,7 +116,7 @@ def _areas(pool: Sequence[Candidate]) -> list[float]:
 
 def _name_sizes(axes: MplAxes, pool: Sequence[Candidate]) -> None:
     sizes = [candidate.cost(metrics.MEMORY.option) for candidate in pool]
-    words = f"Size of a mark: peak memory, {units.size(min(sizes))} to {units.size(max(sizes))}"
+    words = f"Size of a mark: peak memory, {units.extent(units.size(min(sizes)), units.size(max(sizes)))}"
     axes.annotate(words, (0.5, 0), xycoords="axes fraction", xytext=(0, -50), textcoords="offset points", ha="center",
                   fontsize=9, color=MUTED)  # fmt: skip
 

@@ -12,7 +12,7 @@ from convbench.report.drawing import MOST_DRAWINGS, Drawing
 from convbench.report.drawing.labels import label
 from convbench.report.drawing.shares import share_axis
 from convbench.report.drawing.style import GRID, canvas, look, marker_area, short_name
-from convbench.report.words.names import labels
+from convbench.report.words.names import input_size, labels
 from convbench.report.words.quality import over_seeds
 
 LEAST = -0.2
@@ -45,11 +45,12 @@ def _draw(probes: Sequence[LinearProbe], number: int, has_siblings: bool) -> Dra
     label(axes, [(x, y) for _, x, y in places], labels([probe.architecture for probe in probes]))
     place = f", {short_name(str(probes[0].architecture.backbone))}, clip {probes[0].clip}" if has_siblings else ""
     note = f" R² below {LEAST} is drawn at {LEAST}." if min(over_seeds(probe.where) for probe in probes) < LEAST else ""
+    size = input_size(probe.architecture for probe in probes).title
     return Drawing(
         name=f"quality-probe-{number}",
         title=f"What untrained features keep: where against what{place}",
         caption=(
-            "How to read this: upper right keeps more; the number is the LSTM input size. Linear read-outs measure "
+            f"How to read this: upper right keeps more; the number is the {size}. Linear read-outs measure "
             "what is linearly decodable from an untrained extractor, not what training would reach; with a trained "
             f"backbone the order can change.{note}"
         ),

@@ -12,6 +12,8 @@ from convbench.report.drawing.style import GRID
 from convbench.report.words import units
 
 BINARY = {"B", "size"}
+SHARES = {"share": " %", "points": ""}
+"""Units of shares, and what follows their hundredths."""
 ROUNDEST = (1, 5, 2, 3, 1.5, 7)
 """Leading digits of ticks, the roundest first: of two ticks too close to each other the rounder stays."""
 
@@ -64,11 +66,13 @@ def _thin(places: Sequence[float], low: float, high: float, max_ticks: int) -> l
 
 
 def label(value: float, unit: str, significant: int = 4) -> str:
-    """Return a tick in human units: ``5 ms``, ``64 MiB``, ``10 M``, ``4,096``."""
+    """Return a tick in human units: ``5 ms``, ``64 MiB``, ``10 M``, ``4,096``, ``80 %``."""
     if unit == "size":
         return f"{value:,.6g}" if value % 1 else f"{value:,.0f}"
     if unit == "×":
         return f"{value:.3g}×"
+    if unit in SHARES:
+        return f"{100 * round(value, 6):.3g}{SHARES[unit]}"
     factor, words = fitting_unit(value, units.tick_scale(unit))
     return f"{value / factor:.{significant}g} {words}".rstrip()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from convbench.analysis.choice.recommendation import Recommendation
+from convbench.analysis.costs.ranking import reorders
 from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import Result
 from convbench.analysis.results import results as results_of
@@ -15,7 +16,7 @@ from convbench.report.page import rows
 from convbench.report.words import units
 from convbench.report.words.facts import place
 from convbench.report.words.names import input_size, with_norm
-from convbench.report.words.numbers import cell, mean, sound_runs
+from convbench.report.words.numbers import PAIRED, cell, mean, sound_runs
 from convbench.report.words.quality import recommend
 
 SPECIAL = str.maketrans(
@@ -38,7 +39,8 @@ def latex(run: RunDescription, records: Sequence[Record]) -> str:
     if entries:
         heads = [(column.heading, column.numeric) for column in columns]
         lines = ([column.text(entry) for column in columns] for entry in entries)
-        tables.append(_table(f"{ALL}. {where}.", heads, lines))
+        remark = f" {PAIRED}" if reorders([entry.result for entry in entries]) else ""
+        tables.append(_table(f"{ALL}. {where}.{remark}", heads, lines))
     return "\n\n".join((heading, *tables))
 
 

@@ -11,6 +11,7 @@ from convbench.core.record import Record, RunDescription
 from convbench.core.text import counted, some
 from convbench.core.text import markdown as escaped
 from convbench.report.page.view import view
+from convbench.report.words.numbers import PAIRED
 
 BUDGET = 60_000
 """Characters of a summary: below the 65,536 that GitHub allows in a comment on a pull request."""
@@ -50,11 +51,11 @@ def markdown(run: RunDescription, records: Sequence[Record], budget: int = BUDGE
         _table(values["ranked"],
                (values["kind"].capitalize(), values["size"], "Variant", "Latency [95 %]", "×", "Parameters", "FLOPs"),
                ([row[key] for key in ("reducer", "lstm_input", "variant", "latency", "factor", "params", "flops")]
-                for row in values["ranking"][:20])),
+                for row in values["ranking"][:20]), PAIRED if values["reordered"] else ""),
         *(_quality(task) for task in (values["quality"] or {"tasks": ()})["tasks"]),
         _table("What the variants gain", ("Variant", "Where", "Cases", "Speed-up", "Range", "Pays after"),
                ([*(row[key] for key in ("variant", "place", "cases", "speedup", "range")),
-                 f"{row['pays']} {row['never']}".strip()] for row in values["variants"][:20])),
+                 ", ".join(filter(None, (row["pays"], row["never"])))] for row in values["variants"][:20])),
         _failures([*values["failures"], *values["skipped"]]),
     ]  # fmt: skip
     return compose(heading, sections, ending, budget)
@@ -92,10 +93,11 @@ def _quality(task: dict[str, Any]) -> Section:
     return _table(f"Quality: {task['title']}", tuple(columns), rows)
 
 
-def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Section:
+def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], note: str = "") -> Section:
     lines = [f"| {' | '.join(escaped(cell) for cell in row)} |" for row in rows]
     rule = f"|{'---|' * len(heads)}"
-    return Section(title, "row", lines, f"### {escaped(title)}\n\n| {' | '.join(heads)} |\n{rule}\n")
+    head = f"### {escaped(title)}\n\n| {' | '.join(heads)} |\n{rule}\n"
+    return Section(title, "row", lines, head, note and f"\n\n{note}")
 
 
 def _failures(failures: Sequence[dict[str, str]]) -> Section:

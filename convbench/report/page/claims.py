@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from convbench.analysis.claims.claim import Claim, Curve, Plot, tally
 from convbench.core.system import files
@@ -39,7 +39,6 @@ def _claim(claim: Claim) -> dict[str, Any]:
 
 
 MARKERS = "os^D"
-LINEAR = {"share", "points"}
 COUNTED = "clips"
 """Unit of an axis with few values, each with its own tick."""
 
@@ -75,8 +74,8 @@ def _curve(axes: Axes, curve: Curve, number: int) -> None:
 
 
 def _scale(axes: Axes, axis_name: str, values: Sequence[float], unit: str) -> None:
-    values = [value for value in values if math.isfinite(value) and (value > 0 or unit in LINEAR)] or [1.0]
-    if unit not in LINEAR:
+    values = [value for value in values if math.isfinite(value) and (value > 0 or unit in scales.SHARES)] or [1.0]
+    if unit not in scales.SHARES:
         scales.log_axis(axes, axis_name, scales.limits(values), unit)
         if unit == COUNTED and axis_name == "x":
             axes.xaxis.set_ticks(sorted(set(values)), [f"{value:,.0f}" for value in sorted(set(values))])
@@ -84,9 +83,10 @@ def _scale(axes: Axes, axis_name: str, values: Sequence[float], unit: str) -> No
     low, high = min(values), max(values)
     margin = 0.06 * (high - low) or 0.05
     axis = axes.xaxis if axis_name == "x" else axes.yaxis
-    axes.set(**{f"{axis_name}lim": (low - margin, high + margin)})
-    axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
-    pattern = "{:.3g}" if unit == "points" else "{:.3g} %"
-    axis.set_major_formatter(FuncFormatter(lambda value, _: pattern.format(100 * round(value, 6))))
+    low, high = low - margin, high + margin
+    axes.set(**{f"{axis_name}lim": (low, high)})
+    places = MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    ticks = [place for place in places if low <= place <= high]
+    axis.set_ticks(ticks, scales.even_labels(ticks, unit))
     axis.grid(True, color=GRID, linewidth=0.8)
     axis.set_tick_params(length=0, pad=5)

@@ -11,7 +11,7 @@ from typing import Any
 from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.costs.gains import MAKING_METRICS, VariantGain
 from convbench.analysis.costs.headlines import Headline, headline_of, uncounted_operators
-from convbench.analysis.costs.ranking import Contender
+from convbench.analysis.costs.ranking import Contender, reorders
 from convbench.analysis.results import Result, measured_results, typical
 from convbench.core import metrics
 from convbench.core.case import is_training
@@ -70,6 +70,7 @@ def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
         "kind": (word := kind(contender.result for contender in headline.ranking)),
         "ranked": _ranking_heading(word, "fastest" if headline.timed else "smallest", headline.of_one),
         "size": input_size(contender.result.case.architecture for contender in headline.ranking).heading,
+        "reordered": reorders([contender.result for contender in headline.by_series]),
         "sized": any(contender.result.lstm_input for contender in headline.ranking),
         "of_one": headline.of_one,
         "timed": headline.timed,

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from convbench.analysis.costs.headlines import withheld_results
 from convbench.analysis.costs.likeness import situation
-from convbench.analysis.costs.ranking import factors
+from convbench.analysis.costs.ranking import factors, reorders
 from convbench.analysis.results import Result, measured_results, own_metrics, shown_metrics, typical
 from convbench.analysis.results import result as result_of
 from convbench.analysis.results import results as results_of
@@ -28,7 +28,7 @@ from convbench.core.text import inside, one_line
 from convbench.report.words import names, units
 from convbench.report.words.findings import failure
 from convbench.report.words.names import around_reducer, threads_of
-from convbench.report.words.numbers import APART, cell, percent
+from convbench.report.words.numbers import APART, PAIRED, cell, percent
 
 
 class Column(NamedTuple):
@@ -99,6 +99,8 @@ class Results:
                 yield Text(f"and {len(members) - ROWS:,} more in the report and in results.csv")
         if any("×" in headings and _is_scattered(members) for members in situations):
             yield Text(WITHIN_VARIANT, style="dim")
+        if "×" in headings and any(map(reorders, situations)):
+            yield Text(PAIRED, style="dim")
         unmeasured_records = [result.record for result in self.results if result.record.status != "ok"]
         for records in grouped(unmeasured_records, _reason).values():
             style = "red" if records[0].status == "failed" else "yellow"

@@ -38,7 +38,7 @@ def sentence(
         return f"{letter} shares no timed case with {base}{reason and f': {reason}'}.{_counts(matches, run)}"
     number = sum(match.ratios[run] is not None for match in matches)
     cases = "the one shared case" if number == 1 else f"{number:,} shared cases"
-    spread = f"; nine in ten at {units.factor(ratio.low)} to {units.factor(ratio.high)}" if number > 1 else ""
+    spread = f"; nine in ten at {units.extent(units.factor(ratio.low), units.factor(ratio.high))}" if number > 1 else ""
     outlier_count = _outlier_count(matches, run)
     verdict = {0: "No case differs", 1: "One case differs"}.get(outlier_count, f"{outlier_count:,} cases differ")
     verdict += f" by more than {TIE} beyond noise{f', {place}' if outlier_count else ''}."

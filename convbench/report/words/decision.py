@@ -235,8 +235,7 @@ def _tie(ties: Sequence[Result], place: str) -> str:
     count, noun = (len(names), f"{kind(ties)}s") if len(names) > 1 else (len(ties), f"{members} of {name}")
     latencies = [result.latency for result in ties if result.latency]
     low, high = units.median(min(latencies)), units.median(max(latencies))
-    unit = f" {high.partition(' ')[2]}"
-    span = low if low == high else f"{low.removesuffix(unit)} to {high}"
+    span = low if low == high else units.extent(low, high)
     return f"{_number(count).capitalize()} {noun} tie{place} at {span}"
 
 

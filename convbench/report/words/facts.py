@@ -184,7 +184,7 @@ def _values(key: str, values: set[Scalar]) -> str:
     numbers = [value for value in values if isinstance(value, (int, float))]
     is_continuous = len(values) > 1 and any(isinstance(value, float) for value in values)
     if (len(values) > 3 or is_continuous) and len(numbers) == len(values):
-        return f"{fact(key, min(numbers))} to {fact(key, max(numbers))}"
+        return units.extent(fact(key, min(numbers)), fact(key, max(numbers)))
     words = sorted({fact(key, value) for value in values})
     return ", ".join(words) if len(words) <= 4 else f"{', '.join(words[:3])} and {len(words) - 3} more"
 

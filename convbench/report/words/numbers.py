@@ -25,6 +25,7 @@ _CHEAPEST: Mapping[CostName, str] = {
 }  # fmt: skip
 TIE = units.percent(MARGIN - 1)
 """``10 %``: a smaller difference between two processes counts as none."""
+PAIRED = "× is taken visit by visit, so it may order close cases otherwise than their latencies do."
 TOO_FEW_SEEDS = "With so few seeds in common no two configurations can be told apart."
 SHARPEST = 9
 """Significant digits below which two costs are told apart."""

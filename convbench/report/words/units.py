@@ -166,6 +166,12 @@ def _ends(value: Interval) -> str:
     return f"[{', '.join(digits(end, precision(value)).replace(',', '') for end in value[1:])}]"
 
 
+def extent(low: str, high: str) -> str:
+    """Return a range of two texts that names their common unit once: ``5.60 to 6.10 ms``, ``1.03 to 1.05×``."""
+    unit = re.split(r"\d", high)[-1]
+    return f"{low.removesuffix(unit)} to {high}"
+
+
 def span(low: float, high: float) -> str:
     """Return the bounds of a ratio as ``1.031 to 1.074``; a dash if one is open."""
     return f"{low:.3f} to {high:.3f}" if low and math.isfinite(low) and math.isfinite(high) else MISSING
