@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 from xml.etree import ElementTree
 
 import numpy as np
@@ -32,7 +33,7 @@ from convbench.check import (
     words,
 )
 from convbench.check.answers import Inspection, _refuse_leak
-from convbench.check.inspection import Request, _compare
+from convbench.check.inspection import Request, _compare, _inspection
 from convbench.check.ledger import Ledger
 from convbench.check.settings import Rule, Settings
 from convbench.check.timings import Timings
@@ -853,6 +854,15 @@ def test_markdown_is_a_table_whatever_the_names_contain():
 def test_a_suite_that_head_cannot_read_is_the_users_mistake(run):
     with pytest.raises(SuiteError):
         run(SAME, {"no seconds": 1})
+
+
+def test_a_death_while_head_reads_the_suite_says_what_was_done():
+    """The message was only that a process was killed."""
+    head = Mock(ask=Mock(side_effect=CaseFailed("crash", "killed by SIGSEGV")))
+    with pytest.raises(
+        SuiteError, match=r"^mine\.yaml: importing the code that it names ended without a result: killed"
+    ):
+        _inspection(head, Request("mine.yaml"), Settings())
 
 
 def test_trainings_are_left_out_with_a_note(run):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 import threading
 from dataclasses import replace
 
@@ -134,7 +135,7 @@ def test_damage_inside_the_results_is_reported_with_its_line(directory):
 
 
 @pytest.mark.parametrize("name", ["latency_s", "reference_s"])
-@pytest.mark.parametrize("seconds", [0.0, -1e-3, math.nan, math.inf, 1e308])
+@pytest.mark.parametrize("seconds", [0.0, -1e-3, math.nan, math.inf, 1e308, 5e-324])
 def test_an_impossible_time_is_damage(directory, measured, name, seconds):
     """One such run in a store used to end ``history`` of all runs in a traceback."""
     store.append(directory, replace(measured[0], readings=(made.reading(name, 1e-3, seconds),)))
@@ -194,6 +195,15 @@ def test_a_line_without_visits_is_not_joined_to_the_others(directory, measured):
     (joined,) = store.load(directory.parent / "mixed")[1]
     assert len(joined.visits) == 2
     assert joined.samples(metrics.LATENCY) == (1e-3,) * 8
+
+
+@pytest.mark.parametrize("name", ["batch", "hidden"])
+def test_a_case_without_size_is_damage(directory, name):
+    """The report of such a run ended in a ZeroDivisionError."""
+    lines = (directory / "results.jsonl").read_text()
+    (directory / "results.jsonl").write_text(re.sub(rf'"{name}":\d+', f'"{name}":0', lines, count=1))
+    with pytest.raises(StoreError, match=r"results\.jsonl:1: not a record: a size of its case is not positive"):
+        store.load(directory)
 
 
 @pytest.mark.parametrize("share", ["1e400", "-0.5", "7.0"])

@@ -22,6 +22,7 @@ from convbench.check.trees.sides import Side
 from convbench.core.errors import CaseFailed, SuiteError, line_of
 from convbench.core.record import Scalar
 from convbench.core.text import counted, cut, some
+from convbench.runs.user_code import explain
 
 LONGEST = 200
 """Greatest number of characters in a reason."""
@@ -97,7 +98,7 @@ def _inspection(head: Link, request: Request, settings: Settings) -> Inspection:
     try:
         plan = _plan(head, request, settings, request.suite)
     except CaseFailed as error:
-        raise SuiteError(str(error)) from error
+        raise SuiteError(explain(error, f"{request.suite}: importing the code that it names")) from error
     protocol, trials = plan["protocol"], plan["trials"]
     if trials and not plan["cases"]:
         reason = "only trainings and read-outs are selected, and a check times calls"

@@ -63,7 +63,9 @@ def bisect(
         raise ConvbenchError("--bad and --build are for commits, and --package searches versions: leave them out")
     place = as_json or BISECT / f"{Path(suite).stem}.json"
     if resume and not place.exists():
-        raise ConvbenchError(f"--resume: {place} does not exist: name the interrupted search's file with --json")
+        raise ConvbenchError(
+            f"--resume: {place} does not exist: run without --resume, or name the interrupted search's file with --json"
+        )
     files.refuse_unwritable(place, f"{files.ELSEWHERE} with --json")
     request = Request(suite, overrides or (), only or (), skip or (), not different_outputs)
     span, limit = Span(good, bad, *package, build), gate.seconds_of(budget)

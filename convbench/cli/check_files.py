@@ -46,7 +46,8 @@ class CheckFiles:
 
         if resume and not self._json.exists():
             raise ConvbenchError(
-                f"--resume: {self._json} does not exist: name the interrupted check's file with --json"
+                f"--resume: {self._json} does not exist: run without --resume, or name the interrupted check's file "
+                "with --json"
             )
         paths = tuple(path for path in (self._json, self._junit, self._summary, self._step_summary) if path)
         return Ledger(self._keep, outcome.read(self._json) if resume else None, paths)

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from convbench.core import metrics
 from convbench.core.metric import Metric
-from convbench.core.record import Finding, Record, RunDescription
+from convbench.core.record import Finding, Parts, Record, RunDescription
 from convbench.core.storage.shards import NUMBERED
 from convbench.core.system import files
 
@@ -23,8 +23,8 @@ CATALOGUED_FIELDS = {field.name for field in fields(Metric)} - {"name", "unit", 
 
 TIMES = (metrics.LATENCY.name, metrics.REFERENCE.name)
 """Metrics whose logarithms are taken, so that they must be positive."""
-LONGEST = 1e9
-"""Seconds that no call takes."""
+SHORTEST, LONGEST = 1e-12, 1e9
+"""Seconds between which every call takes."""
 
 
 def record_line(record: Record) -> bytes:
@@ -110,10 +110,15 @@ def _description_omissions(run: RunDescription) -> set[str]:
     return {name for name in names if not getattr(run, name)}
 
 
-def _check_samples(record: Record) -> Record:
+def _check_record(record: Record) -> Record:
+    clip, architecture = record.case.clip, record.case.architecture
+    rnn_sizes = (architecture.rnn.hidden, architecture.rnn.layers) if isinstance(architecture, Parts) else ()
+    if min(clip.batch, clip.frames, clip.channels, clip.height, clip.width, *rnn_sizes) < 1:
+        raise PydanticCustomError("sizes", "a size of its case is not positive")
     for reading in record.readings:
         name = reading.metric.name
-        if name in TIMES and not all(0 < sample < LONGEST for sample in reading.samples):  # NaN fails both comparisons
+        # NaN fails both comparisons.
+        if name in TIMES and not all(SHORTEST < sample < LONGEST for sample in reading.samples):
             raise PydanticCustomError("times", "a sample of {name} is not a time that a call can take", {"name": name})
         sizes = reading.visits
         if sizes and (len(sizes) != len(record.visits) or min(sizes) < 0 or sum(sizes) != len(reading.samples)):
@@ -138,4 +143,4 @@ def adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-RECORD, RUN = Annotated[Record, AfterValidator(_check_samples)], Annotated[RunDescription, AfterValidator(_check_run)]
+RECORD, RUN = Annotated[Record, AfterValidator(_check_record)], Annotated[RunDescription, AfterValidator(_check_run)]

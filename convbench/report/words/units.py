@@ -32,10 +32,15 @@ _SCALES = {
 
 
 def digits(value: float, significant: int = 3) -> str:
-    """Return the value with ``significant`` digits, thousands grouped, without exponent or trailing point."""
+    """Return the value with ``significant`` digits, thousands grouped, without exponent or trailing point.
+
+    NaN and infinity, which a stored run may hold, are written as Python writes them.
+    """
     if value == 0:
         return "0"
     number = float(f"{value * HALF_UP:.{significant}g}")
+    if not math.isfinite(number):
+        return str(number)
     decimals = max(0, significant - 1 - math.floor(math.log10(abs(number))))
     return f"{number:,.{decimals}f}"
 
