@@ -22,6 +22,7 @@ from command import git as run
 
 from convbench.check.bisection import bisected
 from convbench.check.trees import origin, requirements, sides
+from convbench.check.trees.wheel import unpack
 from convbench.core import git, imports
 from convbench.core.errors import BuildFailed, ConvbenchError, Refused, StoreError
 from convbench.core.system import lock, scratch
@@ -408,6 +409,17 @@ def wheel(folder: Path) -> Path:
 def test_a_wheel_comes_before_the_tree_on_the_path(repository, folder, tmp_path):
     with sides.materialise(str(wheel(tmp_path)), sides.WorkingTree.at(repository, "smoke"), folder) as base:
         assert (number(base), base.is_elsewhere, base.root, base.commit) == ("wheel", True, None, None)
+
+
+def test_files_that_a_wheel_keeps_for_the_site_folder_come_to_its_top(tmp_path):
+    path, site = tmp_path / "nets-1.0-cp311-cp311-linux_x86_64.whl", tmp_path / "site"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("nets/__init__.py", "nets-1.0.data/purelib/nets/deep/layers.py", "nets-1.0.data/platlib/fast.so"):
+            archive.writestr(name, name)
+    unpack(path, site)
+    assert (site / "nets" / "__init__.py").read_text() == "nets/__init__.py"
+    assert (site / "nets" / "deep" / "layers.py").read_text() == "nets-1.0.data/purelib/nets/deep/layers.py"
+    assert (site / "fast.so").read_text() == "nets-1.0.data/platlib/fast.so"
 
 
 def test_a_wheel_that_no_case_imports_from_is_refused(repository, folder, tmp_path):
