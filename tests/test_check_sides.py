@@ -449,6 +449,29 @@ def test_a_broken_wheel_is_a_failed_build(repository, folder, tmp_path):
         pass
 
 
+@pytest.mark.parametrize(
+    ("place", "damage", "reason"),
+    [
+        (6, b"\x01\x00", "password required"),
+        (8, b"\x63\x00", "compression method"),
+        (30 + len("nets.py"), b"\xff" * 8, "Error -3"),
+        (14, b"\x00" * 4, "Bad CRC-32"),
+    ],
+    ids=["encrypted", "unknown compression", "damaged", "other content"],
+)
+def test_a_wheel_that_cannot_be_unpacked_is_a_failed_build(tmp_path, place, damage, reason):
+    path = tmp_path / "nets-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("nets.py", "NUMBER = 'wheel'\n" * 20)
+    content = bytearray(path.read_bytes())
+    index = content.index(b"PK\x01\x02")
+    for start in (place, index + place + 2) if place < 30 else (place,):  # the index repeats a file's heading
+        content[start : start + len(damage)] = damage
+    path.write_bytes(content)
+    with pytest.raises(BuildFailed, match=rf"nets-1.0-py3-none-any.whl cannot be installed: .*{reason}"):
+        unpack(path, tmp_path / "site")
+
+
 def test_a_base_that_does_not_build_leaves_no_worktree(repository, folder):
     here = sides.WorkingTree.at(repository, "smoke")
     command = f"{sys.executable} -c 'import sys; sys.exit(\"no compiler\")'"
@@ -633,7 +656,11 @@ def test_requirements_that_differ_are_noted(repository, folder):
     here = sides.WorkingTree.at(repository, "smoke")
     with sides.materialise("HEAD", here, folder) as base, sides.materialise(".", here, folder) as head:
         assert requirements.notes(base, head) == []
-        pyproject.write_text(pyproject.read_text().replace("2.12", "2.13"))
+        same = pyproject.read_text()
+        for table in ("project.optional-dependencies", "tool.poetry.dependencies"):
+            pyproject.write_text(f"{same}[{table}]\ndev = ['ruff']\n")
+            assert "(pyproject.toml)" in requirements.notes(base, head)[0]
+        pyproject.write_text(same.replace("2.12", "2.13"))
         (repository / "requirements").mkdir()
         (repository / "requirements" / "dev.txt").write_text("einops")
         (note,) = requirements.notes(base, head)
@@ -644,7 +671,15 @@ def test_requirements_that_differ_are_noted(repository, folder):
 
 
 SETUP = "from setuptools import setup\nNEEDED_REQUIREMENTS = ['torch==2.12']\nsetup(version='1', install_requires={})\n"
-CONFIG = "[metadata]\nversion = 1\n[options]\ninstall_requires =\n  torch==2.12\n[options.extras_require]\ndev = ruff\n"
+CONFIG = """[metadata]
+version = 1
+[options]
+install_requires =
+  torch==2.12
+  nets @ file:///%7Eme
+[options.extras_require]
+dev = ruff
+"""
 
 
 @pytest.mark.parametrize(

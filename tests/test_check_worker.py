@@ -111,6 +111,19 @@ def test_a_worker_is_greeted_once():
     assert cases == [("hello", {"id": "gap"})]
 
 
+def test_an_idle_workers_import_is_confined_until_something_waits_for_it(monkeypatch):
+    places = []
+    monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cores: places.append((pid, set(cores))))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 5})
+    idle = SideWorker.__new__(SideWorker)
+    idle.process = SimpleNamespace(pid=7)
+    idle.hurry()
+    idle.confine([5])
+    idle.hurry()
+    idle.hurry()
+    assert places == [(7, {5}), (7, {0, 1, 5})]
+
+
 def test_gradients_of_a_training_step_are_compared_by_norm(tmp_path):
     step = Step(torch.tensor(0.5), {"out.weight": torch.ones(2)})
     assert worker._write_outputs(step, str(tmp_path / "out.npz")) is True
