@@ -380,8 +380,18 @@ def test_a_call_that_fills_a_slice_is_timed_alone(monkeypatch, call, device, cal
     server.device, server.side = device, SimpleNamespace(throttling=lambda _: "none")
     monkeypatch.setattr(server, "_time_both", lambda: (made.append(call) or call, call))
     leading = pairs._is_leading(call, device, Settings())
-    assert server.slice(Settings().slice_s, leading)["best"] == call
+    timed = server.slice(Settings().slice_s, leading)
+    assert (timed["best"], timed["state"]) == (call, None if device == "cpu" else "none")
     assert len(made) == calls
+
+
+def test_a_calls_time_on_a_gpu_is_told_in_seconds(monkeypatch):
+    """The driver tells milliseconds between two events."""
+    event = SimpleNamespace(record=lambda: None, elapsed_time=lambda _: 20.0)
+    monkeypatch.setattr(torch.cuda, "Event", lambda **_: event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
+    monkeypatch.setattr(worker.time, "perf_counter_ns", itertools.count(0, 25_000_000).__next__)
+    assert worker._time_on_gpu(lambda: None, "cuda") == pytest.approx((0.025, 0.020))
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -611,6 +621,10 @@ def test_base_finds_its_own_build_before_an_editable_install_of_head(side, here,
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
     worker.find_side()
+    places = [sys.path.index(place) for place in (str(Path(os.__file__).parent), str(tmp_path))]
+    packages = [number for number, place in enumerate(sys.path) if place.endswith("site-packages")]
+    assert places == sorted(places), "behind the standard library"
+    assert places[-1] < packages[0]
     assert importlib.util.find_spec("mnet").origin == (str(tmp_path / "mnet.py") if is_elsewhere else "head")
 
 
