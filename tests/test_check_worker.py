@@ -390,7 +390,7 @@ def test_a_calls_time_on_a_gpu_is_told_in_seconds(monkeypatch):
     event = SimpleNamespace(record=lambda: None, elapsed_time=lambda _: 20.0)
     monkeypatch.setattr(torch.cuda, "Event", lambda **_: event)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
-    monkeypatch.setattr(worker.time, "perf_counter_ns", itertools.count(0, 25_000_000).__next__)
+    monkeypatch.setattr(worker, "time", SimpleNamespace(perf_counter_ns=itertools.count(0, 25_000_000).__next__))
     assert worker._time_on_gpu(lambda: None, "cuda") == pytest.approx((0.025, 0.020))
 
 
