@@ -654,6 +654,42 @@ def ray_engine(monkeypatch, *, begun: bool, address: str = "", nodes=({"CPU": 2.
     return ray._Engine(spec("cpu", (), 0, 1), address, {})
 
 
+@pytest.mark.parametrize("engine", [ray._Engine(None, "", {}), slurm._Engine(None, None)], ids=["ray", "slurm"])
+def test_later_cases_add_their_modules_to_an_engines_spec(engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "spec", earlier := Mock())
+    engine.expect(cases := suite())
+    earlier.of.assert_called_once_with(cases)
+    assert engine.spec is earlier.of.return_value
+
+
+@pytest.mark.parametrize(("chosen", "sends"), [({}, "0"), ({"RAY_USAGE_STATS_ENABLED": "1"}, "1")])
+def test_ray_sends_no_statistics_unless_the_user_wants_it_to(chosen, sends, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("ray", "ray.util", "ray.util.scheduling_strategies"):
+        monkeypatch.setitem(sys.modules, module, MagicMock())
+    environment = dict(chosen)
+    monkeypatch.setattr(ray, "os", Mock(environ=environment))
+    ray._library()
+    assert environment == {"RAY_USAGE_STATS_ENABLED": sends, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+
+
+@pytest.mark.parametrize(
+    ("library", "plugin", "words"),
+    [("ray", ray, "needs Ray, here and on every host: pip"), ("submitit", slurm, "needs submitit: pip")],
+)
+def test_an_executors_missing_library_is_named_with_its_extra(library, plugin, words, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    name = plugin.__name__.rpartition(".")[2]
+    with pytest.raises(ConvbenchError, match=rf"^--executor {name} {words} install 'convbench\[{name}\]'"):
+        plugin._library()
+
+
+@pytest.mark.parametrize("options", [{}, {"working_dir": "data"}, {"working_dir": "data", "image": "net"}])
+def test_only_given_options_are_part_of_rays_environment(options: dict[str, str]) -> None:
+    """Ray would refuse a folder without a name."""
+    engine: Any = ray.Ray("cpu", **options).driver.engine
+    assert list(engine.environment.values()) == list(options.values())
+
+
 @pytest.mark.parametrize("begun", [True, False])
 def test_the_users_own_ray_session_is_not_shut_down(monkeypatch: pytest.MonkeyPatch, begun: bool) -> None:
     engine = ray_engine(monkeypatch, begun=begun)
@@ -740,6 +776,9 @@ def test_a_ray_node_without_a_core_does_not_end_waiting(monkeypatch: pytest.Monk
     engine = ray_engine(monkeypatch, begun=False, nodes=({"CPU": 2.0}, {"CPU": 0.5}))
     assert engine.start() == 2, "the one that is absent is counted, as it is said to be missing afterwards"
     assert [type(event) for event in engine.events(0)] == [Absent]
+    assert ray_engine(monkeypatch, begun=False, nodes=({"GPU": 1.0},)).start() == 0, (
+        "a head without CPUs may come first"
+    )
 
 
 @pytest.mark.parametrize(
