@@ -1021,6 +1021,12 @@ def test_calibration_uses_a_tasks_own_clips_however_few(count: int, monkeypatch:
     assert set(numbers) == set(range(count))
 
 
+def test_four_calibration_clips_are_enough() -> None:
+    first, *others = calibration_clips(assemble(case(), 0), 4, None)
+    assert len(others) == 3
+    assert not any(torch.equal(first.args[0], other.args[0]) for other in others)
+
+
 @pytest.mark.parametrize("reducer", ["encoder.0", "encoder.1"])
 def test_a_stage_inside_another_is_quantised_with_it(reducer: str) -> None:
     """It failed with torch's "no attribute 'qconfig'"."""
