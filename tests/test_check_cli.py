@@ -346,7 +346,7 @@ def test_a_baseline_without_its_commit_is_advisory(here):
     store.start(here / "reports" / "old", run_description, [replace(baseline, readings=readings)])
     words = ("check", "tiny.yaml", "--baseline", "reports/old", "--only")
     done = convbench(here, *words, "gap", "--junit", "x.xml", fake=False)
-    assert "not used, since nothing is decided without a base: --junit" in done.stderr
+    assert "not used, since nothing is decided without a base: --junit\n" in done.stderr
     assert "Advisory: the baseline's code cannot be measured beside head" in done.stdout, done.stderr
     assert "Ratios are divided by that of the reference workload, " in done.stdout
     assert done.returncode == 3

@@ -22,6 +22,7 @@ from command import git as run
 
 from convbench.check.bisection import bisected
 from convbench.check.trees import origin, requirements, sides
+from convbench.check.trees.wheel import unpack
 from convbench.core import git, imports
 from convbench.core.errors import BuildFailed, ConvbenchError, Refused, StoreError
 from convbench.core.system import lock, scratch
@@ -410,6 +411,17 @@ def test_a_wheel_comes_before_the_tree_on_the_path(repository, folder, tmp_path)
         assert (number(base), base.is_elsewhere, base.root, base.commit) == ("wheel", True, None, None)
 
 
+def test_files_that_a_wheel_keeps_for_the_site_folder_come_to_its_top(tmp_path):
+    path, site = tmp_path / "nets-1.0-cp311-cp311-linux_x86_64.whl", tmp_path / "site"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("nets/__init__.py", "nets-1.0.data/purelib/nets/deep/layers.py", "nets-1.0.data/platlib/fast.so"):
+            archive.writestr(name, name)
+    unpack(path, site)
+    assert (site / "nets" / "__init__.py").read_text() == "nets/__init__.py"
+    assert (site / "nets" / "deep" / "layers.py").read_text() == "nets-1.0.data/purelib/nets/deep/layers.py"
+    assert (site / "fast.so").read_text() == "nets-1.0.data/platlib/fast.so"
+
+
 def test_a_wheel_that_no_case_imports_from_is_refused(repository, folder, tmp_path):
     here, cases = sides.WorkingTree.at(repository, "smoke"), [{"architecture": {"reducer": {"name": "gap"}}}]
     with (
@@ -435,6 +447,29 @@ def test_a_broken_wheel_is_a_failed_build(repository, folder, tmp_path):
         sides.materialise(str(tmp_path / "bad-1.0-py3-none-any.whl"), here, folder),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("place", "damage", "reason"),
+    [
+        (6, b"\x01\x00", "password required"),
+        (8, b"\x63\x00", "compression method"),
+        (30 + len("nets.py"), b"\xff" * 8, "Error -3"),
+        (14, b"\x00" * 4, "Bad CRC-32"),
+    ],
+    ids=["encrypted", "unknown compression", "damaged", "other content"],
+)
+def test_a_wheel_that_cannot_be_unpacked_is_a_failed_build(tmp_path, place, damage, reason):
+    path = tmp_path / "nets-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("nets.py", "NUMBER = 'wheel'\n" * 20)
+    content = bytearray(path.read_bytes())
+    index = content.index(b"PK\x01\x02")
+    for start in (place, index + place + 2) if place < 30 else (place,):  # the index repeats a file's heading
+        content[start : start + len(damage)] = damage
+    path.write_bytes(content)
+    with pytest.raises(BuildFailed, match=rf"nets-1.0-py3-none-any.whl cannot be installed: .*{reason}"):
+        unpack(path, tmp_path / "site")
 
 
 def test_a_base_that_does_not_build_leaves_no_worktree(repository, folder):
@@ -621,7 +656,11 @@ def test_requirements_that_differ_are_noted(repository, folder):
     here = sides.WorkingTree.at(repository, "smoke")
     with sides.materialise("HEAD", here, folder) as base, sides.materialise(".", here, folder) as head:
         assert requirements.notes(base, head) == []
-        pyproject.write_text(pyproject.read_text().replace("2.12", "2.13"))
+        same = pyproject.read_text()
+        for table in ("project.optional-dependencies", "tool.poetry.dependencies"):
+            pyproject.write_text(f"{same}[{table}]\ndev = ['ruff']\n")
+            assert "(pyproject.toml)" in requirements.notes(base, head)[0]
+        pyproject.write_text(same.replace("2.12", "2.13"))
         (repository / "requirements").mkdir()
         (repository / "requirements" / "dev.txt").write_text("einops")
         (note,) = requirements.notes(base, head)
@@ -632,7 +671,15 @@ def test_requirements_that_differ_are_noted(repository, folder):
 
 
 SETUP = "from setuptools import setup\nNEEDED_REQUIREMENTS = ['torch==2.12']\nsetup(version='1', install_requires={})\n"
-CONFIG = "[metadata]\nversion = 1\n[options]\ninstall_requires =\n  torch==2.12\n[options.extras_require]\ndev = ruff\n"
+CONFIG = """[metadata]
+version = 1
+[options]
+install_requires =
+  torch==2.12
+  nets @ file:///%7Eme
+[options.extras_require]
+dev = ruff
+"""
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,19 @@ def test_a_worker_is_greeted_once():
     assert cases == [("hello", {"id": "gap"})]
 
 
+def test_an_idle_workers_import_is_confined_until_something_waits_for_it(monkeypatch):
+    places = []
+    monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cores: places.append((pid, set(cores))))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 5})
+    idle = SideWorker.__new__(SideWorker)
+    idle.process = SimpleNamespace(pid=7)
+    idle.hurry()
+    idle.confine([5])
+    idle.hurry()
+    idle.hurry()
+    assert places == [(7, {5}), (7, {0, 1, 5})]
+
+
 def test_gradients_of_a_training_step_are_compared_by_norm(tmp_path):
     step = Step(torch.tensor(0.5), {"out.weight": torch.ones(2)})
     assert worker._write_outputs(step, str(tmp_path / "out.npz")) is True
@@ -373,8 +386,18 @@ def test_a_call_that_fills_a_slice_is_timed_alone(monkeypatch, call, device, cal
     server.device, server.side = device, SimpleNamespace(throttling=lambda _: "none")
     monkeypatch.setattr(server, "_time_both", lambda: (made.append(call) or call, call))
     leading = pairs._is_leading(call, device, Settings())
-    assert server.slice(Settings().slice_s, leading)["best"] == call
+    timed = server.slice(Settings().slice_s, leading)
+    assert (timed["best"], timed["state"]) == (call, None if device == "cpu" else "none")
     assert len(made) == calls
+
+
+def test_a_calls_time_on_a_gpu_is_told_in_seconds(monkeypatch):
+    """The driver tells milliseconds between two events."""
+    event = SimpleNamespace(record=lambda: None, elapsed_time=lambda _: 20.0)
+    monkeypatch.setattr(torch.cuda, "Event", lambda **_: event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
+    monkeypatch.setattr(worker, "time", SimpleNamespace(perf_counter_ns=itertools.count(0, 25_000_000).__next__))
+    assert worker._time_on_gpu(lambda: None, "cuda") == pytest.approx((0.025, 0.020))
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -620,6 +643,10 @@ def test_base_finds_its_own_build_before_an_editable_install_of_head(side, here,
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
     worker.find_side()
+    places = [sys.path.index(place) for place in (str(Path(os.__file__).parent), str(tmp_path))]
+    packages = [number for number, place in enumerate(sys.path) if place.endswith("site-packages")]
+    assert places == sorted(places), "behind the standard library"
+    assert places[-1] < packages[0]
     assert importlib.util.find_spec("mnet").origin == (str(tmp_path / "mnet.py") if is_elsewhere else "head")
 
 

@@ -233,6 +233,13 @@ def test_a_wrong_value_of_an_option_is_told_in_our_words(words, message, here, i
     assert (done.returncode, done.stderr.splitlines()[-1]) == (2, f"Error: {message}")
 
 
+def test_cases_that_are_one_model_are_shown_on_one_line(here, in_process):
+    done = in_process(*PARAMS, "--dry-run", "--device", "cpu", "reducer=[{name: avg-k, k: 1}, gap]", cwd=here)
+    (line,) = done.stdout.splitlines()
+    assert re.fullmatch(r"conv\S*/avg-k\(k=1\)/\S+  \(also conv\S*/gap/\S+\)", line)
+    assert done.stderr.endswith("1 case to measure, of 2 combinations in the suite\n")
+
+
 def test_settings_that_no_case_uses_are_reported(here, in_process):
     words = (*PARAMS, "--dry-run")
     asked = in_process(*words, "--only", "gap", "lstm_input=[24,48]", "training.seeds=5", cwd=here).stderr

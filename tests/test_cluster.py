@@ -38,7 +38,7 @@ from convbench.runs import user_code
 from convbench.runs.anchors import FIRST_ROUND
 from convbench.runs.cluster import mailbox, pieces
 from convbench.runs.cluster.driver import Driver
-from convbench.runs.cluster.engine import Absent, Beat, Event, Limits, Lost, Piece
+from convbench.runs.cluster.engine import Absent, Beat, Done, Event, Limits, Lost, Piece
 from convbench.runs.cluster.executor import Cluster
 from convbench.runs.cluster.hosts import Groups
 from convbench.runs.cluster.ledger import OpenJobs
@@ -654,6 +654,42 @@ def ray_engine(monkeypatch, *, begun: bool, address: str = "", nodes=({"CPU": 2.
     return ray._Engine(spec("cpu", (), 0, 1), address, {})
 
 
+@pytest.mark.parametrize("engine", [ray._Engine(None, "", {}), slurm._Engine(None, None)], ids=["ray", "slurm"])
+def test_later_cases_add_their_modules_to_an_engines_spec(engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "spec", earlier := Mock())
+    engine.expect(cases := suite())
+    earlier.of.assert_called_once_with(cases)
+    assert engine.spec is earlier.of.return_value
+
+
+@pytest.mark.parametrize(("chosen", "sends"), [({}, "0"), ({"RAY_USAGE_STATS_ENABLED": "1"}, "1")])
+def test_ray_sends_no_statistics_unless_the_user_wants_it_to(chosen, sends, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("ray", "ray.util", "ray.util.scheduling_strategies"):
+        monkeypatch.setitem(sys.modules, module, MagicMock())
+    environment = dict(chosen)
+    monkeypatch.setattr(ray, "os", Mock(environ=environment))
+    ray._library()
+    assert environment == {"RAY_USAGE_STATS_ENABLED": sends, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+
+
+@pytest.mark.parametrize(
+    ("library", "plugin", "words"),
+    [("ray", ray, "needs Ray, here and on every host: pip"), ("submitit", slurm, "needs submitit: pip")],
+)
+def test_an_executors_missing_library_is_named_with_its_extra(library, plugin, words, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    name = plugin.__name__.rpartition(".")[2]
+    with pytest.raises(ConvbenchError, match=rf"^--executor {name} {words} install 'convbench\[{name}\]'"):
+        plugin._library()
+
+
+@pytest.mark.parametrize("options", [{}, {"working_dir": "data"}, {"working_dir": "data", "image": "net"}])
+def test_only_given_options_are_part_of_rays_environment(options: dict[str, str]) -> None:
+    """Ray would refuse a folder without a name."""
+    engine: Any = ray.Ray("cpu", **options).driver.engine
+    assert list(engine.environment.values()) == list(options.values())
+
+
 @pytest.mark.parametrize("begun", [True, False])
 def test_the_users_own_ray_session_is_not_shut_down(monkeypatch: pytest.MonkeyPatch, begun: bool) -> None:
     engine = ray_engine(monkeypatch, begun=begun)
@@ -740,6 +776,62 @@ def test_a_ray_node_without_a_core_does_not_end_waiting(monkeypatch: pytest.Monk
     engine = ray_engine(monkeypatch, begun=False, nodes=({"CPU": 2.0}, {"CPU": 0.5}))
     assert engine.start() == 2, "the one that is absent is counted, as it is said to be missing afterwards"
     assert [type(event) for event in engine.events(0)] == [Absent]
+    assert ray_engine(monkeypatch, begun=False, nodes=({"GPU": 1.0},)).start() == 0, (
+        "a head without CPUs may come first"
+    )
+
+
+@pytest.mark.parametrize(
+    ("device", "cores", "slots", "resources", "expected"),
+    [
+        ("cpu", 0, 1, {"CPU": 3.0, "GPU": 1.0}, ({"num_cpus": 3}, "")),
+        ("cpu", 0, 2, {"CPU": 3.0}, ({"num_cpus": 1}, "")),
+        ("cpu", 0, 4, {"CPU": 3.0}, ({"num_cpus": 0.75}, "")),
+        ("cpu", 2, 2, {"CPU": 4.0}, ({"num_cpus": 2}, "")),
+        ("cpu", 2, 2, {"CPU": 3.0}, ({}, "it has 3 CPUs for Ray and needs 4")),
+        ("auto", 0, 1, {"CPU": 3.0, "GPU": 1.0}, ({"num_cpus": 3, "num_gpus": 1}, "")),
+        ("auto", 0, 2, {"CPU": 4.0, "GPU": 1.0}, ({"num_cpus": 2}, "")),
+        ("cuda", 0, 2, {"CPU": 4.0, "GPU": 2.0}, ({"num_cpus": 2, "num_gpus": 1}, "")),
+        ("cuda", 0, 2, {"CPU": 4.0, "GPU": 1.0}, ({}, "it has 1 GPUs and needs 2")),
+    ],
+)
+def test_a_ray_worker_reserves_its_share_of_a_host(device, cores, slots, resources, expected) -> None:
+    assert ray._Engine(spec(device, (), cores, slots), "", {})._share(resources) == expected
+
+
+def test_a_ray_cluster_may_lose_its_head_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the seconds since its last answer count."""
+    engine, clock = ray_engine(monkeypatch, begun=False), Mock(return_value=0.0)
+    monkeypatch.setattr(ray, "time", Mock(monotonic=clock))
+    engine.start()
+    for seconds, error in ((25.0, OSError("gone")), (50.0, None), (75.0, OSError("gone"))):
+        clock.return_value = seconds
+        monkeypatch.setattr(ray, "_connection_error", lambda _, error=error: error)
+        assert engine._has_head() is (error is None)
+    clock.return_value = 81.0
+    with pytest.raises(ConvbenchError, match=r"the head of the Ray cluster is gone \(gone\)"):
+        engine._has_head()
+
+
+def test_a_late_ray_worker_is_reported_once_until_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, clock = ray_engine(monkeypatch, begun=False, nodes=({"CPU": 2.0}, {"CPU": 2.0}, {"GPU": 1.0})), Mock()
+    monkeypatch.setattr(ray, "time", Mock(monotonic=clock))
+    clock.return_value = 0.0
+    assert engine.start() == 2, "a head without CPUs does no work, and is not missing"
+    assert engine.awaits_workers
+    _, started = engine.remotes.values()
+    started.piece = 0
+    clock.return_value = ray.SECONDS_TO_START
+    assert list(engine._late_workers()) == []
+    clock.return_value += 1
+    (event,) = engine._late_workers()
+    assert (event.worker, event.reason[:18]) == ("node-0/0/1", "it has not started")
+    assert list(engine._late_workers()) == []
+
+
+@pytest.mark.parametrize("address", ["", "auto", "ray://", "head", "head:port", "ray://head:port"])
+def test_an_address_without_a_port_is_left_to_ray(address: str) -> None:
+    assert ray._connection_error(address) is None
 
 
 def test_a_ray_worker_that_cannot_start_is_not_restarted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1010,6 +1102,22 @@ def test_the_wait_ends_once_no_pending_worker_is_left(
     with pytest.raises(ConvbenchError, match=r"within \d s: its job ended \(failed\): ModuleNotFoundError"):
         Roll(engine, Limits(start=60), count().__next__).hosts  # noqa: B018 (waits for them)
     assert "worker-0 is missing: its job ended (failed): ModuleNotFoundError" in caplog.text
+    engine.close()
+
+
+def test_only_its_own_word_tells_that_a_slurm_worker_has_joined(tmp_path: Path) -> None:
+    engine = slurm_engine(tmp_path, "worker-0")
+    assert list(engine._note_joins([Done("worker-0", 3)])) == [Done("worker-0", 3)]
+    assert math.isinf(engine.submissions["worker-0"].join_time)
+    assert slurm._state(object()) == "UNKNOWN", "the accounting may be broken"
+    engine.close()
+
+
+@pytest.mark.parametrize(("cluster", "place"), [("slurm", ""), ("local", "worker-5")])
+def test_slurm_workers_of_one_machine_have_places_of_their_own(tmp_path: Path, cluster: str, place: str) -> None:
+    engine = slurm_engine(tmp_path)
+    engine.options, engine.spec = replace(engine.options, cluster=cluster), spec("cpu", (), 1, 3)
+    assert engine._arguments("worker-5") == (str(tmp_path / "mail"), "worker-5", place, 2)
     engine.close()
 
 

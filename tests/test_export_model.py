@@ -71,6 +71,29 @@ def test_python_finds_modules_beside_the_suite_of_a_run(tmp_path, monkeypatch):
     assert imported == [None]
 
 
+@pytest.mark.parametrize(("variant", "parity", "lines"), [
+    ((), Parity(2.5e-7, 1.5e-8), ["largest difference from eager 2.5e-07, relative error 1.5e-08"]),
+    ((Choice("autocast"),), None, [
+        "as far from eager as eager is from itself with other random numbers",
+        "without autocast: the file computes in the model's own number type",
+    ]),
+])  # fmt: skip
+def test_the_command_prints_the_files_and_their_distance_from_eager(
+    variant, parity, lines, tmp_path, monkeypatch, in_process
+):
+    case = Case(Whole(Choice("wild:Ending")), Clip(1, 2, 3, 8, 8), variant)
+    records.stored(tmp_path / "run", [records.record(case)])
+
+    def hand_over(_case, _seed, to, *_):
+        to.write_bytes(bytes(2048))
+        return [to], parity
+
+    monkeypatch.setattr(handover, "hand_over", hand_over)
+    monkeypatch.setattr(Processes, "run", lambda _, call: call.work(*call.args))
+    done = in_process("export-model", "*", "--run", "run", "--to", "net.onnx", cwd=tmp_path)
+    assert done.stdout.splitlines() == ["net.onnx (2.00 KiB)", *lines], done.stderr
+
+
 def test_python_exports_the_winner_of_a_run(tmp_path, monkeypatch):
     """A notebook had to call the command."""
     records.stored(tmp_path / "run", RECORDS)

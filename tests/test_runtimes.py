@@ -1021,6 +1021,12 @@ def test_calibration_uses_a_tasks_own_clips_however_few(count: int, monkeypatch:
     assert set(numbers) == set(range(count))
 
 
+def test_four_calibration_clips_are_enough() -> None:
+    first, *others = calibration_clips(assemble(case(), 0), 4, None)
+    assert len(others) == 3
+    assert not any(torch.equal(first.args[0], other.args[0]) for other in others)
+
+
 @pytest.mark.parametrize("reducer", ["encoder.0", "encoder.1"])
 def test_a_stage_inside_another_is_quantised_with_it(reducer: str) -> None:
     """It failed with torch's "no attribute 'qconfig'"."""
@@ -1149,7 +1155,7 @@ def test_a_model_that_is_random_in_eager_has_no_parity(trained: bool, tmp_path: 
     ("error", "kind"), [(ValueError("\nno kernel"), "error"), (MemoryError("no kernel"), "out of memory")]
 )
 def test_a_model_that_loads_but_cannot_run_is_one_message(
-    error: Exception, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception, kind: str, exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     skip_without_extra(CASES["onnxruntime"])
 
@@ -1160,9 +1166,13 @@ def test_a_model_that_loads_but_cannot_run_is_one_message(
     message = r"^onnxruntime has loaded the exported model but cannot run it: no kernel \(test_runtimes.py:\d+\)$"
     with pytest.raises(CaseFailed, match=message) as handed:
         hand_over(case(), 0, tmp_path / "model.onnx", None, {}, exporter="torchscript")
+    runtime_case = shared(case(*QUICKLY["onnxruntime"]), exports, monkeypatch)
     with pytest.raises(CaseFailed, match=message) as timed:
-        open_case(case(*QUICKLY["onnxruntime"]), 0)
-    assert (handed.value.kind, timed.value.kind) == (kind, kind)
+        open_case(runtime_case, 0)
+    subject = transform(assemble(runtime_case, 0))
+    with pytest.raises(CaseFailed, match=message) as called:
+        subject.forward(*subject.inputs.args)
+    assert {failed.value.kind for failed in (handed, timed, called)} == {kind}
 
 
 class Scaled(torch.nn.Module):

@@ -25,7 +25,7 @@ def unpack(wheel: Path, target: Path) -> None:
             if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
                 raise BuildFailed(f"{wheel.name} unpacks to more than {MOST_BYTES / 2**30:g} GiB: this is no package")
             archive.extractall(target)  # no file can leave the folder: ``..`` and leading slashes are dropped
-    except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+    except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
         raise BuildFailed(f"{wheel.name} cannot be installed: {error}") from error
     _lift(target)
 
