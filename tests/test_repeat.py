@@ -317,7 +317,7 @@ def test_an_interrupted_selftest_of_run_prints_what_it_has_and_keeps_no_share_of
     done = in_process("selftest", "smoke", "reducer=gap", "--run", cwd=tmp_path)
     assert done.returncode == 130
     assert done.stdout == (
-        "1 of 1 interval of two runs met (100.0 %, 95 %: 2.5 to 100.0 %); 0 of 0 pairs told apart by one run contradicted by "
-        "the next\nnot kept for reports: too few intervals, so give it more --minutes\n"
+        "1 of 1 interval of two runs met (100.0 %, 95 %: 2.5 to 100.0 %); 0 of 0 pairs told apart by one run "
+        "contradicted by the next\nnot kept for reports: too few intervals, so give it more --minutes\n"
     )
     assert not (tmp_path / "convbench" / "repeats.json").exists()
