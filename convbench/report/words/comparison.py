@@ -26,9 +26,10 @@ TOLERANCE = 0.02
 def sentence(
     matches: Sequence[Match], run: int, letter: str, base: str = "A", place: str = "listed first below"
 ) -> str:
-    """Return the median ratio over the first run, the spread of the cases, and how many differ beyond noise.
+    """Return the median ratio over the first run and the spread of the cases, and how many differ beyond noise.
 
-    ``letter`` and ``base`` name the run and the first one, ``place`` is where the differing cases are listed.
+    A single case has its own interval instead. ``letter`` and ``base`` name the run and the first one, ``place`` is
+    where the differing cases are listed.
     """
     ratio = overall(matches, run)
     if ratio is None:
@@ -36,13 +37,14 @@ def sentence(
             return f"{letter} has no case that was timed on the same machine and software as in {base}."
         reason = missing_ratios(matches, run)
         return f"{letter} shares no timed case with {base}{reason and f': {reason}'}.{_counts(matches, run)}"
-    number = sum(match.ratios[run] is not None for match in matches)
-    cases = "the one shared case" if number == 1 else f"{number:,} shared cases"
-    spread = f"; nine in ten at {units.extent(units.factor(ratio.low), units.factor(ratio.high))}" if number > 1 else ""
+    ratios = [shared_ratio for match in matches if (shared_ratio := match.ratios[run])]
+    spread = f"nine in ten at {units.extent(units.factor(ratio.low), units.factor(ratio.high))}"
+    cases = f"median of {len(ratios):,} shared cases; {spread}" if len(ratios) > 1 else "the one shared case"
+    factor = units.factor(ratio.median) if len(ratios) > 1 else units.speedup(ratios[0])
     outlier_count = _outlier_count(matches, run)
     verdict = {0: "No case differs", 1: "One case differs"}.get(outlier_count, f"{outlier_count:,} cases differ")
     verdict += f" by more than {TIE} beyond noise{f', {place}' if outlier_count else ''}."
-    medians = f"{letter} takes {units.factor(ratio.median)} the time of {base} (median of {cases}{spread})."
+    medians = f"{letter} takes {factor} the time of {base} ({cases})."
     return f"{medians} {verdict}" if outlier_count else f"{verdict} {medians}"
 
 
