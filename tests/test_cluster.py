@@ -1023,7 +1023,8 @@ def test_slurm_awaits_workers_that_are_pending_or_owed(tmp_path: Path) -> None:
     engine.close()
 
 
-def test_a_cluster_without_accounting_is_not_polled_each_time(tmp_path: Path) -> None:
+def test_a_cluster_without_accounting_is_not_polled_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm, "_queue", lambda: None)  # a machine with Slurm would answer
     engine = slurm_engine(tmp_path, "worker-0")
     job = engine.submissions["worker-0"].job
     job.state = "UNKNOWN"
@@ -1040,9 +1041,11 @@ def test_a_cluster_without_accounting_is_not_polled_each_time(tmp_path: Path) ->
         ("echo 1_1 RUNNING", r"its job ended \(no longer in the queue\): oom-kill"),
         ("echo 1_0 PENDING", r"its job was requeued \(pending\): oom-kill"),
         ("echo 1_0 REQUEUE_HOLD", r"its job was requeued \(requeue_hold\): oom-kill"),
+        ('case "$*" in *--states=all*) echo 1_0 CANCELLED;; esac', r"its job ended \(cancelled\): oom-kill"),
+        ('case "$*" in *--states=all*) echo 1_0 FAILED;; esac', r"its job ended \(failed\): oom-kill"),
         ("exit 1", ""),
     ],
-    ids=["running", "gone", "requeued", "held", "no answer"],
+    ids=["running", "gone", "requeued", "held", "cancelled", "failed", "no answer"],
 )
 def test_without_accounting_the_queue_tells_which_jobs_have_ended(tmp_path, monkeypatch, script, reason, state) -> None:
     """Without sacct, a worker whose setup failed used to be waited for, for an hour and without a word.
