@@ -1149,9 +1149,11 @@ def test_a_cluster_without_accounting_is_not_polled_each_time(tmp_path: Path, mo
         ("echo 1_1 RUNNING", r"its job ended \(no longer in the queue\): oom-kill"),
         ("echo 1_0 PENDING", r"its job was requeued \(pending\): oom-kill"),
         ("echo 1_0 REQUEUE_HOLD", r"its job was requeued \(requeue_hold\): oom-kill"),
+        ('case "$*" in *--states=all*) echo 1_0 CANCELLED;; esac', r"its job ended \(cancelled\): oom-kill"),
+        ('case "$*" in *--states=all*) echo 1_0 FAILED;; esac', r"its job ended \(failed\): oom-kill"),
         ("exit 1", ""),
     ],
-    ids=["running", "gone", "requeued", "held", "no answer"],
+    ids=["running", "gone", "requeued", "held", "cancelled", "failed", "no answer"],
 )
 def test_without_accounting_the_queue_tells_which_jobs_have_ended(tmp_path, monkeypatch, script, reason, state) -> None:
     """Without sacct, a worker whose setup failed used to be waited for, for an hour and without a word.

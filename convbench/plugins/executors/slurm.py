@@ -406,8 +406,11 @@ class _Place(NamedTuple):
 
 
 def _queue() -> dict[str, _Place] | None:
-    """Return this user's jobs in Slurm's queue by their numbers; None if it cannot be read."""
-    command = ["squeue", "--me", "--array", "--noheader", "--format=%i %T %r"]
+    """Return this user's jobs in Slurm's queue by their numbers; None if it cannot be read.
+
+    ``all`` includes those that have ended in the last minutes, with how: a cancelled job used to be replaced.
+    """
+    command = ["squeue", "--me", "--array", "--states=all", "--noheader", "--format=%i %T %r"]
     try:
         output = subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL, timeout=SECONDS_OF_A_QUERY)
     except (OSError, ValueError, subprocess.SubprocessError):
