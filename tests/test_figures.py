@@ -739,6 +739,17 @@ def test_a_label_too_long_for_either_side_of_its_mark_stays_in_the_figure(across
     assert (box.x0 >= 0, box.x1 <= axes.figure.bbox.x1) == (True, True)
 
 
+def test_a_metric_of_extreme_values_has_figures():
+    """`report --format svg` ended with "math range error" for a probe of one's own that gave 1e300."""
+    score = records.Metric("score", "1", "higher")
+    extreme = [
+        replace(record, readings=(Reading(score, (number,)),))
+        for record in map(records.record, map(records.case, ("gap", "gmp", "fc")))
+        for number in [{"gap": 1e300, "gmp": 2.0, "fc": 1e-300}[record.case.architecture.reducer.name]]
+    ]
+    assert any("score" in drawing.name for drawing in figures.get("by-size").build(results(extreme)))
+
+
 def test_byte_ticks_in_a_narrow_span_are_round_in_mib():
     places = scales.ticks(15 * 2**20, 21 * 2**20, "B")
     assert [scales.label(place, "B") for place in places] == ["16 MiB", "18 MiB", "20 MiB"]

@@ -85,6 +85,7 @@ INF = float("inf")
     (units.count, 5.0, "5"),
     (units.bounds, Interval(3.1e-3, 3.05e-3, 3.21e-3), "3.05, 3.21"), (units.bounds, None, "–"),
     (lambda value: units.human(value, "page"), 5.0, "5 page"), (lambda value: units.human(value, "page"), INF, "–"),
+    (lambda value: units.human(value, "1"), 1e300, "1.00e+285 P"), (units.count, 3e-300, "3.00e-300"),
     (lambda value: units.human(value, "1"), 2.5, "2.50"), (lambda value: units.human(value, "mJ"), 4e4, "40.0 k mJ"),
     (numbers.likely, 0.58, "58 %"), (numbers.likely, 0.995, "over 99 %"), (numbers.likely, 1.0, "over 99 %"),
     (numbers.likely, 0.99, "99 %"), (numbers.likely, 0.012, "1 %"), (numbers.likely, 0.0, "under 1 %"),

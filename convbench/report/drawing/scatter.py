@@ -17,6 +17,8 @@ from convbench.core.metric import Metric
 from convbench.report.drawing import scales
 from convbench.report.drawing.style import AREA, MUTED, PAPER, TEXT, canvas, look, marker_area
 
+FARTHEST = 1e100
+"""Numbers from here on, and their inverses, are not drawn: an axis that held them would show nothing else."""
 CROWD, BEHIND = 300, 8.0
 """Above ``CROWD`` marks, bars shorter than ``BEHIND`` points are not drawn: their own marks hide them."""
 
@@ -59,9 +61,9 @@ def _in_view(results: tuple[Result, ...]) -> tuple[int, ...]:
 
 
 def value(result: Result, metric: Metric) -> float | None:
-    """Return a result's place on an axis; None if a log axis cannot show it."""
+    """Return a result's place on an axis; None if a log axis cannot show it. The page's script has the same rule."""
     number = result.value(metric)
-    return number if number and number > 0 and math.isfinite(number) else None
+    return number if number and 1 / FARTHEST < number < FARTHEST else None
 
 
 def empty_axes(points: Points, x_ends: tuple[float, float], axes: MplAxes | None = None) -> MplAxes:

@@ -31,16 +31,21 @@ _SCALES = {
 }
 
 
-def digits(value: float, significant: int = 3) -> str:
-    """Return the value with ``significant`` digits, thousands grouped, without exponent or trailing point.
+LEAST, GREATEST = 1e-15, 1e18
+"""Numbers beyond these are written with an exponent."""
 
-    NaN and infinity, which a stored run may hold, are written as Python writes them.
+
+def digits(value: float, significant: int = 3) -> str:
+    """Return the value with ``significant`` digits, thousands grouped, without trailing point.
+
+    It has an exponent only if it would be longer than a name otherwise: ``1.00e+285``. NaN and infinity, which a stored
+    run may hold, are written as Python writes them.
     """
     if value == 0:
         return "0"
+    if not LEAST <= abs(value) < GREATEST:
+        return f"{value:.{significant - 1}e}"
     number = float(f"{value * HALF_UP:.{significant}g}")
-    if not math.isfinite(number):
-        return str(number)
     decimals = max(0, significant - 1 - math.floor(math.log10(abs(number))))
     return f"{number:,.{decimals}f}"
 

@@ -1,3 +1,5 @@
+// Whether a log axis can show a value: the same rule as in Python.
+const isDrawable = (value) => value > 1e-100 && value < 1e100;
 // Whether the interval of a latency is bounded and a log axis can show it.
 const hasBar = (row) => column("latency_s_low")[row] > 0 && column("latency_s_high")[row] !== null;
 
@@ -21,7 +23,7 @@ class Chart {
   // The scales and the places of all rows in view; rows off the plot have no place.
   measure() {
     const xs = valuesOf(this.axes.x), ys = valuesOf(this.axes.y);
-    const rows = scope.filter((row) => xs[row] > 0 && ys[row] > 0);
+    const rows = scope.filter((row) => isDrawable(xs[row]) && isDrawable(ys[row]));
     this.ends = { x: this.widen(this.endsOf("x", rows, xs)), y: this.endsOf("y", rows, ys) };
     this.panels = panelsOf(this.box, variantsShown(), this.zoomed || this.ends);
     const variants = column("variant"), of = new Map(this.panels.map((panel) => [panel.name, panel]));

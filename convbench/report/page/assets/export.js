@@ -44,7 +44,7 @@ const special = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\
 const escaped = (text) => String(text).replace(/[\\~^×µ≥·<>–\n]|[&%$#_{}]/g, (letter) => special[letter] ?? `\\${letter}`);
 
 function download(extension, text, more = "") {
-  const stem = data.name.replace(/[^\w-]+/g, "-").slice(0, 60) || "run";
+  const stem = data.name.replace(/[^\w-]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 60) || "run";
   const mark = extension === "csv" && more ? "\uFEFF" : ""; // without it Excel reads "304 Âµs"; base units have no such letters
   const link = element("a", { download: `${stem}${more}.${extension}`, href: URL.createObjectURL(new Blob([mark, text], { type: types[extension] })) });
   document.body.append(link);
