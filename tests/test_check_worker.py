@@ -541,7 +541,9 @@ def test_a_pair_is_pinned_to_one_core_per_thread():
 
 def test_a_worker_killed_while_idle_is_still_closed(side, here):
     with SideWorker(side, QUICK, here, {"OMP_WAIT_POLICY": "ACTIVE", "TMPDIR": "/"}) as worker:
-        variables = Path(f"/proc/{worker.process.pid}/environ").read_bytes().split(b"\0")
+        while not (content := Path(f"/proc/{worker.process.pid}/environ").read_bytes()):
+            pass  # it is empty at the very start of a program
+        variables = content.split(b"\0")
         worker.process.kill()
         worker.process.wait()
         worker.send("modules")
