@@ -357,6 +357,8 @@ def test_shards_are_disjoint_complete_and_merge(here, in_process):
     run, run_records = store.load(here / "whole")
     assert (len(run_records), run.command) == (4, "convbench run tiny.yaml 'metrics=[params]'")
     assert (done.stderr, run.shards) == ("", ())
+    empty = in_process("run", "tiny.yaml", "--metrics", "params", "--shard", "9/9", "--out", "shard9", cwd=here)
+    assert (empty.returncode, store.load(here / "shard9")[1]) == (0, []), "a job of CI with more shards than cases"
 
 
 def test_a_merge_says_that_it_keeps_one_of_two_results(tmp_path, in_process):

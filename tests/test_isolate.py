@@ -75,6 +75,15 @@ def kill_the_server(place: str, times: int) -> str:
     return "returned"
 
 
+def test_a_deleted_working_directory_is_reported(tmp_path, monkeypatch):
+    """A run used to end in a traceback and exit code 70."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(ConvbenchError, match="the working directory has been deleted"):
+        Processes()
+
+
 def test_a_daemonic_process_is_told_to_measure_in_process(monkeypatch):
     """This used to end in "AssertionError: daemonic processes are not allowed to have children"."""
     monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from convbench.core.errors import CaseFailed, ConvbenchError
+from convbench.core.imports import require_working_directory
 from convbench.core.system import lock, scratch
 from convbench.measure.machine.toolchain import missing_tool
 from convbench.runs.process.running import Call, RunningCall
@@ -50,12 +51,13 @@ class Processes:
     """
 
     def __init__(self, preload: Sequence[str] = ()) -> None:
-        """Raises ConvbenchError in a process that may not start others."""
+        """Raises ConvbenchError in a process that may not start others, or whose working directory is gone."""
         if multiprocessing.current_process().daemon:
             raise ConvbenchError(
                 "a worker of multiprocessing.Pool cannot start processes to measure in: call convbench from "
                 "concurrent.futures.ProcessPoolExecutor, or measure with the executor in-process"
             )
+        require_working_directory()
         self.preload = preload
         self.scratch = scratch.open_folder()
         self._resources = ExitStack()
