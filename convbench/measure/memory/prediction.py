@@ -163,9 +163,11 @@ def _assemble(case: Case, model: nn.Module | None = None) -> Subject:
 def _predict_subject(subject: Subject, until: float) -> Prediction:
     if compiles(subject.model):
         raise _not_from_shapes("a model whose own code compiles it")
-    # In inference mode, views of a fake weight (flatten, mT) require no gradient. Those of a real one do, and a product
-    # with such a view copies its other factor.
-    subject = replace(subject, modes=WithoutGradients.TRAINABLE)
+    if subject.device == "cpu":
+        # In inference mode, views of a fake weight (flatten, mT) require no gradient. Those of a real one do, and a
+        # product with such a view copies its other factor. On a GPU only inference mode shows composed operators whole,
+        # such as an LSTM: without a GPU torch would compose them as on a CPU.
+        subject = replace(subject, modes=WithoutGradients.TRAINABLE)
     step = subject.run
     if not isinstance(step, TrainingStep):
         return _follow_calls(subject, step, subject.case.clip.frames, until)
