@@ -53,17 +53,37 @@ def user(pytester, words):
     return run
 
 
-def test_only_cases_are_benchmarked(words, pytester):
-    """If warnings are errors, as in many projects, importing fvcore used to fail each case."""
-    pytester.makepyfile(test_speed=SPEED)
+FAKE_MACHINE = """
+from convbench.measure import timing, waiting
+
+shares = iter([(0.9, 0.0, 0.0), (0.0, 0.5, 0.0)])  # the first case has one thread, whose waiting its clock leaves out
+waiting.Waiting.shares = lambda *_: next(shares)
+timing.CpuClock.time = lambda _, call: (timing.Sample(0.125), call())[0]
+"""
+"""A machine on which each call takes 125 ms, and whose host takes half of the time from the second case."""
+
+
+def test_only_cases_are_benchmarked_by_the_clock_of_run_and_a_disturbed_one_is_withheld(words, pytester):
+    """Beside load the mean of pytest-benchmark's own clock was up to 30 times too large, and nothing said so.
+
+    If warnings are errors, as in many projects, importing fvcore used to fail each case.
+    """
+    pytester.makeconftest(FAKE_MACHINE)
+    pytester.makepyfile(test_speed=SPEED.replace('skip=["gmp"], ', ""))
     options = ("--benchmark-only", "--benchmark-json=out.json", "--strict-markers", "-W", "error")
-    done = pytester.runpytest_subprocess(*words, *options)
-    done.assert_outcomes(passed=1, skipped=1)
+    done = pytester.runpytest_subprocess(*words, *options, "--benchmark-cprofile=cumtime")
+    done.assert_outcomes(passed=2, skipped=1)
     (benchmark,) = json.loads((pytester.path / "out.json").read_text())["benchmarks"]
     assert benchmark["name"] == "test_speed[conv/gap/32/lstm8/1x2x3x8x8/eager/inference/cpu]"
-    assert benchmark["stats"]["rounds"] >= 7
+    stats = benchmark["stats"]
+    assert {stats[name] for name in ("min", "median", "mean", "max")} == {0.125}
+    assert stats["rounds"] == len(stats["data"]) == 7
+    assert benchmark["options"]["timer"] == "convbench"
     assert benchmark["extra_info"]["params"] == 28 * 32 + 4 * 8 * (32 + 8 + 2)
     assert benchmark["group"] == "inference"
+    text = done.stdout.str()
+    assert "measured, but disturbed, so not in the tables and files" in text
+    assert re.search(r"test_speed\[.*/gmp/.*\]: Its latency is unknown: .* \(the host took 50 % of the time\)", text)
 
 
 def test_cases_that_change_the_process_or_cannot_run_are_skipped(words, pytester, monkeypatch):
@@ -139,17 +159,3 @@ def test_missing_pytest_benchmark_is_reported_with_its_extra(user, pytester):
     pytester.makepyfile(test_speed=SPEED)
     done = user("-p", "no:benchmark")
     assert "case_benchmark needs pytest-benchmark: pip install 'convbench[pytest]'" in done.stdout.str()
-
-
-def test_a_gpu_call_lasts_until_the_device_is_done(monkeypatch):
-    import torch
-
-    from convbench.pytest_plugin import _until_done
-
-    done = []
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: done.append(("synchronized", device)))
-    run = _until_done(lambda: done.append("launched"), "cuda:0")
-    run()
-    assert done == ["launched", ("synchronized", "cuda:0")]
-    plain = len
-    assert _until_done(plain, "cpu") is plain
