@@ -55,13 +55,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marker = metafunc.definition.get_closest_marker("convbench")
     if marker is None:
         raise Mistake(f"{metafunc.definition.nodeid}: case_benchmark needs @pytest.mark.convbench with a suite")
+    if [mark.name for mark in metafunc.definition.own_markers].count(marker.name) > 1:
+        raise Mistake(f"{metafunc.definition.nodeid}: two suites for one test: write a test for each")
     folders = (metafunc.definition.path.parent, metafunc.config.rootpath)
     try:
         arguments = inspect.signature(_cases).bind(folders, *marker.args, **marker.kwargs)
     except TypeError as error:
         usage = MARKER.partition(":")[0]
         raise Mistake(f"{metafunc.definition.nodeid}: {error}: write it as @pytest.mark.{usage}") from error
-    cases = _cases(*arguments.args, **arguments.kwargs)
+    from convbench.core.errors import Unavailable
+
+    try:
+        cases = _cases(*arguments.args, **arguments.kwargs)
+    except Unavailable as error:
+        skipped = pytest.param(None, id="unavailable", marks=pytest.mark.skip(str(error)))
+        metafunc.parametrize("case_benchmark", [skipped], indirect=True)
+        return
     metafunc.parametrize("case_benchmark", cases, ids=[case.id for case, _ in cases], indirect=True)
 
 
@@ -199,6 +208,7 @@ def _fact(info: Any, *keys: str) -> Any:
 def _cases(
     folders: tuple[Path, ...], suite: Any, *, only: Any = (), skip: Any = (), device: str = "auto"
 ) -> list[tuple[Case, Protocol]]:
+    """Return the suite's timed cases, each with the protocol. Raises Unavailable if this machine lacks the device."""
     search_folders = list(folders)
     if isinstance(suite, (str, Path)):
         suite = next((folder / suite for folder in folders if (folder / suite).is_file()), Path(suite))
@@ -208,7 +218,7 @@ def _cases(
             raise Mistake(f"{suite}: no such file in {places}")
     sys.path[:0] = [str(folder) for folder in search_folders if str(folder) not in sys.path]
     from convbench.api import load
-    from convbench.core.errors import ConvbenchError
+    from convbench.core.errors import ConvbenchError, Unavailable
     from convbench.core.text import listed
     from convbench.measure.machine import environment
     from convbench.measure.selection import plan
@@ -219,6 +229,8 @@ def _cases(
         facts = environment.describe(device)
         selection = Selection(listed(only), listed(skip))
         case_plan = plan(loaded_suite, str(facts["device"]), environment.available_bytes(facts), selection)
+    except Unavailable:
+        raise
     except ConvbenchError as error:
         raise Mistake(str(error)) from error
     timed_cases = [case for case in case_plan.cases if not case.trial]

@@ -87,17 +87,18 @@ def test_only_cases_are_benchmarked_by_the_clock_of_run_and_a_disturbed_one_is_w
 
 
 def test_cases_that_change_the_process_or_cannot_run_are_skipped(words, pytester, monkeypatch):
-    """glibc-arena used to stay on for the next cases, and a missing package failed the test."""
+    """glibc-arena used to stay on for the next cases, a missing package failed the test, and a missing GPU its file."""
     variants = "{name: allocator, malloc: [glibc-arena, jemalloc]}, {name: openvino}, eager"
     pytester.makefile(".yaml", tiny=SUITE.replace("clip:", f"variant: [{variants}], clip:"))
     pytester.makefile(".py", sitecustomize="import sys\nsys.modules['openvino'] = None\n")
-    pytester.makepyfile(test_speed=SPEED)
+    pytester.makepyfile(test_speed=SPEED, test_gpu=SPEED.replace("cpu", "cuda:99"))
     monkeypatch.setenv("PYTHONPATH", str(pytester.path), prepend=":")
     done = pytester.runpytest_subprocess(*words, "--benchmark-only", "-rs", "-k", "not other")
-    done.assert_outcomes(passed=1, skipped=3)
+    done.assert_outcomes(passed=1, skipped=4)
     text = done.stdout.str()
     assert re.search(r"SKIPPED \[2\] .*it changes the process that it runs in: measure it with convbench run", text)
     assert "the variant openvino needs openvino, which is not installed: pip install 'convbench[openvino]'" in text
+    assert "no device 'cuda:99' here: " in text
 
 
 def test_a_case_is_called_untimed_if_benchmarks_are_disabled(user, pytester):
@@ -136,6 +137,7 @@ MISTAKES = {
     "@pytest.mark.convbench()": "missing a required argument: 'suite': write it as @pytest.mark.convbench(suite, ",
     '@pytest.mark.convbench("quality", only="*seed=0*")': "its cases are trainings, which are not timed",
     '@pytest.mark.convbench(["tiny.yaml"])': "is no suite: name a file or a shipped suite, or give plain data",
+    '@pytest.mark.convbench("tiny.yaml")\n@pytest.mark.convbench("smoke")': "two suites for one test: write a test",
     '@pytest.mark.convbench("tiny.yaml", onyl="gap")': "got an unexpected keyword argument 'onyl': write it as",
 }
 
