@@ -54,13 +54,19 @@ def user(pytester, words):
 
 
 FAKE_MACHINE = """
+import sys
 from convbench.measure import timing, waiting
 
-shares = iter([(0.9, 0.0, 0.0), (0.0, 0.5, 0.0)])  # the first case has one thread, whose waiting its clock leaves out
-waiting.Waiting.shares = lambda *_: next(shares)
-timing.CpuClock.time = lambda _, call: (timing.Sample(0.125), call())[0]
+call_seconds = iter([0.125, 0.25])
+
+def pytest_runtest_call():
+    seconds = next(call_seconds)
+    timing.CpuClock.time = lambda _, call: (timing.Sample(seconds if sys.gettrace() is None else 9.0), call())[0]
+    sys.settrace(lambda *_: None)  # as coverage does
+
+waiting.Waiting.shares = lambda *_: (0.9, 0.0, 0.0)  # the clock leaves out the waiting of a single thread
 """
-"""A machine on which each call takes 125 ms, and whose host takes half of the time from the second case."""
+"""A machine on which all calls take 125 ms during the first test, that of the reference workload too, and then 250 ms."""
 
 
 def test_only_cases_are_benchmarked_by_the_clock_of_run_and_a_disturbed_one_is_withheld(words, pytester):
@@ -83,7 +89,9 @@ def test_only_cases_are_benchmarked_by_the_clock_of_run_and_a_disturbed_one_is_w
     assert benchmark["group"] == "inference"
     text = done.stdout.str()
     assert "measured, but disturbed, so not in the tables and files" in text
-    assert re.search(r"test_speed\[.*/gmp/.*\]: Its latency is unknown: .* \(the host took 50 % of the time\)", text)
+    assert re.search(
+        r"test_speed\[.*/gmp/.*\]: Its latency is unknown: .* \(the reference workload took 2.0× as long\)", text
+    )
 
 
 def test_cases_that_change_the_process_or_cannot_run_are_skipped(words, pytester, monkeypatch):
