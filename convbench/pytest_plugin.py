@@ -4,23 +4,27 @@
     def test_speed(case_benchmark):
         case_benchmark()
 
-Run with ``pytest --benchmark-only``. A round is one call of the case; on a GPU it lasts until the device has finished.
-With ``--benchmark-disable`` each case is called and its output checked, but nothing is timed. Torch is imported when
-such a test is collected, not before.
+Run with ``pytest --benchmark-only``. The rounds are samples by the clock and the stopping rule of ``convbench run``,
+but taken in pytest's own process. A case that ran disturbed is withheld from pytest-benchmark's tables and files, and
+the summary says why. With ``--benchmark-disable`` each case is called and its output checked, but nothing is timed.
+Torch is imported when such a test is collected, not before.
 """
 
 from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from convbench.core.record import Case, Protocol
+    from convbench.core.record import Case, Finding, Protocol, Reading, Record
+    from convbench.models.subject import Subject
 
 Mistake = pytest.Collector.CollectError
 """The error for a mistake in a marker: pytest shows its message without a traceback."""
@@ -30,11 +34,16 @@ COUNTS = ("params", "macs")
 """The metrics that are stored beside a case's times, if they can be counted."""
 EXPORTED = "convbench"
 """The key that convbench's exports have in addition to pytest-benchmark's keys."""
+RECORDS = pytest.StashKey[list["Record"]]()
+"""The records of the session so far: a machine that is slow now was faster for the cases before."""
+WITHHELD = pytest.StashKey[dict[str, str]]()
+"""Why a test has no times, by its name."""
 SHARED = (("machine",), ("python_version",), ("python_implementation",), ("cpu", "brand_raw"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MARKER)
+    config.stash[RECORDS], config.stash[WITHHELD] = [], {}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -46,13 +55,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marker = metafunc.definition.get_closest_marker("convbench")
     if marker is None:
         raise Mistake(f"{metafunc.definition.nodeid}: case_benchmark needs @pytest.mark.convbench with a suite")
+    if [mark.name for mark in metafunc.definition.own_markers].count(marker.name) > 1:
+        raise Mistake(f"{metafunc.definition.nodeid}: two suites for one test: write a test for each")
     folders = (metafunc.definition.path.parent, metafunc.config.rootpath)
     try:
         arguments = inspect.signature(_cases).bind(folders, *marker.args, **marker.kwargs)
     except TypeError as error:
         usage = MARKER.partition(":")[0]
         raise Mistake(f"{metafunc.definition.nodeid}: {error}: write it as @pytest.mark.{usage}") from error
-    cases = _cases(*arguments.args, **arguments.kwargs)
+    from convbench.core.errors import Unavailable
+
+    try:
+        cases = _cases(*arguments.args, **arguments.kwargs)
+    except Unavailable as error:
+        skipped = pytest.param(None, id="unavailable", marks=pytest.mark.skip(str(error)))
+        metafunc.parametrize("case_benchmark", [skipped], indirect=True)
+        return
     metafunc.parametrize("case_benchmark", cases, ids=[case.id for case, _ in cases], indirect=True)
 
 
@@ -68,30 +86,106 @@ def case_benchmark(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[
         if changes_process(case):
             pytest.skip("it changes the process that it runs in: measure it with convbench run")
         try:
-            return _measure(case, protocol, benchmark)
+            return _measure(case, protocol, benchmark, request)
         except Unavailable as error:
             pytest.skip(str(error))
 
     return run
 
 
-def _measure(case: Case, protocol: Protocol, benchmark: Any) -> Any:
-    """Call the case under ``benchmark`` and return its output. Raises Unavailable if the machine cannot run it."""
+def _measure(case: Case, protocol: Protocol, benchmark: Any, request: pytest.FixtureRequest) -> Any:
+    """Measure the case, give its samples to ``benchmark`` and return its output.
+
+    Raises Unavailable if the machine cannot run it.
+    """
+    from convbench.core import findings, metrics
+    from convbench.core.record import Visit
+    from convbench.core.visits import join_visits
     from convbench.measure import harness
     from convbench.measure.comparison.first_call import open_case
     from convbench.measure.machine import malloc
+    from convbench.report.words.findings import sentence
 
     malloc.hold()
     if benchmark.disabled:
         with harness.computing_with(case):
             return benchmark.pedantic(open_case(case, protocol.seed)[0].run)
-    record = harness.measure(case, protocol, COUNTS)
+    subjects: list[Subject] = []
+
+    def latency(subject: Subject, protocol: Protocol) -> list[Reading | Finding]:
+        subjects.append(subject)
+        with _untraced():
+            return list(_latency(subject, protocol))
+
+    record = harness.measure(case, protocol, COUNTS, [latency])
+    records = request.config.stash[RECORDS]
+    other_records = [other for other in records if other.case != case]
+    records.append(replace(record, visits=(Visit(0),)))
+    record = join_visits([*other_records, records[-1]])[-1]
+    sentences = {
+        finding.code: sentence(finding, case.device) for finding in record.findings if finding.level == "warning"
+    }
+    if findings.WITHHELD in sentences:
+        request.config.stash[WITHHELD][request.node.nodeid] = sentences[findings.WITHHELD]
+        benchmark.disabled = True
+    benchmark.group = benchmark.group or case.scenario
+    counts = {name: record.samples(name) for name in COUNTS}
+    benchmark.extra_info |= {name: samples[0] for name, samples in counts.items() if samples}
+    benchmark.extra_info |= {"findings": list(sentences.values())} if sentences else {}
     with harness.computing_with(case):
-        subject, _ = open_case(case, protocol.seed)
-        benchmark.group = benchmark.group or case.scenario
-        counts = {name: record.samples(name) for name in COUNTS}
-        benchmark.extra_info |= {name: samples[0] for name, samples in counts.items() if samples}
-        return benchmark.pedantic(_until_done(subject.run, subject.device), **_rounds(subject, protocol))
+        output = benchmark.pedantic(subjects[0].run)
+    if benchmark.stats:
+        benchmark.stats.options["timer"] = EXPORTED
+        benchmark.stats.stats.data[:] = record.samples(metrics.LATENCY)
+    return output
+
+
+def _latency(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
+    """Take the samples of a call in one piece, between two runs of the reference workload.
+
+    In turns with it, as ``convbench run`` takes them, calls find cold caches, more so beside other work. There the
+    reference workload's own slowdown corrects that, but pytest-benchmark shows plain times.
+    """
+    from convbench.core import metrics
+    from convbench.core.record import Reading
+    from convbench.measure.reference import Reference
+    from convbench.measure.timing import StoppingRule, clock_for, sample, warm_up
+    from convbench.measure.waiting import Waiting, busy_machine
+
+    call, reference = subject.timed_call, Reference(subject.device)
+    clock = clock_for(subject.device, call, waits=subject.case.streams)
+    reference.block()
+    warm_up(call, clock, protocol.max_warmup)
+    waiting = Waiting.now()
+    samples, _ = sample(call, clock, StoppingRule(protocol.target, protocol.min_samples, protocol.max_time))
+    run_delay, steal, pause = waiting.shares(Waiting.now())
+    reference.block()
+    yield Reading(metrics.LATENCY, tuple(sample.host for sample in samples))
+    yield Reading(metrics.REFERENCE, tuple(reference.samples))
+    if subject.device == "cpu":
+        yield Reading(metrics.RUN_DELAY, (run_delay,))
+        yield Reading(metrics.STEAL, (steal,))
+        yield from busy_machine(run_delay, pause)
+
+
+@contextmanager
+def _untraced() -> Iterator[None]:
+    """While entered, no tracer runs, such as that of coverage, which would slow the calls down."""
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    try:
+        yield
+    finally:
+        sys.settrace(tracer)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say after pytest-benchmark's tables which cases are not in them, and why."""
+    if reasons := terminalreporter.config.stash[WITHHELD]:
+        terminalreporter.section("convbench: measured, but disturbed, so not in the tables and files")
+        for test, reason in reasons.items():
+            terminalreporter.write_line(f"{test}: {reason}")
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
@@ -114,6 +208,7 @@ def _fact(info: Any, *keys: str) -> Any:
 def _cases(
     folders: tuple[Path, ...], suite: Any, *, only: Any = (), skip: Any = (), device: str = "auto"
 ) -> list[tuple[Case, Protocol]]:
+    """Return the suite's timed cases, each with the protocol. Raises Unavailable if this machine lacks the device."""
     search_folders = list(folders)
     if isinstance(suite, (str, Path)):
         suite = next((folder / suite for folder in folders if (folder / suite).is_file()), Path(suite))
@@ -123,7 +218,7 @@ def _cases(
             raise Mistake(f"{suite}: no such file in {places}")
     sys.path[:0] = [str(folder) for folder in search_folders if str(folder) not in sys.path]
     from convbench.api import load
-    from convbench.core.errors import ConvbenchError
+    from convbench.core.errors import ConvbenchError, Unavailable
     from convbench.core.text import listed
     from convbench.measure.machine import environment
     from convbench.measure.selection import plan
@@ -134,6 +229,8 @@ def _cases(
         facts = environment.describe(device)
         selection = Selection(listed(only), listed(skip))
         case_plan = plan(loaded_suite, str(facts["device"]), environment.available_bytes(facts), selection)
+    except Unavailable:
+        raise
     except ConvbenchError as error:
         raise Mistake(str(error)) from error
     timed_cases = [case for case in case_plan.cases if not case.trial]
@@ -142,26 +239,3 @@ def _cases(
             f"{loaded_suite.source}: its cases are trainings, which are not timed: use `convbench run` for them"
         )
     return [(case, loaded_suite.protocol) for case in timed_cases]
-
-
-def _until_done(run: Callable[[], Any], device: str) -> Callable[[], Any]:
-    """Return ``run``, on a GPU followed by a wait for the device: otherwise only the launch would be timed."""
-    if device == "cpu":
-        return run
-    import torch
-
-    def run_and_wait() -> Any:
-        output = run()
-        torch.cuda.synchronize(device)
-        return output
-
-    return run_and_wait
-
-
-def _rounds(subject: Any, protocol: Protocol) -> dict[str, int]:
-    """Warm up as a suite does, and return how many rounds fill the protocol's time."""
-    from convbench.measure.timing import clock_for, warm_up
-
-    run = _until_done(subject.run, subject.device)
-    seconds = warm_up(run, clock_for(subject.device, run), protocol.max_warmup).call
-    return {"rounds": max(protocol.min_samples, round(protocol.max_time / seconds)), "iterations": 1}

@@ -550,6 +550,24 @@ def test_a_failed_counting_worker_costs_no_verdict(run, monkeypatch):
     assert verdict.exit_code(result) == 0
 
 
+def test_an_interrupted_count_keeps_the_earlier_ones(run, monkeypatch):
+    kept: list[outcome.Outcome] = []
+    counts = iter([{side: {"count": 1e6, "by": "valgrind"} for side in counting.SIDES}])
+
+    def interrupted(*_):
+        try:
+            return next(counts)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    monkeypatch.setattr(gate, "decide", lambda *_: None)
+    monkeypatch.setattr(counting, "_instructions", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(SAME, SAME, instructions=True, keep=kept.append)
+    assert kept[-1].unfinished
+    assert [len(case.facts) for case in kept[-1].cases] == [1, 0]
+
+
 def test_the_footing_excepts_cases_with_their_own_threads(run):
     result = run(SAME, SAME)
     threaded = replace(result, cases=(replace(result.cases[0], id="gap/threads=4"), *result.cases[1:]))
@@ -815,6 +833,19 @@ def test_a_full_disk_costs_neither_the_table_nor_the_other_files(tmp_path, in_pr
     assert "cannot be written (No space left on device)" in done.stderr
     assert f"{'' if is_whole else 'unfinished, so far '}1 regression, 1 invalid" in done.stdout
     assert (tmp_path / "a.md").exists() == is_whole
+
+
+def test_an_interrupted_check_shows_its_verdicts_so_far(tmp_path, in_process, monkeypatch):
+    """Ctrl-C while instructions were counted printed no table, though every case had its verdict."""
+
+    def check(request, *_):
+        request.ledger.keep(replace(judged(), unfinished=True))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(against_base, "check", check)
+    done = in_process("check", "smoke", "--base", "main", "--json", "check.json", cwd=tmp_path)
+    assert done.returncode == 130
+    assert "unfinished, so far 1 regression, 1 invalid" in done.stdout
 
 
 def test_a_long_markdown_fits_into_a_comment_and_keeps_the_regressions():

@@ -53,31 +53,59 @@ def user(pytester, words):
     return run
 
 
-def test_only_cases_are_benchmarked(words, pytester):
-    """If warnings are errors, as in many projects, importing fvcore used to fail each case."""
-    pytester.makepyfile(test_speed=SPEED)
+FAKE_MACHINE = """
+import sys
+from convbench.measure import timing, waiting
+
+call_seconds = iter([0.125, 0.25])
+
+def pytest_runtest_call():
+    seconds = next(call_seconds)
+    timing.CpuClock.time = lambda _, call: (timing.Sample(seconds if sys.gettrace() is None else 9.0), call())[0]
+    sys.settrace(lambda *_: None)  # as coverage does
+
+waiting.Waiting.shares = lambda *_: (0.9, 0.0, 0.0)  # the clock leaves out the waiting of a single thread
+"""
+"""A machine on which all calls, the reference workload's too, take 125 ms during the first test, and then 250 ms."""
+
+
+def test_only_cases_are_benchmarked_by_the_clock_of_run_and_a_disturbed_one_is_withheld(words, pytester):
+    """Beside load the mean of pytest-benchmark's own clock was up to 30 times too large, and nothing said so.
+
+    If warnings are errors, as in many projects, importing fvcore used to fail each case.
+    """
+    pytester.makeconftest(FAKE_MACHINE)
+    pytester.makepyfile(test_speed=SPEED.replace('skip=["gmp"], ', ""))
     options = ("--benchmark-only", "--benchmark-json=out.json", "--strict-markers", "-W", "error")
-    done = pytester.runpytest_subprocess(*words, *options)
-    done.assert_outcomes(passed=1, skipped=1)
+    done = pytester.runpytest_subprocess(*words, *options, "--benchmark-cprofile=cumtime")
+    done.assert_outcomes(passed=2, skipped=1)
     (benchmark,) = json.loads((pytester.path / "out.json").read_text())["benchmarks"]
     assert benchmark["name"] == "test_speed[conv/gap/32/lstm8/1x2x3x8x8/eager/inference/cpu]"
-    assert benchmark["stats"]["rounds"] >= 7
+    stats = benchmark["stats"]
+    assert {stats[name] for name in ("min", "median", "mean", "max")} == {0.125}
+    assert stats["rounds"] == len(stats["data"]) == 7
+    assert benchmark["options"]["timer"] == "convbench"
     assert benchmark["extra_info"]["params"] == 28 * 32 + 4 * 8 * (32 + 8 + 2)
     assert benchmark["group"] == "inference"
+    text = done.stdout.str()
+    assert "measured, but disturbed, so not in the tables and files" in text
+    reason = "the reference workload took 2.0× as long"
+    assert re.search(rf"test_speed\[.*/gmp/.*\]: Its latency is unknown: .* \({reason}\)", text)
 
 
 def test_cases_that_change_the_process_or_cannot_run_are_skipped(words, pytester, monkeypatch):
-    """glibc-arena used to stay on for the next cases, and a missing package failed the test."""
+    """glibc-arena used to stay on for the next cases, a missing package failed the test, and a missing GPU its file."""
     variants = "{name: allocator, malloc: [glibc-arena, jemalloc]}, {name: openvino}, eager"
     pytester.makefile(".yaml", tiny=SUITE.replace("clip:", f"variant: [{variants}], clip:"))
     pytester.makefile(".py", sitecustomize="import sys\nsys.modules['openvino'] = None\n")
-    pytester.makepyfile(test_speed=SPEED)
+    pytester.makepyfile(test_speed=SPEED, test_gpu=SPEED.replace("cpu", "cuda:99"))
     monkeypatch.setenv("PYTHONPATH", str(pytester.path), prepend=":")
     done = pytester.runpytest_subprocess(*words, "--benchmark-only", "-rs", "-k", "not other")
-    done.assert_outcomes(passed=1, skipped=3)
+    done.assert_outcomes(passed=1, skipped=4)
     text = done.stdout.str()
     assert re.search(r"SKIPPED \[2\] .*it changes the process that it runs in: measure it with convbench run", text)
     assert "the variant openvino needs openvino, which is not installed: pip install 'convbench[openvino]'" in text
+    assert "no device 'cuda:99' here: " in text
 
 
 def test_a_case_is_called_untimed_if_benchmarks_are_disabled(user, pytester):
@@ -116,6 +144,7 @@ MISTAKES = {
     "@pytest.mark.convbench()": "missing a required argument: 'suite': write it as @pytest.mark.convbench(suite, ",
     '@pytest.mark.convbench("quality", only="*seed=0*")': "its cases are trainings, which are not timed",
     '@pytest.mark.convbench(["tiny.yaml"])': "is no suite: name a file or a shipped suite, or give plain data",
+    '@pytest.mark.convbench("tiny.yaml")\n@pytest.mark.convbench("smoke")': "two suites for one test: write a test",
     '@pytest.mark.convbench("tiny.yaml", onyl="gap")': "got an unexpected keyword argument 'onyl': write it as",
 }
 
@@ -139,17 +168,3 @@ def test_missing_pytest_benchmark_is_reported_with_its_extra(user, pytester):
     pytester.makepyfile(test_speed=SPEED)
     done = user("-p", "no:benchmark")
     assert "case_benchmark needs pytest-benchmark: pip install 'convbench[pytest]'" in done.stdout.str()
-
-
-def test_a_gpu_call_lasts_until_the_device_is_done(monkeypatch):
-    import torch
-
-    from convbench.pytest_plugin import _until_done
-
-    done = []
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: done.append(("synchronized", device)))
-    run = _until_done(lambda: done.append("launched"), "cuda:0")
-    run()
-    assert done == ["launched", ("synchronized", "cuda:0")]
-    plain = len
-    assert _until_done(plain, "cpu") is plain

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import replace
 
 import pytest
@@ -16,6 +15,7 @@ from convbench.core import metrics
 from convbench.core.record import Finding, Reading, Visit
 from convbench.core.registry import figures
 from convbench.core.visits import join_visits, scope, torch_threads
+from convbench.measure import waiting
 from convbench.report.words.findings import sentence
 
 
@@ -86,11 +86,10 @@ def test_a_quota_is_not_blamed_on_other_processes():
 
 @pytest.mark.parametrize(("cores", "pause", "noted"), [(1, 1.1, {"cores": 1}), (4, 0.01, {}), (4, 0.3, {"quota": 1.5})])
 def test_a_case_with_fewer_cores_than_threads_or_a_used_up_quota_notes_it(cores, pause, noted, monkeypatch):
-    latency = importlib.import_module("convbench.plugins.probes.latency")
-    monkeypatch.setattr(latency.cgroup, "available_cores", lambda: cores)
-    monkeypatch.setattr(latency.cgroup, "cpu_quota", lambda: 1.5)
-    monkeypatch.setattr(latency.torch, "get_num_threads", lambda: 2)
-    (busy,) = latency._busy_machine(1.2, pause)
+    monkeypatch.setattr(waiting.cgroup, "available_cores", lambda: cores)
+    monkeypatch.setattr(waiting.cgroup, "cpu_quota", lambda: 1.5)
+    monkeypatch.setattr(waiting.torch, "get_num_threads", lambda: 2)
+    (busy,) = waiting.busy_machine(1.2, pause)
     assert busy.data == {"waited": 1.2, "threads": 2, **noted}
 
 

@@ -108,9 +108,13 @@ def check(base: Side, head: Side, request: Request, method: Method, budget: floa
         decide((Arm("base", base), Arm("head", head)), inspection.valid, inspection.ids, method, timings)
         if request.instructions:
             method.watcher.says("counting instructions")
-            count_instructions(
-                {"head": head, "base": base}, method.settings, method.folder, inspection, method.deadline
-            )
+            try:
+                count_instructions(
+                    {"head": head, "base": base}, method.settings, method.folder, inspection, method.deadline
+                )
+            except KeyboardInterrupt:  # what was counted stays
+                timings.keep(timings)
+                raise
         return outcome_of(timings, unfinished=False)
 
 

@@ -92,7 +92,7 @@ def check(
             ledger = files.ledger(resume)  # read only now: the check that held the machine may be the one to resume
             request = replace(request, ledger=ledger)
             outcome = against_base.check(request, side, settings, rule, gate.Announcer(), limit).outcome
-    except StoreError:  # such as for a full disk: what was measured is on no file
+    except (StoreError, KeyboardInterrupt):  # on a full disk, what was measured is on no file
         if files.latest:
             _show(files.latest)
         raise

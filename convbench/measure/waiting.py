@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import torch
 
+from convbench.core.findings import BUSY_MACHINE
+from convbench.core.record import Finding, Scalar
 from convbench.core.system.affinity import allowed_cores
+from convbench.core.visits import WAITING_TOGETHER
 from convbench.measure.machine import cgroup
 
 
@@ -39,6 +44,20 @@ class Waiting:
             max(0.0, getattr(later, name) - getattr(self, name)) / duration for name in ("run_delay", "steal", "pause")
         )
         return ready, stolen, pause
+
+
+def busy_machine(run_delay: float, pause: float) -> Iterator[Finding]:
+    """Report that other work took cores from the threads, which wait for each other at every operator.
+
+    If there are more threads than cores, the number of cores is noted: the threads take them from each other. If the
+    pauses that a container's quota made would suffice to disturb the visit, the quota is noted.
+    """
+    threads, cores = torch.get_num_threads(), cgroup.available_cores()
+    if run_delay > WAITING_TOGETHER and threads > 1:
+        reason: dict[str, Scalar] = {"cores": cores} if cores < threads else {}
+        if not reason and pause > WAITING_TOGETHER and (quota := cgroup.cpu_quota()):
+            reason = {"quota": quota}
+        yield Finding(BUSY_MACHINE, data={"waited": run_delay, "threads": threads, **reason})
 
 
 def _ready_seconds() -> float:

@@ -18,7 +18,7 @@ import psutil
 import torch
 
 from convbench.core import git
-from convbench.core.errors import ConvbenchError, line_of
+from convbench.core.errors import ConvbenchError, Unavailable, line_of
 from convbench.core.package import __version__
 from convbench.core.record import Scalar
 from convbench.core.text import counted
@@ -144,7 +144,7 @@ def _resolve(device: str) -> str:
     if device != "cpu" and (torch.device(device).index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
         reason = f"torch sees {counted(count, 'CUDA device')}, numbered from 0" if count else why_no_gpu()
-        raise ConvbenchError(f"no device {device!r} here: {reason}")
+        raise Unavailable(f"no device {device!r} here: {reason}")
     return device
 
 

@@ -11,7 +11,6 @@ import torch
 
 from convbench.core import metrics
 from convbench.core.findings import (
-    BUSY_MACHINE,
     FOREIGN_PROCESS,
     INTERVAL_WIDE,
     NOT_STEADY,
@@ -19,15 +18,14 @@ from convbench.core.findings import (
     STATE_GROWS,
     THROTTLED,
 )
-from convbench.core.record import Finding, Protocol, Reading, Scalar
+from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import declares, probes
 from convbench.core.statistics import SAMPLES_FOR_PERCENTILE, median_interval
-from convbench.core.visits import WAITING_TOGETHER
-from convbench.measure.machine import cgroup, environment, nvml
+from convbench.measure.machine import environment, nvml
 from convbench.measure.probes import ProbeTraits
 from convbench.measure.reference import Reference
 from convbench.measure.timing import Call, Clock, Sample, Sampling, StoppingRule, WarmUp, clock_for, warm_up
-from convbench.measure.waiting import Waiting
+from convbench.measure.waiting import Waiting, busy_machine
 from convbench.models.subject import Subject
 from convbench.models.values import held_bytes
 
@@ -98,7 +96,7 @@ def latency(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]
         yield from _page_faults(usage, len(sampling.samples))
         yield Reading(metrics.RUN_DELAY, (run_delay,))
         yield Reading(metrics.STEAL, (steal,))
-        yield from _busy_machine(run_delay, pause)
+        yield from busy_machine(run_delay, pause)
     else:
         yield from _disturbances(torch.device(subject.device))
 
@@ -146,20 +144,6 @@ def _page_faults(usage: Usage, calls: int) -> Iterator[Reading | Finding]:
                 "allocator": environment.allocator(),
             },
         )
-
-
-def _busy_machine(run_delay: float, pause: float) -> Iterator[Finding]:
-    """Report that other work took cores from the threads, which wait for each other at every operator.
-
-    If there are more threads than cores, the number of cores is noted: the threads take them from each other. If the
-    pauses that a container's quota made would suffice to disturb the visit, the quota is noted.
-    """
-    threads, cores = torch.get_num_threads(), cgroup.available_cores()
-    if run_delay > WAITING_TOGETHER and threads > 1:
-        reason: dict[str, Scalar] = {"cores": cores} if cores < threads else {}
-        if not reason and pause > WAITING_TOGETHER and (quota := cgroup.cpu_quota()):
-            reason = {"quota": quota}
-        yield Finding(BUSY_MACHINE, data={"waited": run_delay, "threads": threads, **reason})
 
 
 def _disturbances(device: torch.device) -> Iterator[Finding]:

@@ -52,7 +52,7 @@ def failure(cause: Failure | None) -> str:
 def _withheld(data: Data) -> str:
     threads, visits = data["threads"], data["visits"]
     threads_text = f"with {counted(threads, 'thread')} " if threads else ""
-    remedy = ", or with fewer threads" if threads else ""
+    remedy = ", or with fewer threads" if threads and threads > 1 else ""
     state = "its only visit was disturbed" if visits == 1 else f"none of {counted(visits, 'visit')} was undisturbed"
     return (
         f"Its latency is unknown: {threads_text}{state} ({data['reason']}). Its times are in no ranking; measure again "
