@@ -147,7 +147,8 @@ def read_description(directory: Path) -> RunDescription:
         raise StoreError(f"{directory / RUN}: cannot be read ({error.strerror})") from error
     except ValidationError as error:
         remedy = "restore it from a copy of the run, or measure anew, which sets the damaged run aside"
-        raise StoreError(f"{directory / RUN}: not written by convbench, or damaged: {reason(error)}: {remedy}") from error
+        damage = f"not written by convbench, or damaged: {reason(error)}"
+        raise StoreError(f"{directory / RUN}: {damage}: {remedy}") from error
     if run.schema_version > SCHEMA_VERSION:
         raise NewerFormat(directory / RUN, run.schema_version)
     return run
