@@ -43,7 +43,7 @@ WHY: Mapping[Why, str] = {
     "unsound": "no run was sound",
     "beyond": "accuracy at the equal budget not known",
     "few-seeds": "fewer than 2 sound seeds",
-    "no-cost": "cost not measured",
+    "no-cost": "not measured in inference",
     "unknown-cost": "the cost that decides was not measured, or never undisturbed",
 }
 DOUBTS: Mapping[Doubt, str] = {
