@@ -15,12 +15,15 @@ from typer.testing import CliRunner
 
 from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.recommendation import Ask
+from convbench.analysis.costs.headlines import headline_of
+from convbench.analysis.results import results
 from convbench.cli.app import app
 from convbench.core.errors import ConvbenchError
 from convbench.core.metric import Metric
 from convbench.core.quantities import amount, duration, share
 from convbench.core.record import Failure, Finding, Reading
 from convbench.report.words.advice import differences, sentences
+from convbench.report.words.decision import next_steps
 from convbench.report.words.numbers import likely
 
 GOLDEN = Path(__file__).parent / "golden" / "advice.txt"
@@ -421,6 +424,34 @@ def test_a_run_stopped_before_its_first_training_is_resumed(tmp_path):
     assert advise(directory / "run.json")[1].startswith(said)
     call = records.stored(tmp_path / "call", [], command="convbench.run('quality')", planned=tuple(plan))
     assert advise(call)[1].endswith(f"go on with `convbench.run('quality', resume=True, out='{call}')`")
+
+
+def test_advice_says_how_to_measure_the_costs_that_it_lacks(tmp_path):
+    """A run timed in streaming was told that no cost was measured; a withheld rival made a doubt without a remedy."""
+    never, lessons = Finding("withheld", data={"reason": "busy", "visits": 3, "threads": 1}), []
+    for name, mean in (("gap", 0.944), ("gmp", 0.95), ("gem", 0.6)):
+        lessons += [records.lesson(mean + 0.002 * seed, seed=seed, of=records.case(name)) for seed in range(5)]
+    streamed = [records.record(records.case(name, scenario="streaming")) for name in ("gap", "gmp", "gem")]
+    made = "convbench run mine.yaml scenario=streaming"
+    directory = records.stored(tmp_path / "s", [*streamed, *lessons], command=made)
+    code, out, _ = advise(directory)
+    assert (code, "costs of the trained models were not measured" in out) == (3, False)
+    assert "weigh the costs of inference, which were not measured of the trained models: run the same suite with" in out
+    assert out.endswith(
+        "costs were measured only in streaming, and answers of tasks weigh those of inference: "
+        f"run `convbench run mine.yaml scenario=inference --out {directory}-scenario-inference`"
+    )
+    timed = [records.record(records.case(name), latency=1e-3 * at) for at, name in enumerate(("gmp", "gem"), 2)]
+    withheld = replace(records.record(records.case("gap"), samples=0), findings=(never,))
+    directory = records.stored(tmp_path / "w", [withheld, *timed, *lessons], command="convbench run mine.yaml")
+    for options in ((), ("--latency", "1us")):
+        out = advise(directory, *options)[1]
+        assert "To settle it: time gap, LSTM input 32 again on a quiet machine, as no visit was undisturbed." in out
+        assert out.endswith(f"visits: run `convbench run mine.yaml --resume --until-sure --out {directory}`")
+    run, stored_records = records.run_of([withheld, *timed, *lessons]), [withheld, *timed, *lessons]
+    answers = recommendations(stored_records, Ask())
+    steps = next_steps(run, results(stored_records), headline_of(results(stored_records)), answers)
+    assert len([step for step in steps if step.until_sure]) == 1, "the page has the command too, once"
 
 
 @pytest.mark.parametrize("words", [(), ("--json",)])

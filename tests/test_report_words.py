@@ -47,7 +47,7 @@ from convbench.core.text import inside as inside_sentence
 from convbench.report.export import latex, summary
 from convbench.report.page import rows, svg
 from convbench.report.page.view import view
-from convbench.report.terminal.advice import Advice, basis
+from convbench.report.terminal.advice import Advice
 from convbench.report.terminal.table import Results
 from convbench.report.words import abstention, advice, findings, names, numbers, quality, units
 from convbench.report.words.answer import answer, cautions, confidence, sentences
@@ -544,7 +544,9 @@ def test_a_task_on_two_clips_has_two_names_and_costs():
     drawn = [drawing.title for drawing in figures.get("quality-cost").build(case_results)]
     assert [title.partition(":")[0] for title in drawn] == titles
     places = "1x8x3x64x64, cpu with 1 thread and 1x16x3x64x64, cpu with 2 threads, "
-    assert f"costs of a call on a clip {places}" in basis(answers, "steps")
+    basis = quality.basis(answers)
+    assert f"costs of a call on a clip {places}" in basis
+    assert basis in sentences(run, case_results, answers), "the page says it too"
 
 
 def test_a_probed_run_claims_no_optimum():

@@ -206,6 +206,23 @@ def test_a_case_without_size_is_damage(directory, name):
         store.load(directory)
 
 
+@pytest.mark.parametrize("name", ["params", "flops", "cpu_peak_tensor_bytes"])
+def test_an_infinite_size_is_damage(directory, name):
+    """The report of such a run ended in an OverflowError."""
+    lines = (directory / "results.jsonl").read_text()
+    pattern = rf'("name":"{name}",.*?"samples":)\[[^]]*\]'
+    (directory / "results.jsonl").write_text(re.sub(pattern, r"\1[1e400]", lines, count=1))
+    with pytest.raises(StoreError, match=rf"results\.jsonl:1: not a record: a sample of {name} is larger than any"):
+        store.load(directory)
+
+
+def test_a_byte_order_mark_is_no_damage(directory, measured):
+    """The remedy for a file that an editor had saved with one was to remove its first line."""
+    for name in ("run.json", "results.jsonl"):
+        (directory / name).write_bytes(b"\xef\xbb\xbf" + (directory / name).read_bytes())
+    assert store.load(directory) == (RUN, measured)
+
+
 @pytest.mark.parametrize("share", ["1e400", "-0.5", "7.0"])
 def test_an_impossible_share_is_damage(directory, share):
     for bound in (0.0, 1.0):
@@ -221,7 +238,7 @@ def test_an_impossible_share_is_damage(directory, share):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("", "not written by convbench, or damaged"),
+        ("", "not written by convbench, or damaged: .*: restore it from a copy of the run, or measure anew, which"),
         ("{}", "name: Field required"),
         (None, r"not a run: there is no run\.json in \S+$"),
     ],

@@ -74,12 +74,13 @@ def advise(
     from convbench.analysis.results import results
     from convbench.core.quantities import share
     from convbench.core.storage import store
-    from convbench.report.words.advice import unfinished
+    from convbench.report.words.advice import missing_costs, unfinished
 
     margin = share("--within", within)
     texts = {"latency": latency, "params": params, "memory": memory, "flops": flops}
     description, records = store.load(run)
-    metrics = budgets(results(records))
+    case_results = results(records)
+    metrics = budgets(case_results)
     budget_names = [text for text in budget or () if text in get_args(Budget)]
     limits = [(f"--{name}", name, text) for name, text in texts.items() if text is not None]
     limits += [_parse_limit(text) for text in budget or () if text not in budget_names]
@@ -89,7 +90,7 @@ def advise(
     equal_budget = _equal_budget(budget_names, equal)
     answers = recommendations(records, ask, tasks, equal_budget) if has_training(records) else []
     if not answers:
-        _print_not_run(run, description, results(records), ask, equal_budget, as_json)
+        _print_not_run(run, description, case_results, ask, equal_budget, as_json)
     elif as_json:
         from convbench.report.export.advice_json import plain
 
@@ -98,7 +99,8 @@ def advise(
         from convbench.report.terminal.advice import Advice
 
         console(wide=False, highlight=False).print(Advice(answers, equal_budget))
-    if note := unfinished(description, records, str(store.directory_of(run))):
+    place = str(store.directory_of(run))
+    if note := unfinished(description, records, place) or missing_costs(description, case_results, answers, place):
         print(note, file=sys.stderr)
     raise typer.Exit(_exit_code([answer.grade for answer in answers] or ["open"], require))
 

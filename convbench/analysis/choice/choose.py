@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +24,11 @@ from convbench.analysis.choice.candidates import (
     CostName,
     Excluded,
     TaskCandidates,
-    cheapest_each,
     of_unknown_cost,
     table_of,
 )
 from convbench.analysis.choice.doubts import absence_reason, doubts, edge, flag_fallible, nearest, ruled_out
+from convbench.analysis.choice.pool import PoolComparison, compare, pool_of, price_of, priced, within_budget
 from convbench.analysis.choice.recommendation import Ask, Doubt, NextBetter, Recommendation, Runner, Settle
 from convbench.analysis.choice.settling import enough_seeds, settle
 from convbench.analysis.choice.stability import Draws
@@ -36,15 +36,12 @@ from convbench.analysis.choice.trade import trades
 from convbench.analysis.costs.pareto import front
 from convbench.analysis.costs.ranking import is_control
 from convbench.analysis.inference import effect
-from convbench.analysis.inference.arrays import Flags, Floats
 from convbench.analysis.inference.noninferior import (
     ERROR,
-    Pairs,
     differences,
     p_of_gain,
     pairs,
     shortfalls,
-    shown_within,
 )
 from convbench.analysis.inference.two_way import DIGITS
 from convbench.core import metrics
@@ -62,39 +59,6 @@ LEAST_GAIN = 5e-4
 """Least gain of a better point, as a share: less is printed as 0.0 points, and may be the last digit of equal means."""
 
 
-@dataclass(frozen=True, eq=False)
-class PoolComparison:
-    """All k candidates of a pool compared with one another.
-
-    ``pool`` rises in cost. ``pairs`` compares accuracies, less the price of latency if there is one. ``is_shown`` and
-    ``is_ruled_out`` (k,) flag the candidates that are shown to be within and beyond the margin. ``p`` is the p-value of
-    no difference at all.
-    """
-
-    pool: Sequence[Candidate]
-    ask: Ask
-    pairs: Pairs
-    is_shown: Flags
-    is_ruled_out: Flags
-    p: float
-
-    @property
-    def undecided(self) -> bool:
-        """Whether nothing is shown: no candidate within the margin, none beyond it, and no difference at all."""
-        return self.p > ERROR and not self.is_shown.any() and not self.is_ruled_out.any()
-
-    @property
-    def is_control(self) -> Flags:
-        """Flags (k,) of the candidates that serve only for comparison; none if all do."""
-        flags = np.array([is_control(candidate.result) for candidate in self.pool])
-        return np.asarray(flags & ~flags.all())
-
-    @property
-    def means(self) -> Floats:
-        """Means with the seeds' effects removed, so that a lost seed is no luck either way; up to a constant."""
-        return np.asarray(self.pairs.gap[0])
-
-
 def recommend(question: TaskCandidates, ask: Ask) -> Recommendation:
     """Return the answer for one task from what was measured of it."""
     task, clip, candidates, excluded, several_clips = question
@@ -103,7 +67,7 @@ def recommend(question: TaskCandidates, ask: Ask) -> Recommendation:
     )
     if not candidates:
         return replace(blank, reason=absence_reason(excluded))
-    affordable = _affordable(candidates, ask)
+    affordable = within_budget(candidates, ask)
     if not affordable:
         left_out = _exclude(of_unknown_cost(candidates, (), ask.constraints))
         numbers = nearest([candidate.result for candidate in candidates], ask.constraints)
@@ -112,10 +76,10 @@ def recommend(question: TaskCandidates, ask: Ask) -> Recommendation:
     if not cost_names:
         return replace(blank, reason="no-cost")
     ask, missing_cost = _restate(ask, cost_names)
-    pool = _pool(candidates, ask)
-    unknown = of_unknown_cost(candidates, pool, ask.constraints, _priced(ask))
+    pool = pool_of(candidates, ask)
+    unknown = of_unknown_cost(candidates, pool, ask.constraints, priced(ask))
     ask = replace(ask, against=_front_costs(pool, ask))
-    comparison = _comparison(pool, ask)
+    comparison = compare(pool, ask)
     best = max(pool, key=lambda candidate: candidate.mean)
     losers = tuple(pool[i] for i in np.flatnonzero(comparison.is_ruled_out))
     rise = edge(best, candidates, excluded, ask.within)
@@ -123,7 +87,7 @@ def recommend(question: TaskCandidates, ask: Ask) -> Recommendation:
         blank, ask=ask, unmeasured=missing_cost, best=best, pool=tuple(pool), ruled_out=losers, numbers=rise,
         binding=_binding(candidates, ask), excluded=(*excluded, *_exclude(unknown)),
     )  # fmt: skip
-    draws = stability.draws(pool, ask.cheapest, ask.seed, _price_of(pool, ask))
+    draws = stability.draws(pool, ask.cheapest, ask.seed, price_of(pool, ask))
     place, passed_places = _pick(comparison)
     if comparison.undecided:
         is_likely = draws.shares_within(ask.within) >= LEAST_PROBABILITY
@@ -135,23 +99,8 @@ def recommend(question: TaskCandidates, ask: Ask) -> Recommendation:
     return _add_pick(answer, comparison, draws, place, _is_any_rival(unknown, comparison, place))
 
 
-def _affordable(candidates: Sequence[Candidate], ask: Ask) -> list[Candidate]:
-    return [candidate for candidate in candidates if candidate.result.meets(ask.constraints)]
-
-
 def _exclude(unknown: Sequence[Candidate]) -> list[Excluded]:
     return [Excluded(candidate.quality, "unknown-cost", candidate.result) for candidate in unknown]
-
-
-def _priced(ask: Ask) -> tuple[CostName, ...]:
-    """Return the cost that has a price in accuracy, if there is a price."""
-    return () if ask.per_second is None else (metrics.LATENCY.option,)
-
-
-def _pool(candidates: Sequence[Candidate], ask: Ask) -> list[Candidate]:
-    """Return the cheapest variant of each architecture within the budget, of those that can be priced."""
-    able = (c for c in _affordable(candidates, ask) if all(math.isfinite(c.cost(name)) for name in _priced(ask)))
-    return cheapest_each(able, ask.cheapest)
 
 
 def _is_any_rival(unknown: Sequence[Candidate], comparison: PoolComparison, place: int) -> bool:
@@ -169,7 +118,7 @@ def _is_any_rival(unknown: Sequence[Candidate], comparison: PoolComparison, plac
     if not unknown:
         return False
     least_price = -ask.per_second * min(c.cost(metrics.LATENCY.option) for c in pool) if ask.per_second else 0.0
-    prices = np.append(_price_of(pool, ask), np.full(len(unknown), least_price))
+    prices = np.append(price_of(pool, ask), np.full(len(unknown), least_price))
     everyone = pairs(table_of([*pool, *unknown]).subtract(prices))
     return not ruled_out(everyone, ask.within)[len(pool) :].all()
 
@@ -193,22 +142,6 @@ def _front_costs(pool: Sequence[Candidate], ask: Ask) -> tuple[CostName, ...]:
     if cost_names == ask.against:
         return cost_names
     return stability.common_costs(pool, tuple(dict.fromkeys((ask.cheapest, *cost_names))))
-
-
-def _comparison(pool: Sequence[Candidate], ask: Ask) -> PoolComparison:
-    table = table_of(pool).subtract(_price_of(pool, ask))
-    contrasts = pairs(table)
-    is_shown = shown_within(contrasts, ask.within, ask.error)
-    is_ruled_out = ruled_out(contrasts, ask.within)
-    return PoolComparison(pool, ask, contrasts, is_shown, is_ruled_out, effect.p_value(table.values, table.own_floor))
-
-
-def _price_of(pool: Sequence[Candidate], ask: Ask) -> Floats:
-    """Return what each candidate's latency is worth in accuracy, less that of the fastest; zeros without a price."""
-    if ask.per_second is None:
-        return np.zeros(len(pool))
-    latency = np.array([candidate.cost(metrics.LATENCY.option) for candidate in pool])
-    return np.asarray(ask.per_second * (latency - latency.min()))
 
 
 def _abstain(answer: Recommendation, comparison: PoolComparison, draws: Draws) -> Recommendation:
@@ -266,7 +199,7 @@ def _stability(comparison: PoolComparison, draws: Draws, place: int) -> float:
 
 def _fronts(comparison: PoolComparison, draws: Draws) -> list[float]:
     """Return each candidate's probability of being on the front of accuracy itself, without the price of latency."""
-    accuracy = draws.quality + _price_of(comparison.pool, comparison.ask)
+    accuracy = draws.quality + price_of(comparison.pool, comparison.ask)
     ask = comparison.ask
     return stability.front_shares(comparison.pool, ask.against, accuracy, ask.seed)
 
@@ -320,15 +253,15 @@ def _binding(candidates: Sequence[Candidate], ask: Ask) -> tuple[CostName, ...]:
 
 
 def _outcome(candidates: Sequence[Candidate], ask: Ask) -> tuple[object, object]:
-    pool = _pool(candidates, ask)
-    place, _ = _pick(_comparison(pool, ask))
+    pool = pool_of(candidates, ask)
+    place, _ = _pick(compare(pool, ask))
     return (pool[place].result.case, max(candidate.mean for candidate in pool))
 
 
 def _runners(comparison: PoolComparison, fronts: Sequence[float], place: int) -> tuple[Runner, ...]:
     """Return the candidates other than the one at this place, those shown to be within the margin first."""
     pool, gap = comparison.pool, comparison.pairs.gap[place]
-    price = _price_of(pool, comparison.ask)
+    price = price_of(pool, comparison.ask)
     low, high = (  # no difference of two accuracies is larger than 1; an infinite bound stays unknown
         np.where(np.isfinite(bounds), np.clip(bounds, price[place] - price - 1, price[place] - price + 1), bounds)
         for bounds in differences(comparison.pairs, place)

@@ -25,6 +25,9 @@ TIMES = (metrics.LATENCY.name, metrics.REFERENCE.name)
 """Metrics whose logarithms are taken, so that they must be positive."""
 SHORTEST, LONGEST = 1e-12, 1e9
 """Seconds between which every call takes."""
+SIZES = ("MAC", "FLOP", "B")
+LARGEST = 1e30
+"""The number above which no count of parameters, MACs, FLOPs or bytes is."""
 
 
 def record_line(record: Record) -> bytes:
@@ -120,6 +123,9 @@ def _check_record(record: Record) -> Record:
         # NaN fails both comparisons.
         if name in TIMES and not all(SHORTEST < sample < LONGEST for sample in reading.samples):
             raise PydanticCustomError("times", "a sample of {name} is not a time that a call can take", {"name": name})
+        is_size = metrics.is_ours(reading.metric) and (name == metrics.PARAMS.name or reading.metric.unit in SIZES)
+        if is_size and any(abs(sample) > LARGEST for sample in reading.samples):
+            raise PydanticCustomError("sizes", "a sample of {name} is larger than any model's", {"name": name})
         sizes = reading.visits
         if sizes and (len(sizes) != len(record.visits) or min(sizes) < 0 or sum(sizes) != len(reading.samples)):
             raise PydanticCustomError("visits", "the samples of {name} do not match its visits", {"name": name})

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from codecs import BOM_UTF8
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain, count
@@ -141,11 +142,13 @@ def _meant(path: Path) -> str:
 def read_description(directory: Path) -> RunDescription:
     """Return ``run.json`` of a run. Raises StoreError if it cannot be read, is not ours, or is of a newer convbench."""
     try:
-        run = parse_description((directory / RUN).read_bytes())
+        run = parse_description((directory / RUN).read_bytes().removeprefix(BOM_UTF8))
     except OSError as error:
         raise StoreError(f"{directory / RUN}: cannot be read ({error.strerror})") from error
     except ValidationError as error:
-        raise StoreError(f"{directory / RUN}: not written by convbench, or damaged: {reason(error)}") from error
+        remedy = "restore it from a copy of the run, or measure anew, which sets the damaged run aside"
+        damage = f"not written by convbench, or damaged: {reason(error)}"
+        raise StoreError(f"{directory / RUN}: {damage}: {remedy}") from error
     if run.schema_version > SCHEMA_VERSION:
         raise NewerFormat(directory / RUN, run.schema_version)
     return run
@@ -190,7 +193,7 @@ def _read_lines(directory: Path) -> Iterator[tuple[bytes, Record]]:
     """Yield every whole line with its record, without a last line that a killed process left unfinished."""
     path = directory / RESULTS
     try:
-        lines = path.read_bytes().split(b"\n")[:-1]
+        lines = path.read_bytes().removeprefix(BOM_UTF8).split(b"\n")[:-1]  # some editors add a byte order mark
     except OSError as error:
         raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
     for number, line in enumerate(lines, start=1):

@@ -12,17 +12,16 @@ from rich.text import Text
 
 from convbench.analysis.choice.recommendation import Recommendation, Runner
 from convbench.analysis.quality.lessons import Budget
-from convbench.analysis.results import Group
 from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.statistics import Interval
-from convbench.core.text import counted, inside
+from convbench.core.text import inside
 from convbench.report.words.advice import differences, sentences
 from convbench.report.words.names import advisable
 from convbench.report.words.numbers import cheapest, cost, likely, mean, shares
+from convbench.report.words.quality import basis
 
 RUNNERS = 5
-BUDGETS = {"steps": "equal steps", "flops": "equal training FLOPs", "seconds": "equal training seconds"}
 
 
 class Advice:
@@ -41,22 +40,6 @@ class Advice:
                 yield Padding(_runners(answer, options.max_width - 2), (1, 0, 0, 2))
         if text := differences(self.answers):
             yield Text(f"\n{text}")
-
-
-def basis(answers: Sequence[Recommendation], budget: Budget) -> str:
-    """Return what the accuracies and costs refer to: the training budget, clips, devices, threads and number types."""
-    groups = [answer.pool[0].result.group for answer in answers if answer.pool]
-    places = " and ".join(dict.fromkeys(map(_place, groups)))
-    numbers = " and ".join(
-        dict.fromkeys(candidate.result.group.dtype for answer in answers for candidate in answer.pool)
-    )
-    cost = f"; costs of a call on a clip {places}, {numbers}" if groups else ""
-    return f"Test accuracy after {BUDGETS[budget]} of short training{cost}."
-
-
-def _place(group: Group) -> str:
-    threads = f" with {counted(group.threads, 'thread')}" if isinstance(group.threads, int) else ""
-    return f"{group.clip}, {group.device}{threads}"
 
 
 def _runners(answer: Recommendation, width: int) -> Table | Text:

@@ -29,6 +29,8 @@ ABSTAINS: Mapping[Reason, str] = {
     "no-effect": "nothing is ruled out, as no difference in quality was found",
 }
 
+NO_INFERENCE = "answers of tasks weigh the costs of inference, which were not measured of the trained models"
+
 
 def abstention(answer: Recommendation) -> str:
     """Return why there is no pick, and what to do about it."""
@@ -42,6 +44,8 @@ def abstention(answer: Recommendation) -> str:
             )
         case "no-effect":
             return f"{head} (p = {answer.numbers['p']:.2f}). {_cheapest(answer)}"
+        case "no-cost" if any(exclusion.why == "no-cost" for exclusion in answer.excluded):
+            return f"{NO_INFERENCE}: run the same suite with scenario=inference."
         case "no-sound-run" if all(exclusion.why == "failed" for exclusion in answer.excluded):
             return "every training failed: the run says why; fix that, and train again in a new folder."
         case "no-sound-run" if chance_text := chance(answer.excluded[0].quality):

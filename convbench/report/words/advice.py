@@ -22,7 +22,7 @@ from convbench.core.record import EAGER, Record, RunDescription
 from convbench.core.text import counted, joined, some_long
 from convbench.report.words import trade, units
 from convbench.report.words.abstention import abstention, extend
-from convbench.report.words.decision import ASIDE, Step, command
+from convbench.report.words.decision import ASIDE, Step, command, cost_steps, withheld_rivals
 from convbench.report.words.findings import failure
 from convbench.report.words.names import advisable, after_norm, around, configuration, model
 from convbench.report.words.numbers import (
@@ -43,7 +43,7 @@ WHY: Mapping[Why, str] = {
     "unsound": "no run was sound",
     "beyond": "accuracy at the equal budget not known",
     "few-seeds": "fewer than 2 sound seeds",
-    "no-cost": "cost not measured",
+    "no-cost": "not measured in inference",
     "unknown-cost": "the cost that decides was not measured, or never undisturbed",
 }
 DOUBTS: Mapping[Doubt, str] = {
@@ -117,6 +117,14 @@ def unfinished(run: RunDescription, records: Sequence[Record], directory: str) -
         return ""
     subject = counted(missing_count, "planned case or training has", "planned cases or trainings have")
     return f"{subject} no result yet, so answers may change: {_go_on(run, directory)}"
+
+
+def missing_costs(
+    run: RunDescription, results: Sequence[Result], answers: Sequence[Recommendation], directory: str
+) -> str:
+    """Return what costs these answers lack, and the command that measures them; empty if none would."""
+    steps = cost_steps(run, results, answers)
+    return ". ".join(f"{step.why}: run `{command(run, step, _place(run, directory))}`" for step in steps)
 
 
 def _go_on(run: RunDescription, directory: str) -> str:
@@ -208,6 +216,17 @@ def _passed_over(answer: Recommendation) -> str:
 
 
 def _settle(answer: Recommendation) -> str:
+    return " ".join(filter(None, (_settle_accuracy(answer), _settle_cost(answer))))
+
+
+def _settle_cost(answer: Recommendation) -> str:
+    names = [configuration(quality) for quality in withheld_rivals(answer)]
+    if not names:
+        return ""
+    return f"To settle it: time {some_long(names, NAMES)} again on a quiet machine, as no visit was undisturbed."
+
+
+def _settle_accuracy(answer: Recommendation) -> str:
     settle = answer.settle
     if not settle:
         return ""

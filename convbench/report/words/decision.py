@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from convbench.analysis.choice.candidates import Candidate
+from convbench.analysis.choice.candidates import Candidate, Excluded
 from convbench.analysis.choice.further import seeds_needed
 from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.costs.headlines import Headline, undecided_results, withheld_results
 from convbench.analysis.costs.ranking import as_light, exclude_controls
-from convbench.analysis.results import Result, costs, is_triable
+from convbench.analysis.quality.qualities import Quality
+from convbench.analysis.results import Result, costs, is_triable, measured_results
 from convbench.core.commands import Command
 from convbench.core.findings import PAGE_FAULTS
+from convbench.core.metrics import LATENCY
 from convbench.core.record import EAGER, Parts, RunDescription
 from convbench.core.storage import shards
 from convbench.core.storage.merging import SHARD
@@ -46,6 +48,7 @@ class Step(NamedTuple):
 
 AGAIN = Step("")
 """Repeat the run in a directory beside it."""
+UNDISTURBED = Step("some cases have too few undisturbed visits", resume=True, until_sure=True)
 
 
 def decision(headline: Headline, answers: Sequence[Recommendation]) -> str:
@@ -141,21 +144,45 @@ def next_steps(
     if (certainty and certainty.visits is None) or ((certainty or withheld_cases) and run.protocol.visits == 1):
         steps.append(Step("one process a case does not show how much processes differ", "protocol.visits=3"))
     elif open_ties or withheld_cases or (certainty and (certainty.visits or 0) < 2):
-        reason = (
-            f"{open_ties:,} of those tied may be slower" if open_ties else "some cases have too few undisturbed visits"
-        )
-        steps.append(Step(reason, resume=True, until_sure=True))
+        reason = f"{open_ties:,} of those tied may be slower" if open_ties else UNDISTURBED.why
+        steps.append(UNDISTURBED._replace(why=reason))
     elif certainty and certainty.level == "low" and undecided_results(results):
         steps.append(
             Step(f"the pick is known to ±{units.percent(certainty.half_width)} only", resume=True, until_sure=True)
         )
     if results and not missing and all(result.record.status == "failed" for result in results):
         steps.append(Step("every case failed: mend the reasons below, then run it again"))
-    steps += _remedy(run, results, headline)
+    steps += [*(cost_steps(run, results, answers) if not missing else []), *_remedy(run, results, headline)]
     if headline.has_rivals and len(costs(results)) == len(results) and is_triable(results):
         steps.append(Step("cost alone does not show the best: train each, then run advise", "quality=train"))
     commands = {step[1:]: step for step in reversed(steps) if not step.resume or _goes_on(run)}
     return [step for step in steps if step in commands.values()]
+
+
+def cost_steps(run: RunDescription, results: Sequence[Result], answers: Sequence[Recommendation]) -> list[Step]:
+    """Return how to measure the costs that answers of tasks lack: those of inference, or latencies that are withheld.
+
+    Empty if they lack none that a command would measure.
+    """
+    if any(answer.reason == "no-cost" for answer in answers):
+        scenarios = dict.fromkeys(result.case.scenario for result in measured_results(results))
+        if scenarios and "inference" not in scenarios:
+            why = f"costs were measured only in {joined([*scenarios])}, and answers of tasks weigh those of inference"
+            return [Step(why, "scenario=inference")]
+    return [UNDISTURBED] if _goes_on(run) and any(map(withheld_rivals, answers)) else []
+
+
+def withheld_rivals(answer: Recommendation) -> list[Quality]:
+    """Return the models of which a withheld latency leaves an answer unsure, or without a pick within the budget."""
+    ask = answer.ask
+    is_latency = ask.per_second is not None or LATENCY.option in (ask.cheapest, *ask.constraints)
+    if not is_latency or not ("unknown-cost" in answer.doubts or answer.reason == "over-budget"):
+        return []
+    models: list[Candidate | Excluded] = [
+        *answer.pool,
+        *(entry for entry in answer.excluded if entry.why == "unknown-cost"),
+    ]
+    return [model.quality for model in models if model.result and withheld_results([model.result])]
 
 
 def _may_learn_more(answer: Recommendation) -> bool:

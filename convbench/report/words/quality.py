@@ -1,4 +1,4 @@
-"""Quality in plain words: the best of each task, the configurations tied with it, what to take, and how sure it is."""
+"""Quality in plain words: the best of each task, its ties, what to take, how sure that is, and what it rests on."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.recommendation import Ask, Recommendation
 from convbench.analysis.quality.controls import LinearProbe, linear_probes
+from convbench.analysis.quality.lessons import Budget
 from convbench.analysis.quality.qualities import Quality, has_training
 from convbench.analysis.quality.standing import standings, visible
-from convbench.analysis.results import Result
+from convbench.analysis.results import Group, Result
 from convbench.core.text import counted, some_long
 from convbench.report.words import advice
 from convbench.report.words.names import configuration, parts_name
@@ -23,6 +24,10 @@ PROBE = (
 )
 UNTRAINED = "Quality was probed, not trained, so no optimum is claimed; quality=train trains."
 
+BUDGETS: Mapping[Budget, str] = {
+    "steps": "equal steps", "flops": "equal training FLOPs", "seconds": "equal training seconds"
+}  # fmt: skip
+
 
 def recommend(results: Sequence[Result]) -> list[Recommendation]:
     """Return a recommendation per task, without limits and with the usual margin; empty if nothing was trained."""
@@ -30,13 +35,33 @@ def recommend(results: Sequence[Result]) -> list[Recommendation]:
 
 
 def sentences(results: Sequence[Result], answers: Sequence[Recommendation]) -> list[str]:
-    """Return up to two sentences for each task's recommendation, or what the probes show; empty without quality."""
+    """Return up to two sentences for each task's recommendation and their basis, or what the probes show.
+
+    Empty without quality.
+    """
     records = [result.record for result in results if result.case.trial]
     if has_training(records):
         texts = [" ".join(advice.sentences(answer)[:2]) for answer in answers]
-        return [*texts, *filter(None, [advice.differences(answers)])]
+        texts += [advice.differences(answers), basis(answers) if any(answer.pool for answer in answers) else ""]
+        return [*filter(None, texts)]
     probes = linear_probes(records)
     return [*read_outs(probes), UNTRAINED] if probes else []
+
+
+def basis(answers: Sequence[Recommendation], budget: Budget = "steps") -> str:
+    """Return what the accuracies and costs refer to: the training budget, clips, devices, threads and number types."""
+    groups = [answer.pool[0].result.group for answer in answers if answer.pool]
+    places = " and ".join(dict.fromkeys(map(_place, groups)))
+    numbers = " and ".join(
+        dict.fromkeys(candidate.result.group.dtype for answer in answers for candidate in answer.pool)
+    )
+    cost = f"; costs of a call on a clip {places}, {numbers}" if groups else ""
+    return f"Test accuracy after {BUDGETS[budget]} of short training{cost}."
+
+
+def _place(group: Group) -> str:
+    threads = f" with {counted(group.threads, 'thread')}" if isinstance(group.threads, int) else ""
+    return f"{group.clip}, {group.device}{threads}"
 
 
 def task(qualities: Sequence[Quality]) -> list[str]:
