@@ -34,6 +34,22 @@ link.PROGRAM = Path({str(FAKE)!r})
 from convbench.cli import main
 main()
 """
+STUCK = """
+import signal
+import sys
+from convbench.check import gate, pairs
+gate.SECONDS_BETWEEN_SAVES = 0.0
+time_case, timed_cases = pairs.time_case, []
+
+def stop_before_the_second(*arguments):
+    if timed_cases:
+        print("the second pair", file=sys.stderr, flush=True)
+        signal.pause()
+    timed_cases.append(time_case(*arguments))
+    return timed_cases[0]
+
+pairs.time_case = stop_before_the_second
+"""
 SAME = {"seconds": {"gap": 0.010, "fc": 0.020}}
 NETS = """
 import torch
@@ -70,10 +86,10 @@ def environment(tmp: Path) -> dict[str, str]:
     }
 
 
-def start(here: Path, *words: str) -> subprocess.Popen:
-    """Start convbench in a new process group, which can be killed as a whole."""
+def start(here: Path, *words: str, first: str = "") -> subprocess.Popen:
+    """Start convbench in a new process group, which can be killed as a whole. It runs the code ``first`` before."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    command = [sys.executable, "-c", WITH_FAKE, *words]
+    command = [sys.executable, "-c", first + WITH_FAKE, *words]
     return subprocess.Popen(command, cwd=here, env=environment(here.parent), start_new_session=True, **pipes)
 
 
@@ -168,15 +184,22 @@ def test_an_interruption_leaves_no_worktree_and_no_process(here, number):
     assert not list(here.parent.glob("convbench-check-*/"))
 
 
-def test_after_kill_9_workers_end_and_a_check_cleans_up(here):
-    process = start(here, "check", "fake.json", "--base", "main")
-    until(process, "if all agree")
+def test_after_kill_9_workers_end_and_a_check_cleans_up_and_continues(here):
+    """A kill used to lose the pairs of a visit to all cases, which may take an hour: none of them was stored before."""
+    process = start(here, "check", "fake.json", "--base", "main", first=STUCK)
+    until(process, "the second pair")
     family = children(process)
     process.kill()
     process.communicate()
     assert gone(family)
     assert git(here, "worktree", "list").count("\n") == 1
-    assert convbench(here, "check", "fake.json", "--base", "main").returncode == 0
+    killed = outcome.read(here / "reports" / "check" / "fake.json")
+    assert killed.unfinished
+    first_pairs = {case.id: case.pairs for case in killed.cases}
+    assert sorted(map(len, first_pairs.values())) == [0, 1]
+    assert convbench(here, "check", "fake.json", "--base", "main", "--resume").returncode == 0
+    whole = outcome.read(here / "reports" / "check" / "fake.json")
+    assert {case.id: case.pairs[: len(first_pairs[case.id])] for case in whole.cases} == first_pairs
     assert git(here, "worktree", "list").count("\n") == 0
     assert not list(here.parent.glob("convbench-check-*/"))
 

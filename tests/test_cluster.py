@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import math
@@ -1036,6 +1037,26 @@ def test_a_worker_starts_once_the_folder_is_writable_again(tmp_path: Path, monke
     engine.close()
 
 
+@pytest.mark.parametrize("joined", [True, False])
+def test_a_worker_says_that_its_job_is_near_its_time_limit(tmp_path, monkeypatch, joined: bool) -> None:
+    """Slurm calls such a job failed: with minutes=3, it was blamed on the case. Before it joins, it is a fault."""
+    engine = slurm_engine(tmp_path, "worker-0")
+    made, limit = MagicMock(), TimeoutError("Job not requeued because: timed-out and not checkpointable")
+    made.return_value.describe.return_value = Beat("worker-0")
+    made.return_value.messages.side_effect = limit
+    made.return_value.describe.side_effect = None if joined else limit
+    engine.hand("worker-0", Piece(0, ()))
+    monkeypatch.setattr(mailbox, "Worker", made)
+    with contextlib.nullcontext() if joined else pytest.raises(TimeoutError):
+        mailbox.serve(str(tmp_path / "mail"), "worker-0", "", limits=(TimeoutError,))
+    assert made.return_value.close.called
+    engine.submissions["worker-0"].job.state = "FAILED"
+    *_, loss = engine._losses()
+    assert (loss.reason.startswith(mailbox.AT_LIMIT), loss.fault) == (joined, not joined)
+    assert (engine._faultless_count, engine._owed_count, list(engine._losses())) == (joined, joined, [])
+    engine.close()
+
+
 def test_only_the_worker_with_an_unwritable_mailbox_is_lost(tmp_path: Path) -> None:
     engine = slurm_engine(tmp_path, "gone", "there")
     (tmp_path / "mail" / "gone").rmdir()
@@ -1107,7 +1128,7 @@ def test_the_wait_ends_once_no_pending_worker_is_left(
 
 def test_only_its_own_word_tells_that_a_slurm_worker_has_joined(tmp_path: Path) -> None:
     engine = slurm_engine(tmp_path, "worker-0")
-    assert list(engine._note_joins([Done("worker-0", 3)])) == [Done("worker-0", 3)]
+    assert list(engine._note([Done("worker-0", 3)])) == [Done("worker-0", 3)]
     assert math.isinf(engine.submissions["worker-0"].join_time)
     assert slurm._state(object()) == "UNKNOWN", "the accounting may be broken"
     engine.close()

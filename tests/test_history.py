@@ -531,9 +531,17 @@ def test_a_damaged_outdated_or_unwritable_index_is_rebuilt(tmp_path, cache, monk
     (file,) = (cache / "convbench" / "history").glob("*.sqlite")
     file.write_bytes(b"not a database, by no means" * 100)
     assert history_of(folder) == first
-    with sqlite3.connect(file) as database:
-        database.execute("UPDATE version SET text = 'older'")
-    assert history_of(folder) == first
+    for damage in (
+        "UPDATE version SET text = 'older'",
+        "DELETE FROM version",
+        "DROP TABLE number",
+        "UPDATE run SET name = CAST(x'ff' AS TEXT)",
+    ):
+        with sqlite3.connect(file) as database:
+            database.execute(damage)
+        assert history_of(folder) == first
+        with sqlite3.connect(file) as database:
+            assert database.execute("SELECT COUNT(*) FROM number").fetchone()[0], "it is on disk again"
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/no")
     assert history_of(folder) == first
 

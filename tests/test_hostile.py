@@ -123,6 +123,15 @@ def test_a_plugin_that_ends_the_process_on_import_is_reported(tmp_path, monkeypa
     assert os._exit is end_now
 
 
+def test_a_plugin_that_prints_and_changes_the_folder_on_import_affects_no_command(tmp_path, monkeypatch, capsys):
+    """Its words stood in the JSON of an export, and the run's relative path named a folder elsewhere."""
+    (tmp_path / "talks.py").write_text("import os\nprint('loaded')\nos.chdir('/')\n")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    monkeypatch.chdir(tmp_path)
+    installed.bring(installed.PluginModule("talks", "talks"))
+    assert (Path.cwd(), *capsys.readouterr()) == (tmp_path, "", "loaded\n")
+
+
 def test_a_plugin_whose_import_does_not_end_is_named(capsys, monkeypatch):
     app = importlib.import_module("convbench.cli.app")  # ``cli.app`` is the application
     monkeypatch.setattr(app, "PATIENCE", 0.0)

@@ -302,15 +302,23 @@ def test_a_selftest_of_run_is_printed_as_json(tmp_path, monkeypatch, in_process)
     assert json.loads(done.stdout)["words"][1].startswith("not kept: /dev/null/convbench: cannot be written")
 
 
-def test_an_interrupted_selftest_of_run_prints_what_it_has_and_keeps_no_share_of_few(tmp_path, monkeypatch, in_process):
-    """Ctrl-C lost hours, and later reports stated 100 % where a single interval had met another."""
+@pytest.mark.parametrize("fewest", [1, 2])
+def test_an_interrupted_selftest_of_run_prints_what_it_has_and_keeps_no_share_of_few(
+    tmp_path, monkeypatch, in_process, fewest
+):
+    """Ctrl-C lost hours, and later reports stated 100 % where a single interval had met another.
+
+    A kill lost them, too: the share was kept at the end.
+    """
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(preparation, "executor_of", lambda *_: executors.get("fake").build("cpu"))
-    runs = iter([run(1)[:1], run(2)[:1]])
+    monkeypatch.setattr(repeats, "FEWEST", fewest)
+    runs, shares = iter([run(1)[:1], run(2)[:1]]), tmp_path / "convbench" / "repeats.json"
 
     def measure(_prepared):
         if records := next(runs, None):
             return records
+        assert shares.exists() == (fewest == 1), "kept before the next run"
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sweep, "measure_unstored", measure)
@@ -318,6 +326,10 @@ def test_an_interrupted_selftest_of_run_prints_what_it_has_and_keeps_no_share_of
     assert done.returncode == 130
     assert done.stdout == (
         "1 of 1 interval of two runs met (100.0 %, 95 %: 2.5 to 100.0 %); 0 of 0 pairs told apart by one run "
-        "contradicted by the next\nnot kept for reports: too few intervals, so give it more --minutes\n"
+        "contradicted by the next\n"
+        + (
+            f"kept in {shares}\n"
+            if fewest == 1
+            else "not kept for reports: too few intervals, so give it more --minutes\n"
+        )
     )
-    assert not (tmp_path / "convbench" / "repeats.json").exists()

@@ -29,6 +29,8 @@ from convbench.core.record import timestamp
 from convbench.core.text import some
 
 UNFINISHED = "unfinished: it was interrupted; continue it with --resume"
+SECONDS_BETWEEN_SAVES = 10.0
+"""Seconds of finished pairs that a killed check loses at most: a visit to all cases may take an hour."""
 
 
 class Announcer(Protocol):
@@ -140,13 +142,16 @@ def decide(
 
 def _visit(visits: Sequence[PairRequest], next_visits: Sequence[PairRequest], method: Method, timings: Timings) -> None:
     """Make the visits, or as many as the time allows, and add their results to ``timings``."""
-    start = time.monotonic()
+    start = last_save = time.monotonic()
     try:
         with closing(pairs.measure(visits, method.settings, method.folder, method.stock, next_visits)) as results:
             for visit, result in results:
                 timings.add(visit, result)
                 if method.is_over():
                     return
+                if time.monotonic() - last_save >= SECONDS_BETWEEN_SAVES:
+                    timings.keep(timings)  # between two pairs, when nothing is timed
+                    last_save = time.monotonic()
     finally:  # also if the visit is interrupted: with slow cases it takes minutes
         timings.visit_seconds.append(time.monotonic() - start)
         timings.keep(timings)

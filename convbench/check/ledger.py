@@ -1,4 +1,4 @@
-"""Save a check as it runs: after every visit to the undecided cases its pairs are on disk, for --resume to continue.
+"""Save a check as it runs: a killed one loses at most the pairs of its last seconds, and --resume continues it.
 
 An unfinished check is stored as an ``Outcome`` that is marked as such: it is never a regression and never fine.
 """
@@ -18,7 +18,7 @@ from convbench.core.text import some
 
 @dataclass(frozen=True)
 class Ledger:
-    """Where a check saves itself: ``keep`` receives the outcome so far after every visit to the undecided cases.
+    """Where a check saves itself: ``keep`` receives the outcome so far, after a visit to all undecided cases or sooner.
 
     ``earlier_outcome`` is the stored outcome of an interrupted check; if it is not ``required``, one of another check
     is ignored instead of refused. ``written_files`` are the files that the check itself writes: they do not count as

@@ -117,18 +117,19 @@ def _repeat(
     from convbench.runs.user_code import load
     from convbench.suite.selection import Selection
 
-    loaded_suite, agreements = load(suite, overrides or []), []
+    loaded_suite, agreements, repeats = load(suite, overrides or []), [], None
+    note = "not kept for reports: too few intervals, so give it more --minutes"
     with preparation.executor_of(loaded_suite, device) as executor:
         prepared = preparation.prepare(loaded_suite, executor, Selection(*globs), "convbench selftest --run")
         try:
             for agreement in test.agreements(partial(sweep.measure_unstored, prepared), seconds):
                 agreements.append(agreement)
                 print(f"  {percent(agreement.meet)} of {counted(agreement.cases, 'interval')} met", file=sys.stderr)
-        finally:
-            if repeats := test.sum_up(agreements):
-                note = "not kept for reports: too few intervals, so give it more --minutes"
-                if repeats.is_enough:
+                repeats = test.sum_up(agreements)
+                if repeats and repeats.is_enough:  # kept now: the next run takes minutes, and may be killed
                     note = _note(partial(test.keep, prepared.facts, repeats))
+        finally:
+            if repeats:
                 _show({**asdict(repeats), "share": repeats.share}, [_agreement(repeats), note], as_json)
     if not agreements:
         raise ConvbenchError(f"{suite}: no case had a latency in two runs, so nothing can be said")

@@ -13,12 +13,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from convbench.core.imports import hint, import_module, nearby_hint, of_file, why_not
+from convbench.core.imports import hint, import_module, nearby_hint, of_file, why_not, working_directory
 
 if TYPE_CHECKING:
     from importlib import metadata
@@ -68,7 +68,7 @@ def bring(plugin: PluginModule) -> None:
         _origins[plugin.module] = plugin.origin
         _origins.setdefault(plugin.module.partition(".")[0], plugin.origin)
     try:
-        with _ends_softly():
+        with _contained(), redirect_stdout(sys.stderr):  # what it prints would stand in an export or in JSON
             import_module(plugin.module)
         _missing_plugins.pop(plugin.module, None)
     except (Exception, SystemExit) as error:
@@ -81,9 +81,12 @@ def bring(plugin: PluginModule) -> None:
 
 
 @contextmanager
-def _ends_softly() -> Iterator[None]:
-    """While entered, ``os._exit`` raises SystemExit: a module's exit code would pass for ours, without a word."""
-    own_pid, end_now = os.getpid(), os._exit
+def _contained() -> Iterator[None]:
+    """While entered, ``os._exit`` raises SystemExit: a module's exit code would pass for ours, without a word.
+
+    At the end the working directory is what it was: the paths of a command are relative to it.
+    """
+    own_pid, end_now, folder = os.getpid(), os._exit, working_directory()
 
     def end(code: int) -> None:
         if os.getpid() != own_pid:  # in a process that the module has forked
@@ -95,6 +98,8 @@ def _ends_softly() -> Iterator[None]:
         yield
     finally:
         vars(os)["_exit"] = end_now
+        with suppress(OSError):
+            os.chdir(folder or ".")
 
 
 def verbs() -> tuple[PluginModule, ...]:

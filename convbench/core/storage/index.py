@@ -28,6 +28,8 @@ T = TypeVar("T")
 log = logging.getLogger("convbench")
 VERSION = f"7 {__version__}"
 """The version of the index; it includes convbench's, because another convbench may compute other numbers."""
+DAMAGED = sqlite3.SQLITE_ERROR
+"""The code of an operation that the content does not allow, such as for a missing table."""
 MEMORY = ":memory:"
 UNUSED = 7 * 86400.0
 """Seconds after which an unused index is removed: ``history runs/*`` makes another one every night."""
@@ -128,9 +130,12 @@ def ask(roots: Sequence[Path], reader: Reader, question: Callable[[Index], T]) -
     for _ in range(2):
         try:
             return _answer(place, folders, reader, question)
-        except (OSError, sqlite3.OperationalError):  # no place for a file, or another process never ends
+        except OSError:  # no place for a file
             break
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as error:
+            code = getattr(error, "sqlite_errorcode", DAMAGED)  # none for a text that is not UTF-8
+            if isinstance(error, sqlite3.OperationalError) and code != DAMAGED:  # such as a process that never ends
+                break
             with suppress(OSError):
                 place.unlink()
     return _answer(MEMORY, folders, reader, question)
@@ -141,8 +146,8 @@ class Index:
 
     def __init__(self, place: str) -> None:
         self._db = sqlite3.connect(place, timeout=PATIENCE, isolation_level=None)
-        # A crash of the machine may spoil the index, which is then made again.
-        self._db.execute("PRAGMA synchronous=OFF")
+        # A crash of the machine must not spoil the index: half a page of other content is not always noticed.
+        self._db.execute("PRAGMA synchronous=NORMAL")
         self._words: dict[str, int] = {}
         self._folders: dict[str, str] = {}
         self._begin()
@@ -243,7 +248,8 @@ class Index:
 
     def _version(self) -> str | None:
         with suppress(sqlite3.OperationalError):
-            return str(self._db.execute("SELECT text FROM version").fetchone()[0])
+            for (text,) in self._db.execute("SELECT text FROM version"):
+                return str(text)
         return None
 
     @contextmanager

@@ -222,7 +222,7 @@ class _Engine:
             yield from self._losses()
             end, pause = time.monotonic(), SECONDS_BETWEEN_LOOKS if self.options.cluster == "slurm" else 1.0
             self._next_look_time = end + max(pause, PAUSE_AFTER_A_LOOK * (end - start))
-        yield from self._note_joins(wait_for_word(self.mailboxes, seconds))
+        yield from self._note(wait_for_word(self.mailboxes, seconds))
 
     def drop(self, worker: str) -> None:
         limit = self.options.workers * (1 + REPLACEMENTS) + self._faultless_count
@@ -260,8 +260,9 @@ class _Engine:
         try:
             executor = self.submitit.AutoExecutor(folder=self.run_folder / "logs", cluster=self.options.cluster)
             executor.update_parameters(**self._parameters())
+            limits = (self.submitit.core.utils.UncompletedJobError,)  # submitit announces the time limit by this error
             with executor.batch():
-                jobs = [executor.submit(serve, *self._arguments(name)) for name in names]
+                jobs = [executor.submit(serve, *self._arguments(name), limits) for name in names]
         except Exception as error:
             if getattr(error, "errno", None) in NO_ROOM:
                 raise
@@ -320,7 +321,9 @@ class _Engine:
             is_requeued = submission.has_run and state.startswith(REQUEUED)
             submission.has_run |= state.startswith("RUNNING")
             if state.startswith(ENDED) or is_requeued:
-                yield from self._note_joins(self.mailboxes.collect())
+                yield from self._note(self.mailboxes.collect())
+                if worker not in self.submissions:  # its last message said why it ended
+                    continue
                 is_faultless = self._faultless_end(submission, state)
                 self._faultless_count += is_faultless
                 # Whoever cancels a job wants fewer: in its place another one would start, again and again.
@@ -365,11 +368,14 @@ class _Engine:
             )
         return not match
 
-    def _note_joins(self, events: Iterable[Event]) -> Iterator[Event]:
-        """Yield the events of workers, and note when each worker joins."""
+    def _note(self, events: Iterable[Event]) -> Iterator[Event]:
+        """Yield the events of workers, note when each worker joins, and replace those that end at their time limit."""
         for event in events:
             if isinstance(event, Joined) and event.worker in self.submissions:
                 self.submissions[event.worker].join_time = time.monotonic()
+            elif isinstance(event, Lost):
+                self._faultless_count += 1
+                self.drop(event.worker)
             yield event
 
     def _faultless_end(self, submission: _Submission, state: str) -> bool:

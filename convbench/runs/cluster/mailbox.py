@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from convbench.runs.cluster.engine import Beat, Event, Piece
+from convbench.runs.cluster.engine import Beat, Event, Lost, Piece
 from convbench.runs.cluster.worker import SECONDS_A_BEAT, Spec, Worker
 
 SPEC, DRIVER, STOP, SERVED = "spec.pickle", "driver", "stop", "served"
@@ -28,6 +28,7 @@ ORPHANED = 120.0
 """Seconds without a sign of life from the driver after which a worker ends."""
 ATTEMPTS = 30
 """How many times an action on a file is tried, a second apart: a full disk may have room again."""
+AT_LIMIT = "its job is near its time limit"
 UNREAD = (OSError, EOFError, pickle.UnpicklingError)
 """Errors of reading a message that is missing, cannot be read now, or was cut off when the worker's host went down."""
 T = TypeVar("T")
@@ -136,10 +137,11 @@ class Mailbox:
             time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
-def serve(folder: str, name: str, place: str, slot: int = 0) -> None:
+def serve(folder: str, name: str, place: str, slot: int = 0, limits: tuple[type[Exception], ...] = ()) -> None:
     """Run a worker until the driver asks it to end or is gone. The scheduler's job calls this.
 
     A job that the scheduler runs a second time ends at once: it cannot know what its first worker had read and sent.
+    ``limits`` are the errors that the scheduler raises here shortly before the job's time limit; the driver is told so.
     """
     try:
         _persist(partial((Path(folder) / name / SERVED).touch, exist_ok=False))
@@ -149,11 +151,14 @@ def serve(folder: str, name: str, place: str, slot: int = 0) -> None:
     mailbox, worker = Mailbox(Path(folder), name), Worker(name, place, replace(spec, slot=slot))
     try:
         mailbox.say(worker.describe())
-        for piece in mailbox.pieces():
-            for message in worker.messages(piece):
-                if mailbox.has_ended:
-                    return
-                mailbox.say(message)
+        try:
+            for piece in mailbox.pieces():
+                for message in worker.messages(piece):
+                    if mailbox.has_ended:
+                        return
+                    mailbox.say(message)
+        except limits:
+            mailbox.say(Lost(name, AT_LIMIT, fault=False))
     finally:
         worker.close()
 
