@@ -84,6 +84,12 @@ def test_the_architecture_page_draws_the_import_rule_that_is_tested():
     assert rooms == {path.parent.name for path in (ROOT / "convbench").glob("*/__init__.py")}
 
 
+def test_the_history_page_shows_what_history_prints():
+    printed = (ROOT / "tests" / "golden" / "history.txt").read_text().replace("--store store", "--store runs")
+    shown = next(block.text for block in blocks(DOCS / "how-to" / "history.md") if block.text.startswith("Latency"))
+    assert shown.strip() == printed.strip()
+
+
 def test_modules_do_not_import_each_other_in_a_circle():
     """import-linter checks rooms only. Imports for types count here, and imports inside functions do not."""
     files = {".".join(path.with_suffix("").relative_to(ROOT).parts): path for path in PACKAGE.rglob("*.py")}
