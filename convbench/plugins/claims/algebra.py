@@ -10,6 +10,7 @@ from torch import nn
 
 from convbench.analysis.claims.claim import Judgement, Number, claim
 from convbench.analysis.claims.evidence import Evidence
+from convbench.core.scales import percent
 from convbench.report.words import units
 
 HIDDEN, SEED = 128, 0
@@ -104,9 +105,10 @@ def judge_retention(inputs: int, rank: int, output_difference: float, input_diff
         Number("Difference of their outputs, relative", output_difference, "share"),
     )
     if rank < inputs and output_difference < ROUNDING < 0.01 < input_difference:
+        change = percent(input_difference, places=0)
         why = (
             f"False by algebra: the weight has rank {rank}, so the input can change in {inputs - rank:,} directions "
-            f"that the output does not see; here by {100 * input_difference:.0f} % with the same output to rounding."
+            f"that the output does not see; here by {change} with the same output to rounding."
         )
         return Judgement("refuted", why, numbers)
     return Judgement("supported", "No two clearly different inputs with the same output were found.", numbers)

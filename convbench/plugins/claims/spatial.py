@@ -21,6 +21,7 @@ from convbench.analysis.claims.paired import (
 )
 from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import typical
+from convbench.core.scales import percent
 from convbench.core.text import joined
 from convbench.report.words.numbers import signed
 
@@ -96,7 +97,8 @@ def judge_variability(
     crossing = "they cross" if is_opposite else "they are not shown to cross"
     why = f"{head}: its lead is {signed(first)} points at the least and {signed(last)} at the most ({crossing})."
     numbers = [
-        lead.number(f"GAP less FC, start within {100 * jitter:.0f} % of the canvas") for jitter, lead in leads.items()
+        lead.number(f"GAP less FC, start within {percent(jitter, places=0)} of the canvas")
+        for jitter, lead in leads.items()
     ]
     numbers.append(change.number("That lead at the least variability less at the most"))
     return Judgement(verdict, why, (*numbers, *exclusions), plot)

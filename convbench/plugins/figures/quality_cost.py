@@ -17,6 +17,7 @@ from convbench.analysis.results import Result, costs
 from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.registry import figures
+from convbench.core.scales import percent
 from convbench.core.text import inside
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.labels import label
@@ -100,7 +101,7 @@ def _caption(column: Metric, has_sizes: bool) -> str:
         f"nothing else is as good in all of {goals} and better in one. The stair joins the means that "
         f"nothing beats in accuracy and {costs}"
         + (": a mark below it can be on the front for its memory. " if has_sizes else ". ")
-        + f"Of more than {CROWD} configurations, those below {100 * UNLIKELY:.0f} % are not named. "
+        + f"Of more than {CROWD} configurations, those below {percent(UNLIKELY, places=0)} are not named. "
         + "Configurations with fewer than 2 sound seeds are left out."
     )
 

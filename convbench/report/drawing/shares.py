@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from matplotlib.axes import Axes as MplAxes
 
 from convbench.analysis.quality.qualities import Quality
+from convbench.core.scales import percent
 from convbench.report.drawing.style import GRID, MUTED, y_title
 from convbench.report.words.numbers import APART
 
@@ -16,7 +17,7 @@ TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 def share_axis(axes: MplAxes, title: str) -> None:
     """Make y an accuracy from 0 to 100 %, with the title above it."""
     axes.set_ylim(0, 1.03)
-    axes.set_yticks(TICKS, [f"{100 * tick:.0f} %" for tick in TICKS])
+    axes.set_yticks(TICKS, [percent(tick, places=0) for tick in TICKS])
     axes.yaxis.grid(True, color=GRID, linewidth=0.8)
     axes.tick_params(axis="y", length=0, pad=5)
     y_title(axes, title)

@@ -68,9 +68,7 @@ def run_child(
         warnings.simplefilter("default")
     multiprocessing.set_start_method(None, force=True)  # the user's code may set it when it is imported
     malloc.hold()
-    os.register_at_fork(
-        after_in_child=sender.close
-    )  # a process that the user's code forks and lets go on has no answer
+    os.register_at_fork(after_in_child=sender.close)  # what the user's code forks and lets go on has no answer
     progress.listen(sender.send)
     try:
         imports.load()
