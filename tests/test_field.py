@@ -359,8 +359,9 @@ def test_a_check_reports_which_operators_the_macs_omit():
 def test_no_headline_calls_a_partly_counted_model_smallest():
     clip = Clip(2, 4, 3, 16, 16)
     partly, wholly = (measured(case(name, clip), COUNTS) for name in ("Own", "Heavy"))
+    trained = measured(case("Own", clip, "train"), COUNTS)
     assert value(partly, "params") < value(wholly, "params")
-    answer = words.answer(records.run_of([partly, wholly]), [partly, wholly])
+    answer = words.answer(records.run_of([partly, wholly, trained]), [partly, wholly, trained])
     assert answer.startswith("Smallest: field:Heavy")
     assert "The FLOPs of field:Own, eager are a lower bound: no counter knows field::proj (up to 95 %" in answer
     alone = words.answer(records.run_of([partly]), [partly])

@@ -26,7 +26,7 @@ from convbench.analysis.results import results as results_of
 from convbench.core import findings as codes
 from convbench.core.record import Parts, Record, RunDescription
 from convbench.core.storage import shards
-from convbench.core.text import counted, first_names, joined, some_long
+from convbench.core.text import MOST_NAMES, counted, joined, some_long
 from convbench.report.words import elsewhere, quality, runtimes, units
 from convbench.report.words.advice import NO_HEAD
 from convbench.report.words.decision import ASIDE, UNORDERED, merit
@@ -207,8 +207,8 @@ def _flops_bound(results: Sequence[Result]) -> str:
     operators = sorted({operator for result in cases for operator in uncounted_operators(result)})
     share = max(map(uncounted_share, cases))
     clause = f" (up to {units.percent(share)} of the parameters are read only by these)" if share else ""
-    names = first_names([setup(result) for result in cases])
-    return f"The FLOPs of {joined(names)} are a lower bound: no counter knows {joined(operators)}{clause}."
+    names = some_long(list(dict.fromkeys(map(setup, cases))), MOST_NAMES)  # a case in two scenarios is named once
+    return f"The FLOPs of {names} are a lower bound: no counter knows {joined(operators)}{clause}."
 
 
 def confidence(headline: Headline, answers: Sequence[Recommendation]) -> str:
