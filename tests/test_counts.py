@@ -19,7 +19,7 @@ from closed_forms import conv_macs, rnn_macs, rnn_params
 from torch.utils.flop_counter import FlopCounterMode
 
 from convbench.core.record import Case, Choice, Clip, Finding, Parts, Protocol, Recurrent, Whole
-from convbench.core.registry import backbones, reducers
+from convbench.core.registry import backbones, reducers, scenarios
 from convbench.measure.counts import dispatched, formulas, traced
 from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.counts.einsum import contraction_macs
@@ -130,6 +130,23 @@ def test_one_frames_count_times_the_frames_is_the_full_count(reducer):
 def test_streaming_counts_a_single_frame():
     whole, frame = case("gap"), case("gap", scenario="streaming")
     assert sum(macs_by_stage(whole).values()) == 16 * sum(macs_by_stage(frame).values())
+
+
+def test_a_users_scenario_is_counted_over_its_whole_clip(monkeypatch):
+    """One frame and two have one count in it, and so all four frames had that of one."""
+    monkeypatch.setattr(scenarios, "_plugins", {plugin.name: plugin for plugin in scenarios})
+    scenarios.register("halved")(lambda subject: lambda: subject.without_gradients(subject.inputs.args[0][:, ::2]))
+    half, whole = Clip(1, 2, 3, 8, 8), Clip(1, 4, 3, 8, 8)
+    assert macs_by_stage(case(clip=whole, scenario="halved")) == macs_by_stage(case(clip=half))
+
+
+@pytest.mark.parametrize("frames", [2, 3, 5])
+def test_a_training_is_counted_that_cannot_train_on_a_single_frame(frames):
+    """Batch norm refuses one value per channel, which is all that one frame leaves of 2 x 2 pixels."""
+    options = (("batch_norm", True), ("widths", "4"))
+    parts = Parts(Choice("strided", options), Choice("gap"), rnn=Recurrent("lstm", 8))
+    trained = Case(parts, Clip(1, frames, 1, 2, 2), scenario="train")
+    assert macs_by_stage(trained) == dispatched.count(subject.assemble(trained, 0, "meta")).macs
 
 
 def test_two_counts_that_disagree_are_reported_by_stage(monkeypatch):

@@ -17,7 +17,7 @@ from convbench.core.errors import CaseFailed, ConvbenchError, line_of, typed_lin
 from convbench.core.installed import OWN
 from convbench.core.metrics import OTHER
 from convbench.core.record import Case, Parts
-from convbench.core.registry import backbones, reducers
+from convbench.core.registry import backbones, reducers, scenarios
 from convbench.core.text import cut
 from convbench.measure.counts import dispatched
 from convbench.measure.counts.dispatched import StageCounts, as_written
@@ -142,7 +142,7 @@ def count_forward(case: Case, seed: int) -> StageCounts:
 def is_counted_as_called(case: Case) -> bool:
     """Whether a forward pass is counted at full length in its own mode: a user's model, or in training a user's part.
 
-    For our own parts, two frames in either mode are enough.
+    For our own parts, a few frames in either mode are enough.
     """
     parts = case.architecture
     if not isinstance(parts, Parts):
@@ -178,7 +178,7 @@ def count_subject(subject: Subject) -> StageCounts:
 
 
 def _count(subject: Subject) -> StageCounts:
-    """Count a subject: a model that we assemble at one and two frames, a user's whole model at full length.
+    """Count a subject: a model that we assemble at few frames, a user's whole model or scenario at full length.
 
     Every stage of our models works frame by frame, so the count is affine in the number of frames. Two counts give it
     exactly and much faster on ``meta``, and work that a stage does once per call is counted once.
@@ -187,11 +187,11 @@ def _count(subject: Subject) -> StageCounts:
     if not isinstance(case.architecture, Parts):
         return dispatched.count(subject)
     frames = case.frames_per_call // case.clip.batch
-    counts = _count_frames(case, 1)
-    if frames == 1:
-        return counts
-    double_macs = _count_frames(case, 2).macs
-    totals = {stage: macs + (frames - 1) * (double_macs[stage] - macs) for stage, macs in counts.macs.items()}
+    few = 2 if case.scenario == "train" else 1  # batch norm cannot train on a single value per channel
+    if frames <= few or scenarios.get(case.scenario).origin != OWN:  # which may skip frames, or need several
+        return _count_frames(case, frames)
+    counts, more_macs = _count_frames(case, few), _count_frames(case, few + 1).macs
+    totals = {stage: macs + (frames - few) * (more_macs[stage] - macs) for stage, macs in counts.macs.items()}
     return replace(counts, macs=totals)
 
 
