@@ -793,7 +793,7 @@ def test_a_file_that_is_no_suite_says_why(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes(b"matrix:\n  reducer: caf\xe9\n")
     (tmp_path / "large.yaml").write_bytes(b"# " + b"x" * 2**20)
     (tmp_path / "deep.yaml").write_text("[" * 1000)
-    (tmp_path / "nul.yaml").write_bytes(b"matrix: \x00")
+    (tmp_path / "nul.yaml").write_bytes(b"matrix:\n  reducer: \x00")
     os.mkfifo(tmp_path / "pipe.yaml")
     (tmp_path / "circle.yaml").symlink_to("circle.yaml")
     says = {
@@ -808,7 +808,7 @@ def test_a_file_that_is_no_suite_says_why(tmp_path: Path) -> None:
     for name, message in says.items():
         assert mistakes(str(tmp_path / name)) == f"{tmp_path / name}: {message}"
     assert mistakes(str(tmp_path / "deep.yaml")).endswith("is nested too deeply")
-    assert "special characters are not allowed" in mistakes(str(tmp_path / "nul.yaml"))
+    assert "nul.yaml:2:12: not YAML: unacceptable character #x0000" in mistakes(str(tmp_path / "nul.yaml"))
 
 
 def test_a_file_without_read_permission_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -442,3 +442,38 @@ def test_gpu_phases_are_timed_without_waiting_for_launches(monkeypatch):
     assert busy == ["cuda"] * LEAST
     assert seconds["forward_s"] == seconds["backward_s"] == pytest.approx([0.001] * LEAST)
     assert seconds["optimizer_s"] == pytest.approx([0.002] * LEAST), "releasing gradients, and the step"
+
+
+def rows(output, *_):
+    return output.mean((1, 2))[None]
+
+
+def rounded(output, *_):
+    return output.mean().long()
+
+
+def cut_off(output, *_):
+    return output.detach().mean()
+
+
+def backward_first(output, *_):
+    loss = output.mean()
+    loss.backward()
+    return loss
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        ("rows", "rows returned a tensor of torch.float32 and shape (1, 2): a loss must be a tensor of one real num"),
+        ("rounded", "rounded returned a tensor of torch.int64 and shape ()"),
+        ("cut_off", "does not train: no gradient leads from its loss to its output, as after .detach()"),
+        ("backward_first", "call no backward() in its loss"),
+    ],
+)
+def test_a_loss_that_cannot_be_minimised_fails_the_case_with_what_it_returned(loss, message):
+    case = whole("Floats")
+    case = replace(case, architecture=replace(case.architecture, loss=f"{__name__}:{loss}"))
+    record = attempts.attempt(case, lambda case: harness.measure(case, QUICK, ["latency"]))
+    assert record.status == "failed"
+    assert message in record.failure.message

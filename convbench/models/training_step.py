@@ -95,6 +95,8 @@ class TrainingStep:
         loss = self.loss(output, *inputs.args, **inputs.kwargs)
         if not loss.requires_grad:
             reason = "no gradient leads from its output to a parameter, as under torch.no_grad() or after .detach()"
+            if any(tensor.requires_grad for tensor in tensors(output)):
+                reason = "no gradient leads from its loss to its output, as after .detach() or in torch.tensor(...)"
             if not torch.is_grad_enabled():
                 reason = "its code switches gradients off for the whole process, as by torch.set_grad_enabled(False)"
             raise CaseFailed("error", f"does not train: {reason}")
@@ -106,7 +108,10 @@ class TrainingStep:
         except RuntimeError as error:
             if "a second time" not in str(error):
                 raise
-            message = "does not train: it keeps state between calls with its autograd history; detach that state"
+            message = (
+                "does not train: it keeps state between calls with its autograd history; detach that state, and call "
+                "no backward() in its loss"
+            )
             raise CaseFailed("error", message) from error
 
     def optimize(self) -> None:
@@ -160,9 +165,12 @@ def _users_loss(path: str) -> Callable[..., torch.Tensor]:
 
     def loss(output: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         result = _call(function, (output, *args), kwargs)
-        if not isinstance(result, torch.Tensor) or result.numel() != 1:
-            raise CaseFailed("error", f"{path} returned {type(result).__name__}: a loss must be a tensor of one number")
-        return result
+        name = type(result).__name__
+        if isinstance(result, torch.Tensor):
+            if result.numel() == 1 and result.is_floating_point():
+                return result
+            name = f"a tensor of {result.dtype} and shape {tuple(result.shape)}"
+        raise CaseFailed("error", f"{path} returned {name}: a loss must be a tensor of one real number")
 
     return loss
 

@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.reader import ReaderError
 
 from convbench.core.errors import SuiteError, line_of
 from convbench.core.registry import did_you_mean
@@ -140,6 +141,9 @@ def parse(text: str, mistakes: Mistakes) -> Any:
         remedy = next((f": {remedy}" for part, remedy in _REMEDIES.items() if part in problem), "")
         place = Mark(mark.line + 1, mark.column + 1) if mark else Mark(1, 1)
         mistakes.add_mark(place, f"not YAML: {', '.join(filter(None, (error.context, problem)))}{remedy}")
+    except ReaderError as error:
+        lines = f"{text[: error.position]}?".splitlines()
+        mistakes.add_mark(Mark(len(lines), len(lines[-1])), f"not YAML: {line_of(error)}")
     except YAMLError as error:
         mistakes.add((), f"not YAML: {line_of(error)}")
     except RecursionError:

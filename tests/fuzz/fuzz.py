@@ -346,7 +346,7 @@ def in_child(work: Callable[[], dict[str, object]]) -> dict[str, object]:
     with os.fdopen(reader) as file:
         content = file.read()
     os.waitpid(child, 0)
-    ended = {"faults": ["the process ended"], "slowest_s": 0.0, "peak_MB": 0, "heaviest": (0, "")}
+    ended = {"faults": ["the process ended"], "slowest_s": 0.0, "peak_MB": 0, "heaviest": [0, ""]}
     return json.loads(content) if content else ended
 
 

@@ -1,8 +1,10 @@
 """Kill commands at random moments and count lost records, processes and folders: ``kills.py COUNT [SEED]``.
 
 A run of a small suite is started, killed and resumed, over and over. The victim is the command, its group, a case or
-the server that forks the cases; the signal is SIGKILL, SIGTERM, SIGHUP or SIGINT. In between, merge, report and check
-are killed too. Every experiment has its own temporary folder, which must be empty once the next command has ended.
+the server that forks the cases; the signal is SIGKILL, SIGTERM, SIGHUP or SIGINT, once or twice, sometimes after a stop
+(SIGSTOP, SIGCONT). In between, the verbs that read the run or measure beside it are killed too: they must leave the run
+as it is, and every file that they write whole. Every experiment has its own temporary folder, which must be empty once
+the next command has ended.
 """
 
 from __future__ import annotations
@@ -26,19 +28,30 @@ from convbench.core.system import scratch
 SUITE = """\
 name: kills
 matrix:
-  backbone: conv(channels=2)
+  backbone: parts:trunk
   reducer: [gap, gmp]
   rnn: lstm8
   clip: [1x2x1x8x8, 1x3x1x8x8]
 protocol: {max_warmup: 0.01, max_time: 0.02, min_samples: 5, visits: 2}
 metrics: [params, latency]
 """
+PARTS = """\
+from torch import nn
+
+
+def trunk(channels):
+    return nn.Sequential(nn.Conv2d(channels, 2, 3, padding=1), nn.ReLU())
+"""
 CASES, VISITS, INCOMPLETE = 4, 2, 5
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 TARGETS = ("command", "command", "group", "case", "forkserver")
 SECONDS = 240.0
+STOPPED = 0.2
+"""Share of the commands that are stopped for a while before they are killed."""
 LONGEST = 12.0
-"""Seconds after which a command is killed at the latest: about the time of a whole run with its imports."""
+"""Seconds after which a command is killed at the latest; longer where a whole run takes longer."""
+OTHER_VERBS = 0.6
+"""Share of the kills that hit other verbs than run."""
 
 
 class Place:
@@ -49,9 +62,13 @@ class Place:
         self.temporary.mkdir()
         (root / "suite.yaml").write_text(SUITE)
         self.git("init", "-q")
-        (root / ".gitignore").write_text("tmp/\nout*/\nreports/\nmerged*/\n")
-        self.git("add", ".")
-        self.git("-c", "user.name=k", "-c", "user.email=k@k", "commit", "-qm", "one")
+        (root / ".gitignore").write_text("tmp/\nout/\nwhole/\nreports/\nmerged*/\nmade/\n__pycache__/\n")
+        (root / "made").mkdir()
+        (root / "parts.py").write_text(PARTS)
+        for name in ("one", "two"):
+            self.git("add", ".")
+            self.git("-c", "user.name=k", "-c", "user.email=k@k", "commit", "-qm", name)
+            (root / "parts.py").write_text(f"{PARTS}# {name}\n")
         folders = dict.fromkeys(("TMPDIR", "CONVBENCH_LOCKS"), str(self.temporary))
         self.environment = os.environ | folders | {"OMP_NUM_THREADS": "1"}
 
@@ -92,6 +109,19 @@ class Place:
         """Count the stored records of each visit, by case and round."""
         return Counter((case, visit["round"]) for case, record in self.records(out) for visit in record["visits"])
 
+    def damaged(self) -> Iterator[str]:
+        """Yield the files that a verb wrote only in part."""
+        ends = {".html": "</html>", ".svg": "</svg>", ".xml": ">"}
+        for path in (path for name in ("made", "merged", "reports") for path in (self.root / name).rglob("*.*")):
+            text = path.read_text(errors="replace").rstrip()
+            try:
+                if path.suffix == ".json":
+                    json.loads(text)
+            except ValueError:
+                text = ""
+            if not text.endswith(ends.get(path.suffix, "")) or not text:
+                yield path.name
+
     def failed(self, out: str) -> set[str]:
         """Return the cases whose process we killed while the command lived: they are recorded as failed, not lost."""
         return {case for case, record in self.records(out) if "killed by" in str(record.get("failure"))}
@@ -103,12 +133,19 @@ def kill(place: Place, words: tuple[str, ...], chance: random.Random, longest: f
     time.sleep(chance.uniform(0, longest))
     target, number = chance.choice(TARGETS), chance.choice(SIGNALS)
     victims = [command.pid]
+    if chance.random() < STOPPED:
+        os.kill(command.pid, signal.SIGSTOP)
+        time.sleep(chance.uniform(0, 2))
+        os.kill(command.pid, signal.SIGCONT)
     if target in ("case", "forkserver"):
         number = signal.SIGKILL
         victims = [pid for pid in place.processes() if ("forkserver" in _line(pid)) == (target == "forkserver")][:1]
     for pid in victims:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, number) if target == "group" else os.kill(pid, number)
+            time.sleep(chance.choice((0, 0.05, 0.5)))
+            if number == signal.SIGINT and chance.random() < 0.5:
+                os.kill(pid, number)
     if target in ("case", "forkserver"):
         time.sleep(chance.uniform(0, 2))
         command.kill()
@@ -125,21 +162,23 @@ def wait(command: subprocess.Popen[bytes]) -> int:
 
 
 def campaign(root: Path, kills: int, chance: random.Random) -> list[str]:
-    """Kill a run, or a merge, report or check after it, ``kills`` times, and return the faults found."""
+    """Kill a run, or another verb beside a whole run, ``kills`` times, and return the faults found."""
     place, faults = Place(root), []
     run = ("run", "suite.yaml", "--out", "out", "--resume", "-q")
+    longest, whole = LONGEST, Counter[tuple[str, int]]()
     for number in range(kills):
-        out = place.root / "out"
-        if len(cases(place.stored("out"))) == CASES and (out / "index.html").exists():
-            other = chance.choice(OTHERS)
-            before = place.stored("out")
-            done = kill(place, other, chance, LONGEST)
-            if place.stored("out") != before:
-                faults.append(f"{done}: the run is another")
-            if chance.random() < 0.5:
-                subprocess.run(["rm", "-rf", str(out)], check=True)
+        if chance.random() < OTHER_VERBS:
+            if not whole:
+                start = time.monotonic()
+                wait(place.start("run", "suite.yaml", "--out", "whole", "-q"))
+                longest, whole = max(LONGEST, time.monotonic() - start), place.stored("whole")
+            done = kill(place, chance.choice(OTHERS), chance, longest)
+            faults += [f"{done}: the run is another"] if place.stored("whole") != whole else []
+            faults += [f"{done}: {name} is not whole" for name in place.damaged()]
         else:
-            done = kill(place, run, chance, LONGEST)
+            if len(cases(place.stored("out"))) == CASES and chance.random() < 0.5:
+                subprocess.run(["rm", "-rf", str(place.root / "out")], check=True)
+            done = kill(place, run, chance, longest)
         twice = [visit for visit, count in place.stored("out").items() if count > 1]
         faults += [f"{done}: {len(twice)} visits twice"] if twice else []
         print(f"{number + 1}/{kills} {done}, {place.stored('out').total()} cases stored", flush=True)
@@ -157,9 +196,16 @@ def campaign(root: Path, kills: int, chance: random.Random) -> list[str]:
 
 
 OTHERS = (
-    ("merge", "out", "--out", "merged"),
-    ("report", "out"),
-    ("check", "suite.yaml", "--base", "HEAD"),
+    ("merge", "whole", "--out", "merged"),
+    ("report", "whole", "--out", "made/report.html"),
+    ("claims", "whole", "--out", "made"),
+    ("history", "whole", "--store", "made/store", "--out", "made/history.html"),
+    ("export", "whole", "--format", "bencher", "--out", "made/bencher.json"),
+    ("export-model", "*gap*2x1*", "--run", "whole", "--to", "made/model.onnx"),
+    ("check", "suite.yaml", "--base", "HEAD", "--only", "*gap*2x1*"),
+    ("check", "suite.yaml", "--base", "HEAD", "--only", "*gap*2x1*", "--resume"),
+    ("bisect", "suite.yaml", "--good", "HEAD~1", "--only", "*gap*2x1*"),
+    ("selftest", "suite.yaml", "--only", "*gap*2x1*", "--minutes", "0.1", "--slowdowns", "0"),
 )
 
 
