@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SUITE ?= suites/default.yaml
 
-.PHONY: fuzz kills faults gpu rehearse run test quick lint docs bench lock clean browser
+.PHONY: fuzz kills faults gpu rehearse run test quick lint docs bench tables lock clean browser
 
 run: $(VENV)/installed
 	$(BIN)/convbench run $(SUITE)
@@ -35,9 +35,13 @@ browser:
 		npm ci --prefix tests/browser --no-audit --no-fund --silent || echo "axe-core not installed: its tests are skipped"; fi
 
 # Measures speed beside comparable tools: more than an hour, on a quiet machine. It rewrites committed files in reports/
-# and docs/method/gate-table.md. Each script can run alone, and a script that misses its goal does not stop the others.
+# and tables in docs/method/. Each script can run alone, and a script that misses its goal does not stop the others.
 bench: $(VENV)/installed-dev
-	failed=0; for script in tests/bench/[!p]*.py; do $(BIN)/python $$script || failed=1; done; exit $$failed
+	failed=0; for script in tests/bench/[!p]*.py tests/stored_tables.py; do $(BIN)/python $$script || failed=1; done; exit $$failed
+
+# Writes the marked tables of README and method pages anew from the files in reports/.
+tables: $(VENV)/installed-dev
+	$(BIN)/python tests/stored_tables.py
 
 # 5,000 mutated suites, arguments, stored files and traces. `make test` runs a short part of this and of `make kills`.
 fuzz: $(VENV)/installed-dev

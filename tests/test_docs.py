@@ -3,8 +3,6 @@
 import ast
 import dataclasses
 import inspect
-import json
-import math
 import os
 import re
 import shutil
@@ -20,8 +18,6 @@ import forked
 import pytest
 from docs_page import blocks, commands, follow, runs
 from ruamel.yaml import YAML
-
-from convbench.core.scales import percent
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -92,14 +88,6 @@ def test_the_history_page_shows_what_history_prints():
     printed = (ROOT / "tests" / "golden" / "history.txt").read_text().replace("--store store", "--store runs")
     shown = next(block.text for block in blocks(DOCS / "how-to" / "history.md") if block.text.startswith("Latency"))
     assert shown.strip() == printed.strip()
-
-
-def test_the_gate_page_counts_the_pairs_that_are_recorded():
-    trials = map(json.loads, (ROOT / "reports" / "gate" / "trials.jsonl").read_text().splitlines())
-    logs = [log for trial in trials if trial["slowdown"] == 0 for log in trial.get("logs", ())]
-    slower = [percent(sum(log > math.log1p(share) for log in logs) / len(logs)) for share in (0.1, 0.04)]
-    shown = f"{len(logs):,} recorded pairs of the same code, {slower[0]} were 10 % slower, {slower[1]} were 4 % slower"
-    assert shown in " ".join((DOCS / "method" / "gate.md").read_text().split())
 
 
 def test_modules_do_not_import_each_other_in_a_circle():
