@@ -17,7 +17,7 @@ from scipy.stats import norm
 
 from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.recommendation import Ask
-from convbench.analysis.inference.pool import Answers
+from convbench.analysis.inference.clip_pool import ClipAnswers
 from convbench.core.record import Case, Record
 
 CHANCE = 0.1
@@ -490,7 +490,7 @@ def _noise(truth: Truth, rng: Random) -> Floats:
     return rng.standard_normal(shape) if np.isinf(truth.tail) else rng.standard_t(truth.tail, shape) / 3**0.5
 
 
-def _answers(truth: Truth, rng: Random) -> list[list[Answers]]:
+def _answers(truth: Truth, rng: Random) -> list[list[ClipAnswers]]:
     """Return the answers of every seed and configuration to test clips of one pool.
 
     An answer is right if a normal variable is below a bound. It is the sum of four parts: of the clip, of the clip for
@@ -503,11 +503,11 @@ def _answers(truth: Truth, rng: Random) -> list[list[Answers]]:
         tested = rng.choice(truth.pool, truth.clips, replace=False)
         own = parts[2] * rng.standard_normal(k) + parts[3] * rng.standard_normal((truth.clips, k))
         right = hard[tested] + own < norm.ppf(truth.means)
-        answers.append([Answers(tuple(tested), tuple(column), truth.pool) for column in right.T])
+        answers.append([ClipAnswers(tuple(tested), tuple(column), truth.pool) for column in right.T])
     return answers
 
 
-def _run(of: Case, seed: int, accuracy: float, flag: str | None, clips: int, answers: Answers | None) -> Record:
+def _run(of: Case, seed: int, accuracy: float, flag: str | None, clips: int, answers: ClipAnswers | None) -> Record:
     reached = np.mean(answers.right) if answers else accuracy
     return records.lesson(float(reached), "identity", seed, of=of, flag=flag, clips=clips, answers=answers)
 

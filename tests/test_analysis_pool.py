@@ -12,8 +12,14 @@ from scipy import stats
 from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.recommendation import Ask
 from convbench.analysis.choice.settling import settle
+from convbench.analysis.inference.clip_pool import (
+    ClipAnswers,
+    count_tested,
+    covariance_of,
+    floor_of_mean,
+    floors_of_gaps,
+)
 from convbench.analysis.inference.noninferior import hurdle, pairs
-from convbench.analysis.inference.pool import Answers, count_tested, covariance_of, floor_of_mean, floors_of_gaps
 from convbench.analysis.inference.seed_table import SeedTable
 from convbench.analysis.quality.qualities import qualities
 from convbench.report.words.advice import sentences
@@ -25,7 +31,7 @@ def drawn(right, seeds=20, rng=None):
     """Draw clips from a pool for each seed and return the answers; ``right`` says which clips are answered rightly."""
     rng = rng or np.random.default_rng(3)
     parts = [rng.choice(POOL, TESTED, replace=False) for _ in range(seeds)]
-    return {seed: Answers(tuple(part), tuple(right(part)), POOL) for seed, part in enumerate(parts)}
+    return {seed: ClipAnswers(tuple(part), tuple(right(part)), POOL) for seed, part in enumerate(parts)}
 
 
 def test_runs_without_a_pool_have_no_floor():
@@ -54,7 +60,9 @@ def test_answers_unrelated_to_the_clips_keep_little_variance():
 
 def test_without_shared_clips_all_the_variance_is_kept():
     chance = np.random.default_rng(5)
-    answers = {s: Answers(tuple(range(20 * s, 20 * s + 20)), tuple(chance.random(20) < 0.5), POOL) for s in range(5)}
+    answers = {
+        s: ClipAnswers(tuple(range(20 * s, 20 * s + 20)), tuple(chance.random(20) < 0.5), POOL) for s in range(5)
+    }
     assert floor_of_mean(answers) == pytest.approx(0.25 / POOL, rel=0.1)
 
 
@@ -68,7 +76,7 @@ def test_pools_of_two_sizes_share_no_clips():
 def test_clips_of_one_recording_count_as_one_unit():
     """Ten recordings of ten clips, half of them answered rightly, are a sample of ten and not of a hundred."""
     recordings = np.repeat(np.arange(10), 10)
-    answers = {s: Answers(tuple(recordings), tuple(recordings % 2 == 0), 10) for s in range(3)}
+    answers = {s: ClipAnswers(tuple(recordings), tuple(recordings % 2 == 0), 10) for s in range(3)}
     assert floor_of_mean(answers) == pytest.approx(0.25 / 9)
 
 
@@ -119,7 +127,7 @@ def test_more_clips_are_advised_if_more_seeds_cannot_tell(per_source, noun):
         for seed in range(10):
             part = np.random.default_rng(seed).choice(POOL, TESTED, replace=False)
             right = easy[part, i] ^ (rng.random(TESTED) < 0.02)
-            answers = Answers(tuple(part) * per_source, tuple(right) * per_source, POOL)
+            answers = ClipAnswers(tuple(part) * per_source, tuple(right) * per_source, POOL)
             run_records.append(
                 records.lesson(float(right.mean()), "identity", seed, of=of, clips=TESTED * per_source, answers=answers)
             )

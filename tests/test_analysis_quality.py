@@ -7,7 +7,7 @@ import pytest
 import records
 from scipy import stats
 
-from convbench.analysis.inference.pool import Answers, floors_of_gaps
+from convbench.analysis.inference.clip_pool import ClipAnswers, floors_of_gaps
 from convbench.analysis.quality.collapse import collapse_often, fallen_seeds, fisher, is_at_chance
 from convbench.analysis.quality.controls import controls, linear_probes
 from convbench.analysis.quality.lessons import equal_limits, lessons
@@ -300,9 +300,9 @@ def test_one_run_that_learned_test_clips_makes_them_known():
 
 
 def test_a_table_takes_the_fewest_clips_its_seeds_in_order_and_the_floors_of_its_qualities():
-    draws = {seed: Answers((1, 2, 3, 4), (True, True, seed > 1, False), 8) for seed in (2, 0, 1)}
+    draws = {seed: ClipAnswers((1, 2, 3, 4), (True, True, seed > 1, False), 8) for seed in (2, 0, 1)}
     few = only([records.lesson(0.7 + seed / 10, seed=seed, clips=4, answers=run) for seed, run in draws.items()])
-    other = Answers((1, 2, 3, 4), (True, False, True, True), 8)
+    other = ClipAnswers((1, 2, 3, 4), (True, False, True, True), 8)
     many = only([records.lesson(0.9, seed=seed, of=FC, clips=8, answers=other) for seed in (0, 3)])
     table = seed_table([few, many])
     assert np.isnan(table.values).tolist() == [[False, False], [False, True], [False, True], [True, False]]

@@ -344,9 +344,9 @@ def test_a_commit_that_fails_once_is_tried_again(monkeypatch, tmp_path, failures
     monkeypatch.setattr(bisect.Bisection, "_time", lambda *_: 0.1)
     monkeypatch.setattr(bisect.Bisection, stage, attempt)
     monkeypatch.setattr(bisect.Bisection, "_side", lambda *_: None)
-    watcher = SimpleNamespace(says=said.append)
+    announcer = SimpleNamespace(says=said.append)
     line = places.Commits(WorkingTree(tmp_path, tmp_path, None), "", ("a", "b", "c"), ("", "one", ""))
-    method = gate.Method(Settings(), Rule(), tmp_path, watcher)
+    method = gate.Method(Settings(), Rule(), tmp_path, announcer)
     search = bisect.Bisection(line, Request("s"), method, lambda _: None, replace(SURE, logs={}, skipped={}))
     if failures == 1:
         assert search._pair(CheckedCase("gap", {}, 0), 1) == 0.1

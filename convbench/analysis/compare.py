@@ -52,7 +52,7 @@ class Summary(NamedTuple):
     ratios: tuple[Interval | None, ...]
 
 
-class Difference(NamedTuple):
+class KeyDifference(NamedTuple):
     """A key of the environment or protocol with its value in every run; ``grave`` if it makes the runs incomparable."""
 
     key: str
@@ -150,7 +150,7 @@ def by_axis(matches: Sequence[Match], name: str) -> dict[str, list[Match]]:
     return dict(sorted(groups.items()))
 
 
-def differences(runs: Sequence[RunDescription], cases: Iterable[Case] = ()) -> list[Difference]:
+def differences(runs: Sequence[RunDescription], cases: Iterable[Case] = ()) -> list[KeyDifference]:
     """Return every key of environment and protocol whose values differ between the runs, the grave ones first.
 
     ``cases`` are those that the runs share. The version of a runtime that none of them uses is not grave: a run notes
@@ -160,7 +160,7 @@ def differences(runs: Sequence[RunDescription], cases: Iterable[Case] = ()) -> l
     keys = dict.fromkeys(key for settings in facts for key in settings)
     columns = ((key, tuple(settings.get(key) for settings in facts)) for key in keys)
     unused = traits.unused_packages(cases)
-    rows = (Difference(key, values, key not in unused and decides(key, values)) for key, values in columns)
+    rows = (KeyDifference(key, values, key not in unused and decides(key, values)) for key, values in columns)
     return sorted((row for row in rows if len(set(map(repr, row.values))) > 1), key=lambda row: not row.grave)
 
 

@@ -56,7 +56,7 @@ class Method:
     settings: Settings
     rule: Rule
     folder: Path
-    watcher: Announcer
+    announcer: Announcer
     deadline: float = math.inf
     stock: Stock = field(default_factory=Stock)
 
@@ -79,7 +79,7 @@ def check(base: Side, head: Side, request: Request, method: Method, budget: floa
     Raises ConvbenchError if the whole comparison is impossible.
     """
     start, date = time.monotonic(), timestamp("seconds")
-    method.watcher.says(f"base {base.label}, head {head.label}: inspecting both")
+    method.announcer.says(f"base {base.label}, head {head.label}: inspecting both")
     with method.stock:
         inspection = inspect(base, head, request, method.settings, method.folder, method.stock)
         method = replace(method, settings=inspection.with_limit(method.settings))
@@ -109,7 +109,7 @@ def check(base: Side, head: Side, request: Request, method: Method, budget: floa
         timings = Timings.of(earlier_cases, keep=lambda timings: ledger.keep(outcome_of(timings)))
         decide((Arm("base", base), Arm("head", head)), inspection.valid, inspection.ids, method, timings)
         if request.instructions:
-            method.watcher.says("counting instructions")
+            method.announcer.says("counting instructions")
             try:
                 count_instructions(
                     {"head": head, "base": base}, method.settings, method.folder, inspection, method.deadline
@@ -132,7 +132,7 @@ def decide(
     stages = {"pair": arms, "confirm": (base, replace(base, name=f"{base.name} again"), head)}
     with method.stock:
         while not method.is_over() and (open_cases := timings.open_cases(cases, rule, count)):
-            method.watcher.says(progress.line(timings, open_cases, rule, ids))
+            method.announcer.says(progress.line(timings, open_cases, rule, ids))
             visits = [PairRequest(case, stages[stage]) for case, stage in open_cases]
             next_stages = ((case, timings.next_stage(case.id, stage, rule, count)) for case, stage in open_cases)
             next_visits = [PairRequest(case, stages[stage]) for case, stage in next_stages if stage]

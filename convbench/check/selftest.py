@@ -94,7 +94,7 @@ class Selftest:
         }
         self._injections: dict[tuple[str, float], tuple[tuple[int, int], float]] = {}
 
-    def experiments(self, slowdowns: Sequence[float], seconds: float, watcher: gate.Announcer) -> Iterator[Attempt]:
+    def experiments(self, slowdowns: Sequence[float], seconds: float, announcer: gate.Announcer) -> Iterator[Attempt]:
         """Yield the verdicts of whole checks until the time is up.
 
         Each round tries every slowdown once, in random order. The first round is always completed.
@@ -104,17 +104,17 @@ class Selftest:
             slowdown = queue.pop()
             if not queue:
                 queue, is_first_round = random.sample(list(slowdowns), len(slowdowns)), False
-            watcher.says(f"experiment: +{percentage(slowdown)}" if slowdown else "experiment: the same code")
-            yield from self.experiment(slowdown, watcher)
+            announcer.says(f"experiment: +{percentage(slowdown)}" if slowdown else "experiment: the same code")
+            yield from self.experiment(slowdown, announcer)
 
-    def experiment(self, slowdown: float, watcher: gate.Announcer, deadline: float = math.inf) -> list[Attempt]:
+    def experiment(self, slowdown: float, announcer: gate.Announcer, deadline: float = math.inf) -> list[Attempt]:
         """Run one check of all cases with this slowdown put into head, until they are decided or the deadline.
 
         ``deadline`` is a time of ``time.monotonic``; cases that are open then are inconclusive.
         """
-        injections = {case.id: self._injection(case, slowdown, watcher) for case in self.cases} if slowdown else {}
+        injections = {case.id: self._injection(case, slowdown, announcer) for case in self.cases} if slowdown else {}
         head = Arm("head", self.side, {case: work for case, (work, _) in injections.items()})
-        start, method = time.monotonic(), gate.Method(self.settings, self.rule, self.folder, watcher, deadline)
+        start, method = time.monotonic(), gate.Method(self.settings, self.rule, self.folder, announcer, deadline)
         arms, names = (Arm("base", self.side), head), [case.id for case in self.cases]
         timings = gate.decide(arms, self.cases, names, method, Timings())
         seconds = (time.monotonic() - start) / len(self.cases)
@@ -128,10 +128,12 @@ class Selftest:
         count = len(outcome.pairs) + len(outcome.confirmation)
         return Attempt(slowdown, excess, case, case_verdict.word, estimate, count, seconds, self.conditions)
 
-    def _injection(self, case: CheckedCase, slowdown: float, watcher: gate.Announcer) -> tuple[tuple[int, int], float]:
+    def _injection(
+        self, case: CheckedCase, slowdown: float, announcer: gate.Announcer
+    ) -> tuple[tuple[int, int], float]:
         """Return the work that slows a case down and the slowdown that it achieves, calibrated once per case."""
         if (case.id, slowdown) not in self._injections:
-            watcher.says(f"measuring which work slows {case.id} by {percentage(slowdown)}")
+            announcer.says(f"measuring which work slows {case.id} by {percentage(slowdown)}")
             with SideWorker(self.side, case.settings(self.settings), self.folder, dict(case.variables)) as worker:
                 worker.greet()
                 worker.await_greeting()

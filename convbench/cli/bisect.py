@@ -72,7 +72,7 @@ def bisect(
     question = search.BisectRequest(request, span, imports.require_working_directory(), place, resume, limit)
     settings, rule = gate.settings_of(threads, allocator, device), gate.rule_of(detect)
     with gate.hold_machine(partial(search.refuse_mistakes, question, settings)):
-        answer = search.find(question, settings, rule, gate.Announcer())
+        answer = search.find(question, settings, rule, gate.TerminalAnnouncer())
     raise typer.Exit(_show(answer, place))
 
 

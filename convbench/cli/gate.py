@@ -89,7 +89,7 @@ def hold_machine(look: Callable[[], object] = lambda: None) -> Iterator[None]:
                 print(file=sys.stderr)
 
 
-class Announcer:
+class TerminalAnnouncer:
     """Prints messages on standard error, each after the seconds so far; on a terminal all on the same line."""
 
     def __init__(self) -> None:

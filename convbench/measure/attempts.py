@@ -118,25 +118,32 @@ def explain(error: BaseException) -> Failure:
             return Failure("error", str(error))
         case _ if is_out_of_memory(error):
             return Failure("out of memory", located(error))
+    hint = _hint(error)
+    return Failure("error", f"{located(error)}; {hint}" if hint else located(error))
+
+
+def _hint(error: BaseException) -> str:
+    """Return what an error of torch, or of a reader of files, means and what to do about it; empty if unknown."""
+    match error:
         case RuntimeError() if _LOST.search(str(error)):
-            return Failure("error", f"{located(error)}; {LOST}")
+            return LOST
         case RuntimeError() if BUSY in str(error):
-            return Failure("error", f"{located(error)}; {ADMITTED}")
+            return ADMITTED
         case AssertionError() | RuntimeError() if any(part in str(error) for part in _LACKS_CUDA):
-            return Failure("error", f"{located(error)}; {NEEDS_CUDA}")
+            return NEEDS_CUDA
         case RuntimeError() if _METS_META.search(str(error)):
-            return Failure("error", f"{located(error)}; {KEPT_TENSOR}")
+            return KEPT_TENSOR
         case _ if type(error).__name__ == "InductorError" and _METS_SYMBOL.search(line_of(error)):
-            return Failure("error", f"{located(error)}; {SYMBOLIC}")
+            return SYMBOLIC
         case AssertionError() if str(error).startswith("Guard failed: "):
-            return Failure("error", f"{located(error)}; {OTHER_SIZES}")
+            return OTHER_SIZES
         case RuntimeError() if _LACKS_BATCH in str(error):
-            return Failure("error", f"{located(error)}; {UNBATCHED}")
+            return UNBATCHED
         case RuntimeError() | ValueError() if _METS_TYPE.search(line_of(error)):
-            return Failure("error", f"{located(error)}; {TWO_TYPES}")
+            return TWO_TYPES
         case _ if _MEETS_DAMAGE.search(repr(error)) and (pointer := git.lfs_pointer(Path())):
-            return Failure("error", f"{located(error)}; {pointer} is only a pointer: `git lfs pull` fetches the file")
-    return Failure("error", located(error))
+            return f"{pointer} is only a pointer: `git lfs pull` fetches the file"
+    return ""
 
 
 def explain_death(exitcode: int | None, output: Path) -> CaseFailed:

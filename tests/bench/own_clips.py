@@ -19,7 +19,7 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 
-from convbench.analysis.inference.pool import Answers, count_tested, floor_of_mean, floors_of_gaps
+from convbench.analysis.inference.clip_pool import ClipAnswers, count_tested, floor_of_mean, floors_of_gaps
 from convbench.core.statistics import Interval, accuracy_interval, mean_interval
 
 OUT = Path("reports/bench/own_clips.json")
@@ -29,11 +29,11 @@ MODELS = (lambda: KNeighborsClassifier(1), lambda: RidgeClassifier(10.0), lambda
 PICTURES, LABELS = load_digits(return_X_y=True)
 
 
-def run(rng: np.random.Generator, size: int, seeds: int) -> tuple[list[dict[int, Answers]], list[float]]:
+def run(rng: np.random.Generator, size: int, seeds: int) -> tuple[list[dict[int, ClipAnswers]], list[float]]:
     """Return each classifier's answers by seed on one pool, and its first seed's accuracy outside the pool."""
     pool = rng.choice(len(LABELS), size, replace=False)
     outside, count = np.setdiff1d(np.arange(len(LABELS)), pool), round(HELD_OUT * size)
-    answers: list[dict[int, Answers]] = [{} for _ in MODELS]
+    answers: list[dict[int, ClipAnswers]] = [{} for _ in MODELS]
     worth = []
     for seed in range(seeds):
         order = rng.permutation(size)
@@ -41,7 +41,7 @@ def run(rng: np.random.Generator, size: int, seeds: int) -> tuple[list[dict[int,
         for build, by_seed in zip(MODELS, answers, strict=True):
             model = build().fit(PICTURES[train], LABELS[train])
             right = model.predict(PICTURES[pool[test]]) == LABELS[pool[test]]
-            by_seed[seed] = Answers(tuple(test.tolist()), tuple(right.tolist()), size)
+            by_seed[seed] = ClipAnswers(tuple(test.tolist()), tuple(right.tolist()), size)
             if seed == 0:
                 worth.append(float((model.predict(PICTURES[outside]) == LABELS[outside]).mean()))
     return answers, worth

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from convbench.analysis.choice.candidates import Candidate
-from convbench.analysis.inference.pool import floors_of_gaps
+from convbench.analysis.inference.clip_pool import floors_of_gaps
 from convbench.analysis.results import latency_ratios
 from convbench.core.record import EAGER
 from convbench.core.statistics import Interval, mean_interval

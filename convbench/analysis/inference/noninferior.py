@@ -19,7 +19,7 @@ import numpy as np
 from scipy.special import stdtr, stdtrit
 
 from convbench.analysis.inference.arrays import Flags, Floats
-from convbench.analysis.inference.pool import covariance_of
+from convbench.analysis.inference.clip_pool import covariance_of
 from convbench.analysis.inference.seed_table import SeedTable
 from convbench.analysis.inference.two_way import Fit, fit
 from convbench.core.statistics import tail_of_selected

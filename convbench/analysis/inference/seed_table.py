@@ -25,7 +25,7 @@ class SeedTable(NamedTuple):
 
     ``clips`` is the number of test clips of a run, and ``least_variance`` (k,) the least variance of a run. ``floor``
     (k,) and ``gap_floors`` (k, k) are the parts of the variance of a mean, and of a difference of two, that no number
-    of seeds removes (``pool``).
+    of seeds removes (``clip_pool``).
     """
 
     values: Floats

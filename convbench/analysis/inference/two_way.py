@@ -20,7 +20,7 @@ import numpy as np
 from scipy.special import fdtrc
 
 from convbench.analysis.inference.arrays import Flags, Floats
-from convbench.analysis.inference.pool import covariance_of
+from convbench.analysis.inference.clip_pool import covariance_of
 from convbench.analysis.inference.seed_table import SeedTable
 from convbench.core.spread import Prior, fit_prior
 

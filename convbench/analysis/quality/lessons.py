@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-from convbench.analysis.inference.pool import Answers
+from convbench.analysis.inference.clip_pool import ClipAnswers
 from convbench.analysis.quality.convergence import late_fall
 from convbench.analysis.results import typical
 from convbench.core import metrics
@@ -56,7 +56,7 @@ class Lesson:
     majority: float
     classes: int
     clips: int = 1000
-    answers: Answers | None = None
+    answers: ClipAnswers | None = None
     expected: float | None = None
     variant: str = EAGER
     knows_test_clips: bool = False
@@ -138,9 +138,9 @@ def _lesson(record: Record, parts: Parts, trial: Trial, rate: float) -> Lesson:
     )  # fmt: skip
 
 
-def _answers(record: Record) -> Answers | None:
+def _answers(record: Record) -> ClipAnswers | None:
     sources, right, pool = map(record.samples, (metrics.TEST_SOURCES, metrics.TEST_RIGHT, metrics.POOL))
-    return Answers(tuple(map(int, sources)), tuple(map(bool, right)), int(pool[0])) if sources else None
+    return ClipAnswers(tuple(map(int, sources)), tuple(map(bool, right)), int(pool[0])) if sources else None
 
 
 def _flag(record: Record) -> Flag | None:

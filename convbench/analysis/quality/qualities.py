@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from convbench.analysis.inference.pool import BySeed, count_tested, floor_of_mean, floors_of_gaps
+from convbench.analysis.inference.clip_pool import BySeed, count_tested, floor_of_mean, floors_of_gaps
 from convbench.analysis.inference.seed_table import SeedTable
 from convbench.analysis.quality.collapse import fallen_seeds, is_at_chance
 from convbench.analysis.quality.lessons import Budget, Lesson, attempts, headless, training_of

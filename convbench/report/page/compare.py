@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from convbench.analysis.compare import Difference, Match, Summary, differences, distance, overall, summaries, took_turns
+from convbench.analysis.compare import (
+    KeyDifference,
+    Match,
+    Summary,
+    differences,
+    distance,
+    overall,
+    summaries,
+    took_turns,
+)
 from convbench.analysis.compare import match as matches_of
 from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.results import Result, costs, measured_results
@@ -111,7 +120,7 @@ def _run(letter: str, run: RunDescription, results: Sequence[Result]) -> dict[st
     }
 
 
-def _values(difference: Difference) -> list[str]:
+def _values(difference: KeyDifference) -> list[str]:
     """Return a fact of every run in words, or as stored if the words do not differ or the fact is a setting."""
     words = [facts.fact(difference.key, value) for value in difference.values]
     if len(set(words)) > 1 and not difference.key.startswith("protocol."):

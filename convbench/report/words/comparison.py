@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from convbench.analysis.agreement import agreement
-from convbench.analysis.compare import Difference, Match, distance, noise, overall
+from convbench.analysis.compare import KeyDifference, Match, distance, noise, overall
 from convbench.analysis.costs.headlines import withheld_results
 from convbench.analysis.results import Result
 from convbench.analysis.stored_runs import machine_slowdown
@@ -171,7 +171,7 @@ def _agreement(first_results: Sequence[Result], other_results: Sequence[Result],
     return [f"The 95 % intervals of A and {letter} overlap in {count}; {order_text}; {pick}."]
 
 
-def warnings(matches: Sequence[Match], differences: Sequence[Difference]) -> list[str]:
+def warnings(matches: Sequence[Match], differences: Sequence[KeyDifference]) -> list[str]:
     """Return warnings about what makes the runs hard to compare."""
     texts = []
     names = [inner_title(difference.key) for difference in differences if difference.grave]

@@ -19,7 +19,7 @@ import numpy as np
 from convbench.analysis.inference.arrays import Floats
 
 
-class Answers(NamedTuple):
+class ClipAnswers(NamedTuple):
     """The answers of one run to its test clips.
 
     ``sources`` is for each clip the number of its source, a clip or a recording, in a pool of ``pool`` sources.
@@ -31,7 +31,7 @@ class Answers(NamedTuple):
     pool: int
 
 
-BySeed = Mapping[int, Answers]
+BySeed = Mapping[int, ClipAnswers]
 
 
 def floor_of_mean(answers: BySeed) -> float:
