@@ -88,6 +88,18 @@ def test_the_architecture_page_draws_the_import_rule_that_is_tested():
     assert rooms == {path.parent.name for path in (ROOT / "convbench").glob("*/__init__.py")}
 
 
+def test_the_architecture_page_names_files_and_functions_that_exist():
+    places = re.findall(r"`([\w/]+\.py)`(?:: (`[\w.]+`(?:, `[\w.]+`)*))?", (DOCS / "architecture.md").read_text())
+    files = ["/" + path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")]
+    assert [place for place, _ in places if not any(file.endswith(f"/{place}") for file in files)] == []
+    definitions = [
+        (place, name, set(re.findall(r"^ *(?:def|class) (\w+)", (PACKAGE / place).read_text(), re.MULTILINE)))
+        for place, names in places
+        for name in re.findall(r"[\w.]+", names)
+    ]
+    assert [place for place in definitions if not set(place[1].split(".")) <= place[2]] == []
+
+
 def test_the_history_page_shows_what_history_prints():
     printed = (ROOT / "tests" / "golden" / "history.txt").read_text().replace("--store store", "--store runs")
     shown = next(block.text for block in blocks(DOCS / "how-to" / "history.md") if block.text.startswith("Latency"))
