@@ -232,7 +232,7 @@ def _cases(
     from convbench.core.errors import ConvbenchError, Unavailable
     from convbench.core.text import listed
     from convbench.measure.machine import environment
-    from convbench.measure.selection import plan
+    from convbench.measure.planning import plan
     from convbench.suite.selection import Selection
 
     try:

@@ -1,6 +1,5 @@
 """The documentation: every page works as it says, the site's links lead somewhere, and it reads without a network."""
 
-import ast
 import dataclasses
 import inspect
 import json
@@ -11,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from graphlib import TopologicalSorter
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -112,23 +110,6 @@ def test_the_gate_page_counts_the_pairs_that_are_recorded():
     slower = [percent(sum(log > math.log1p(share) for log in logs) / len(logs)) for share in (0.1, 0.04)]
     shown = f"{len(logs):,} recorded pairs of the same code, {slower[0]} were 10 % slower, {slower[1]} were 4 % slower"
     assert shown in " ".join((DOCS / "method" / "gate.md").read_text().split())
-
-
-def test_modules_do_not_import_each_other_in_a_circle():
-    """import-linter checks rooms only. Imports for types count here, and imports inside functions do not."""
-    files = {".".join(path.with_suffix("").relative_to(ROOT).parts): path for path in PACKAGE.rglob("*.py")}
-    names = {name.removesuffix(".__init__"): path for name, path in files.items()}
-    graph = {name: set(_imports(ast.parse(path.read_text()).body, names)) for name, path in names.items()}
-    assert len(list(TopologicalSorter(graph).static_order())) == len(names)
-
-
-def _imports(body, names):
-    for line in body:
-        if isinstance(line, ast.If | ast.Try):
-            yield from _imports(line.body, names)
-        elif isinstance(line, ast.ImportFrom) and (line.module or "") in names:
-            paths = (f"{line.module}.{alias.name}" for alias in line.names)
-            yield from (path if path in names else line.module for path in paths)
 
 
 @pytest.mark.parametrize("rnn", ["lstm8", "bilstm8x2", "gru8", "lstm8p3"])
