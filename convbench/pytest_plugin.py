@@ -98,13 +98,10 @@ def _measure(case: Case, protocol: Protocol, benchmark: Any, request: pytest.Fix
 
     Raises Unavailable if the machine cannot run it.
     """
-    from convbench.core import findings, metrics
-    from convbench.core.record import Visit
-    from convbench.core.visits import join_visits
+    from convbench.core import metrics
     from convbench.measure import harness
     from convbench.measure.comparison.first_call import open_case
     from convbench.measure.machine import malloc
-    from convbench.report.words.findings import sentence
 
     malloc.hold()
     if benchmark.disabled:
@@ -117,27 +114,41 @@ def _measure(case: Case, protocol: Protocol, benchmark: Any, request: pytest.Fix
         with _untraced():
             return list(_latency(subject, protocol))
 
-    record = harness.measure(case, protocol, COUNTS, [latency])
-    records = request.config.stash[RECORDS]
-    other_records = [other for other in records if other.case != case]
-    records.append(replace(record, visits=(Visit(0),)))
-    record = join_visits([*other_records, records[-1]])[-1]
-    sentences = {
-        finding.code: sentence(finding, case.device) for finding in record.findings if finding.level == "warning"
-    }
-    if findings.WITHHELD in sentences:
-        request.config.stash[WITHHELD][request.node.nodeid] = sentences[findings.WITHHELD]
-        benchmark.disabled = True
-    benchmark.group = benchmark.group or case.scenario
-    counts = {name: record.samples(name) for name in COUNTS}
-    benchmark.extra_info |= {name: samples[0] for name, samples in counts.items() if samples}
-    benchmark.extra_info |= {"findings": list(sentences.values())} if sentences else {}
+    record = _judge(harness.measure(case, protocol, COUNTS, [latency]), request.config.stash[RECORDS])
+    _note(record, benchmark, request)
     with harness.computing_with(case):
         output = benchmark.pedantic(subjects[0].run)
     if benchmark.stats:
         benchmark.stats.options["timer"] = EXPORTED
         benchmark.stats.stats.data[:] = record.samples(metrics.LATENCY)
     return output
+
+
+def _judge(record: Record, records: list[Record]) -> Record:
+    """Return the record as it is judged beside those of other cases, and add it to the session's ``records``."""
+    from convbench.core.record import Visit
+    from convbench.core.visits import join_visits
+
+    other_records = [other for other in records if other.case != record.case]
+    records.append(replace(record, visits=(Visit(0),)))
+    return join_visits([*other_records, records[-1]])[-1]
+
+
+def _note(record: Record, benchmark: Any, request: pytest.FixtureRequest) -> None:
+    """Give the record's counts and warnings to ``benchmark``, which shows no times if they are withheld."""
+    from convbench.core import findings
+    from convbench.report.words.findings import sentence
+
+    sentences = {
+        finding.code: sentence(finding, record.case.device) for finding in record.findings if finding.level == "warning"
+    }
+    if findings.WITHHELD in sentences:
+        request.config.stash[WITHHELD][request.node.nodeid] = sentences[findings.WITHHELD]
+        benchmark.disabled = True
+    benchmark.group = benchmark.group or record.case.scenario
+    counts = {name: record.samples(name) for name in COUNTS}
+    benchmark.extra_info |= {name: samples[0] for name, samples in counts.items() if samples}
+    benchmark.extra_info |= {"findings": list(sentences.values())} if sentences else {}
 
 
 def _latency(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
@@ -221,7 +232,7 @@ def _cases(
     from convbench.core.errors import ConvbenchError, Unavailable
     from convbench.core.text import listed
     from convbench.measure.machine import environment
-    from convbench.measure.selection import plan
+    from convbench.measure.planning import plan
     from convbench.suite.selection import Selection
 
     try:

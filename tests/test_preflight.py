@@ -16,8 +16,8 @@ from convbench.core.errors import ConvbenchError, Impossible
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Trial, Whole
 from convbench.core.registry import reducers, tasks
 from convbench.measure import attempts, harness
+from convbench.measure.planning import plan
 from convbench.measure.preflight import needed_bytes, preflight, resolve
-from convbench.measure.selection import plan
 from convbench.models import subject
 from convbench.suite import load
 from convbench.suite.selection import Selection

@@ -83,22 +83,10 @@ def lay_beside_baseline(baseline: Path, suite: str, overrides: Sequence[str], de
     """
     from convbench.analysis import stored_runs
     from convbench.check.verdict import INVALID
-    from convbench.cli.gate import hold_machine
     from convbench.core.storage import store
-    from convbench.runs import preparation, sweep
-    from convbench.runs.user_code import load
 
     base_run = store.load(baseline)
-    loaded_suite = load(suite, overrides)
-    with preparation.executor_of(loaded_suite, device) as executor:
-        prepared = preparation.prepare(loaded_suite, executor, selection, "convbench check")
-        head_description = prepared.run()
-        stored_ids = {record.case.id for record in base_run[1]}
-        shared_cases = [case for case in prepared.plan.cases if case.id in stored_ids]
-        if differences := stored_runs.grave_differences((base_run[0], head_description), shared_cases):
-            raise Refused(f"{baseline} cannot be compared with what is measured here: {'; '.join(differences)}")
-        with hold_machine():
-            head_run: Stored = (head_description, sweep.measure_unstored(prepared))
+    head_run = _measure_head(base_run, baseline, suite, overrides, device, selection)
     comparison = stored_runs.lay_side_by_side(base_run, head_run)
     failures = [
         record for record in head_run[1] if record.status != "ok" and record.case.id in comparison.lone_cases[0]
@@ -118,6 +106,27 @@ def lay_beside_baseline(baseline: Path, suite: str, overrides: Sequence[str], de
     if failures:
         return INVALID
     return LOOKS_SLOWER if any(ratio and ratio.low > SLOWER for ratio in ratios) else COMPARABLE
+
+
+def _measure_head(
+    base_run: Stored, baseline: Path, suite: str, overrides: Sequence[str], device: str, selection: Selection
+) -> Stored:
+    """Measure the suite's cases here, without storing them. Raises Refused if the stored run is not comparable."""
+    from convbench.analysis import stored_runs
+    from convbench.cli.gate import hold_machine
+    from convbench.runs import preparation, sweep
+    from convbench.runs.user_code import load
+
+    loaded_suite = load(suite, overrides)
+    with preparation.executor_of(loaded_suite, device) as executor:
+        prepared = preparation.prepare(loaded_suite, executor, selection, "convbench check")
+        description = prepared.run()
+        stored_ids = {record.case.id for record in base_run[1]}
+        shared_cases = [case for case in prepared.plan.cases if case.id in stored_ids]
+        if differences := stored_runs.grave_differences((base_run[0], description), shared_cases):
+            raise Refused(f"{baseline} cannot be compared with what is measured here: {'; '.join(differences)}")
+        with hold_machine():
+            return description, sweep.measure_unstored(prepared)
 
 
 def _print_run_failures(runs: tuple[Stored, Stored], comparison: StoredComparison) -> None:

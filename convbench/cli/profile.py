@@ -95,7 +95,7 @@ def fits(
     from convbench.core.quantities import amount
     from convbench.measure.machine import environment
     from convbench.measure.memory import largest
-    from convbench.measure.selection import select
+    from convbench.measure.planning import select
     from convbench.report.words import units
     from convbench.runs import user_code
     from convbench.suite.selection import Selection

@@ -54,7 +54,8 @@ class Protocol:
     95 % interval of the median is within ``target`` of it (half width, relative) and at least ``min_samples`` were
     taken, or when ``max_time`` is up. Warm-up ends when two successive windows of medians agree within 2 %, or after
     ``max_warmup``. ``timeout`` is the limit of a visit. ``budget`` is the limit of the whole run; None: what the visits
-    need.
+    need. The defaults are those of a single visit, as ``convbench.measure`` makes it; a suite has defaults of its own,
+    for several short ones.
     """
 
     seed: int = 0

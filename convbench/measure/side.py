@@ -32,8 +32,8 @@ from convbench.measure.comparison import leeway
 from convbench.measure.comparison.agreement import tolerance
 from convbench.measure.comparison.first_call import open_case
 from convbench.measure.machine import environment, nvml
+from convbench.measure.planning import plan as plan_of
 from convbench.measure.preflight import resolve
-from convbench.measure.selection import plan as plan_of
 from convbench.models import variants
 from convbench.models.subject import Subject, assemble, transform
 from convbench.suite import load

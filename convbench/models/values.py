@@ -138,14 +138,7 @@ def map_leaves(
             fields = {name: recurse(getattr(value, name)) for name in ("data", "sorted_indices", "unsorted_indices")}
             return value._replace(**fields)
         case MutableMapping():
-            items = {key: recurse(item) for key, item in value.items()}
-            try:
-                result = copy.copy(value)  # some hold more than their items
-                for key, item in items.items():  # transformers' and diffusers' outputs refuse update()
-                    result[key] = item
-            except Exception:  # the brackets of torch_ac's DictList index the values
-                return type(value)(items)  # type: ignore[call-arg]
-            return result
+            return _with_items(value, {key: recurse(item) for key, item in value.items()})
         case Mapping():
             return type(value)({key: recurse(item) for key, item in value.items()})  # type: ignore[call-arg]
         case tuple() if hasattr(value, "_fields"):
@@ -153,17 +146,32 @@ def map_leaves(
         case tuple():
             return type(value)(map(recurse, value))
         case list() | deque():
-            parts = [*map(recurse, value)]
-            sequence = copy.copy(value)  # a deque may have a longest length, and other classes take other arguments
-            sequence.clear()
-            sequence.extend(parts)
-            return sequence
+            return _with_parts(value, [*map(recurse, value)])
     attributes = _attributes(value)
     if not any(isinstance(leaf, kinds) for _, leaf in leaves(list(attributes.values()))):
         return value
     result = copy.copy(value)  # not dataclasses.replace, which makes attributes of __post_init__ anew
     for name, part in attributes.items():
         object.__setattr__(result, name, recurse(part))
+    return result
+
+
+def _with_items(mapping: MutableMapping[Any, Any], items: dict[Any, Any]) -> MutableMapping[Any, Any]:
+    """Return a copy of a mapping with other values under its keys; some mappings hold more than their items."""
+    try:
+        result = copy.copy(mapping)
+        for key, item in items.items():  # transformers' and diffusers' outputs refuse update()
+            result[key] = item
+    except Exception:  # the brackets of torch_ac's DictList index the values
+        return type(mapping)(items)  # type: ignore[call-arg]
+    return result
+
+
+def _with_parts(sequence: Any, parts: list[Any]) -> Any:
+    """Return a copy of a list or deque with other parts; it may have a longest length or take other arguments."""
+    result = copy.copy(sequence)
+    result.clear()
+    result.extend(parts)
     return result
 
 

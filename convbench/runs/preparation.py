@@ -137,7 +137,7 @@ def _plan(
     suite: Suite, device: str, free_bytes: int, selection: Selection, cores: int
 ) -> tuple[Plan, ProbePlan] | ConvbenchError:
     """Return what to measure of a suite, or the error that prevents it, in a process that imports torch anyway."""
-    from convbench.measure.selection import plan
+    from convbench.measure.planning import plan
 
     try:
         return plan(suite, device, free_bytes, selection, cores), ProbePlan.of(suite.metrics)
@@ -157,7 +157,7 @@ def _refuse_idle(suite: Suite, executor: Executor, selection: Selection) -> None
 
 def _idle_error(suite: Suite, selection: Selection) -> ConvbenchError | None:
     """Return the error for a pattern that matches no case on any host, in a process that imports torch anyway."""
-    from convbench.measure.selection import refuse_idle
+    from convbench.measure.planning import refuse_idle
 
     try:
         refuse_idle(suite, selection)

@@ -24,6 +24,7 @@ WAIT: dict[str, Any] = {
 }
 """The JSON Schema of a time that people wait."""
 _DEFAULT = Protocol()
+"""The defaults of a single visit; a suite's own, where they differ, are for several short visits."""
 _TRAINING = Training()
 
 

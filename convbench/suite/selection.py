@@ -1,4 +1,4 @@
-"""Select which of a suite's cases are measured, by name and by shard, and plan them."""
+"""The selection of a suite's cases by name and by shard, and a plan as data; ``measure.planning`` makes plans."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from convbench.core.metrics import OTHER
 from convbench.core.traits import opaque
 from convbench.measure.stages.entries import in_threads
 from convbench.measure.stages.hooks import call, listen
-from convbench.measure.stages.profiler_marks import Marks
+from convbench.measure.stages.profiler_marks import Marks, activities
 from convbench.measure.stages.spans import PREFIX, Spans, is_recurrent
 from convbench.models.stages import stage_by_module, stage_by_parameter, stage_roots
 from convbench.models.subject import Subject
@@ -268,7 +268,3 @@ def _events(roots: list[Any], device: str) -> Iterator[Change | tuple[str, int, 
 def _stages_of_parameters(subject: Subject) -> Callable[[torch.Tensor], str]:
     stages = stage_by_parameter(stage_roots(subject.case, subject.model))
     return lambda tensor: stages.get(tensor, OTHER)
-
-
-def activities(subject: Subject) -> list[ProfilerActivity]:
-    return [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if subject.on_gpu else [])]

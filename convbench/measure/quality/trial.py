@@ -69,23 +69,33 @@ def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Fi
     answers = predictions(model, splits.val.clips).tolist()
     names = names_of(headed_case, model, splits.train) if case.variant else partial(predictions, model)
     curve = _in_variant(names, splits, eager_curve) if case.variant else eager_curve
+    yield from _of_curve(curve, flops)
+    yield _reading(metrics.TRAIN_ACCURACY, [train])
+    yield from _of_test_clips(splits, names)
+    if (expected_accuracy := controls.expected_accuracy(trial.control, trial.task, len(splits.classes))) is not None:
+        yield _reading(metrics.CONTROL_EXPECTED, [expected_accuracy])
+    yield from findings.of_training(answers, splits.val.labels.tolist(), eager_curve, train)
+
+
+def _of_curve(curve: Curve, flops_a_step: int) -> Iterator[Reading]:
     yield _reading(metrics.STEPS, curve.steps)
-    yield _reading(metrics.TRAIN_FLOPS, [flops * step for step in curve.steps])
+    yield _reading(metrics.TRAIN_FLOPS, [flops_a_step * step for step in curve.steps])
     yield _reading(metrics.TRAIN_SECONDS, curve.seconds)
     yield _reading(metrics.TRAIN_LOSS, curve.loss)
     yield _reading(metrics.VAL_ACCURACY, curve.val)
     yield _reading(metrics.TEST_ACCURACY, curve.test)
-    yield _reading(metrics.TRAIN_ACCURACY, [train])
-    yield _reading(metrics.MAJORITY, [int(splits.test.labels.bincount().max()) / len(splits.test.labels)])
+
+
+def _of_test_clips(splits: Splits, names: OfClips) -> Iterator[Reading]:
+    """Yield facts of the test clips; if all seeds draw from one pool, also which of them ``names`` gets right."""
+    labels = splits.test.labels
+    yield _reading(metrics.MAJORITY, [int(labels.bincount().max()) / len(labels)])
     yield _reading(metrics.CLASSES, [len(splits.classes)])
-    yield _reading(metrics.TEST_CLIPS, [len(splits.test.labels)])
+    yield _reading(metrics.TEST_CLIPS, [len(labels)])
     if splits.pool:
         yield _reading(metrics.POOL, [splits.pool.size])
         yield _reading(metrics.TEST_SOURCES, splits.pool.test_sources)
-        yield _reading(metrics.TEST_RIGHT, (names(splits.test.clips) == splits.test.labels).tolist())
-    if (expected_accuracy := controls.expected_accuracy(trial.control, trial.task, len(splits.classes))) is not None:
-        yield _reading(metrics.CONTROL_EXPECTED, [expected_accuracy])
-    yield from findings.of_training(answers, splits.val.labels.tolist(), eager_curve, train)
+        yield _reading(metrics.TEST_RIGHT, (names(splits.test.clips) == labels).tolist())
 
 
 def _in_variant(names: OfClips, splits: Splits, curve: Curve) -> Curve:

@@ -9,9 +9,8 @@ from torch._C._autograd import DeviceType
 from torch.profiler import profile
 
 from convbench.core.metrics import GRAPHS
-from convbench.measure.memory import allocations
 from convbench.measure.stages.hooks import call
-from convbench.measure.stages.profiler_marks import Marks
+from convbench.measure.stages.profiler_marks import Marks, activities
 from convbench.measure.stages.spans import PHASES, PREFIX, Mark, Spans, compiled_marks
 from convbench.measure.timing import wait_for
 from convbench.models.subject import Subject
@@ -25,7 +24,7 @@ def compiled_split(subject: Subject) -> dict[str, float]:
 
     On a GPU they are the seconds of kernels, each counted where the operator that launched it lies.
     """
-    with profile(activities=allocations.activities(subject), acc_events=subject.on_gpu) as profiler:
+    with profile(activities=activities(subject), acc_events=subject.on_gpu) as profiler:
         call(subject, Marks().phase)
         wait_for(torch.device(subject.device))
     if subject.on_gpu:

@@ -1,4 +1,4 @@
-"""Put our own marks among a profiler's events: phases and stages as ranges, and where the backward pass moves on."""
+"""What a profile of a call records, and our own marks in it: phases, stages, and where the backward pass moves on."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from torch.profiler import record_function
+from torch.profiler import ProfilerActivity, record_function
 
 from convbench.measure.stages.spans import BACKWARD, PREFIX
+from convbench.models.subject import Subject
 from convbench.models.values import storage_tensors
+
+
+def activities(subject: Subject) -> list[ProfilerActivity]:
+    """Return what the profiler must record for a call of the subject: on a GPU, its kernels too."""
+    return [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if subject.on_gpu else [])]
 
 
 class Marks:

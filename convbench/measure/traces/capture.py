@@ -27,7 +27,7 @@ from convbench.core.traits import opaque
 from convbench.measure.attempts import explain
 from convbench.measure.memory import allocations
 from convbench.measure.stages.hooks import call, listen
-from convbench.measure.stages.profiler_marks import Marks
+from convbench.measure.stages.profiler_marks import Marks, activities
 from convbench.measure.stages.spans import BACKWARD, PREFIX, Spans, compiled_marks
 from convbench.measure.timing import wait_for
 from convbench.measure.traces import trace
@@ -103,7 +103,7 @@ def _trace(subject: Subject, steps: int) -> dict[str, Any]:
         with (
             hooks,
             profile(
-                activities=allocations.activities(subject),
+                activities=activities(subject),
                 schedule=schedule(wait=0, warmup=1, active=steps, repeat=1),
                 record_shapes=True,
                 profile_memory=True,

@@ -1,4 +1,4 @@
-"""The selected cases of a suite, moved to a device and resolved."""
+"""Plan what a suite measures: its selected cases, moved to a device, resolved, each once."""
 
 from __future__ import annotations
 
