@@ -334,7 +334,11 @@ def test_an_invalid_argument_is_refused_in_one_message(call, message: str) -> No
         ),
         (
             lambda: convbench.register("probe", "odd")(lambda _x, _y, _z: None),
-            "the probe 'odd' takes (_x, _y, _z): it must take (subject, protocol), and its options after a *",
+            "the probe 'odd' takes (_x, _y, _z): it must take (subject, protocol)",
+        ),
+        (
+            lambda: convbench.register("scenario", "odd")(lambda _subject, *, step: step),
+            "the scenario 'odd' needs step: a scenario is called without options, so give each a default",
         ),
         (
             lambda: convbench.register("reducer", "odd")(registry.declares(VariantTraits())(lambda *_: None)),

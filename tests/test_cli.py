@@ -485,6 +485,7 @@ def test_a_plug_in_may_bring_a_verb(tmp_path, in_process, monkeypatch):
         (("rnu",), "No such command 'rnu'. Did you mean 'run'?"),
         (("run", "--devcie", "cpu"), "No such option: --devcie (Possible options: --device)"),
         (("run", "tiny.yaml", "--metrics", ""), "--metrics has no value: give it a value, or leave it out"),
+        (("run", "tiny.yaml", "--plugins", "shop"), "write it before the verb, as in convbench --plugins MODULE run"),
     ],
 )
 def test_a_mistyped_command_line_names_what_was_meant(words, said, tmp_path, in_process):

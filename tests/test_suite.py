@@ -742,6 +742,8 @@ def test_mistakes_of_file_and_overrides_are_reported_together(monkeypatch: pytes
          "write 1x16x3x64x64 (batch, frames, channels, height, width)")),
         ("matrix: {model: ./net.py}", ("1:17: model: './net.py' is not an import path: "
          "name its function, too: ./net.py:function")),
+        ("matrix: {scenario: inference(steps=2)}",
+         "1:20: scenario: 'inference(steps=2)': a scenario takes no options: write inference"),
         ("x-a: &a gap\nx-b: &a gpa\nmatrix: {reducer: *a}", "2:6: reducer: unknown 'gpa'; did you mean 'gap'?"),
     ],
 )  # fmt: skip

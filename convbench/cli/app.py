@@ -33,7 +33,13 @@ class Verb(TyperCommand):
     """A verb whose options take no empty text, since an unset variable of the shell gives one."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        remaining_args = super().parse_args(ctx, args)
+        try:
+            remaining_args = super().parse_args(ctx, args)
+        except Exception as error:  # typer's own copy of click does not export its errors
+            if getattr(error, "option_name", "") != "--plugins":
+                raise
+            remedy = f"write it before the verb, as in convbench --plugins MODULE {self.name} ..."
+            raise ConvbenchError(f"--plugins is no option of {self.name}: {remedy}") from error
         for parameter in self.params:
             is_given = getattr(ctx.get_parameter_source(parameter.name), "name", "") == "COMMANDLINE"
             if is_given and parameter.param_type_name == "option" and ctx.params.get(parameter.name) == "":

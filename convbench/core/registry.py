@@ -111,20 +111,23 @@ class Plugin:
 class Registry:
     """The plug-ins of one shelf. ``kind`` is the word for one of them, ``package`` the home of convbench's own.
 
-    ``parameters`` are what each factory is called with, besides its options. ``traits`` is the name of the class that a
-    factory may declare.
+    ``parameters`` are what each factory is called with, besides its options, if plug-ins of this kind have any.
+    ``traits`` is the name of the class that a factory may declare.
     """
 
-    def __init__(self, kind: str, package: str, parameters: tuple[str, ...] = (), traits: str = "") -> None:
+    def __init__(
+        self, kind: str, package: str, parameters: tuple[str, ...] = (), traits: str = "", *, has_options: bool = True
+    ) -> None:
         self.kind = kind
         self.package = package
         self.parameters = parameters
         self.traits = traits
+        self.has_options = has_options
         self._plugins: dict[str, Plugin] = {}
         self._is_loaded = False
 
     def register(self, name: str) -> Callable[[F], F]:
-        """Decorator: put a factory on the shelf, unchanged. Its keyword-only parameters are its options.
+        """Decorator: put a factory on the shelf, unchanged. Its keyword-only parameters are its options, if it has any.
 
         Raises ConvbenchError if the name is taken, if a suite could not contain it, or if the factory takes other
         parameters or declares other traits than the shelf's. convbench's own plug-ins keep their names, whoever is
@@ -136,7 +139,7 @@ class Registry:
             raise ConvbenchError(f"no {self.kind} can be called {name!r}: use letters, digits, -, _ and .")
 
         def put(build: F) -> F:
-            plugin, namesake = self._check_traits(_plugin(name, build)), self._plugins.get(name)
+            plugin, namesake = self._check_traits(self._plugin(name, build)), self._plugins.get(name)
             self._check_parameters(plugin)
             if namesake is not None and not _is_same_factory(namesake.build, build):
                 clash = f"two {self.kind}s are called {name!r}: rename one"
@@ -162,7 +165,7 @@ class Registry:
         Raises ConvbenchError naming the nearest match, or why the import failed.
         """
         if ":" in name:
-            return self._check_traits(_plugin(name, imports.import_path(name)))
+            return self._check_traits(self._plugin(name, imports.import_path(name)))
         self._load()
         if name not in self._plugins:
             names = did_you_mean(name, self._plugins)
@@ -188,8 +191,20 @@ class Registry:
         most = math.inf if any(p.kind is p.VAR_POSITIONAL for p in parameters) else len(positional)
         if not sum(p.default is p.empty for p in positional) <= len(self.parameters) <= most:
             names = ", ".join(p.name for p in positional)
-            remedy = f"it must take ({', '.join(self.parameters)}), and its options after a *"
+            remedy = f"it must take ({', '.join(self.parameters)})"
+            remedy += ", and its options after a *" if self.has_options else ""
             raise ConvbenchError(f"the {self.kind} {plugin.name!r} takes ({names}): {remedy}")
+        required = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+        if required and not self.has_options:
+            remedy = f"a {self.kind} is called without options, so give each a default"
+            raise ConvbenchError(f"the {self.kind} {plugin.name!r} needs {', '.join(required)}: {remedy}")
+
+    def _plugin(self, name: str, build: Any) -> Plugin:
+        factory = _inner_function(build)
+        doc = inspect.getdoc(factory) or inspect.getdoc(inspect.getmodule(factory)) or ""
+        parameters = inspect.signature(build).parameters.values() if self.has_options else ()
+        options = {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
+        return Plugin(name, build, doc.partition("\n")[0], options)
 
     def _load(self) -> None:
         if not self._is_loaded:
@@ -216,17 +231,22 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     return f"; did you mean {[*anagrams, *matches][0]!r}?" if matches else f"; known: {', '.join(names)}"
 
 
-def _module(build: Any) -> str:
+def _inner_function(build: Any) -> Any:
+    """Return the function that a factory made by ``functools.partial`` calls; any other factory as it is."""
     while isinstance(build, functools.partial):
         build = build.func
-    return str(getattr(build, "__module__", ""))
+    return build
+
+
+def _module(build: Any) -> str:
+    return str(getattr(_inner_function(build), "__module__", ""))
 
 
 def _last_line(build: Any, error: Exception) -> str:
     """Return the last line of the factory's own file that led to the error; if none did, the file or the module."""
     file = ""
     with suppress(TypeError):  # a class of an interactive session, or an object without source
-        file = inspect.getsourcefile(inspect.unwrap(build)) or ""
+        file = inspect.getsourcefile(inspect.unwrap(_inner_function(build))) or ""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     return f"{Path(file).name}:{frames[-1].lineno}" if frames else Path(file).name or _module(build)
 
@@ -242,23 +262,16 @@ def _natural_key(name: str) -> list[Any]:
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
-def _plugin(name: str, build: Any) -> Plugin:
-    doc = inspect.getdoc(build) or inspect.getdoc(inspect.getmodule(build)) or ""
-    parameters = inspect.signature(build).parameters.values()
-    options = {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
-    return Plugin(name, build, doc.partition("\n")[0], options)
-
-
 backbones = Registry("backbone", "convbench.plugins.backbones", ("channels",))
 reducers = Registry("reducer", "convbench.plugins.reducers", ("features", "lstm_input"), "ReducerTraits")
 variants = Registry("variant", "convbench.plugins.variants", ("subject",), "VariantTraits")
-scenarios = Registry("scenario", "convbench.plugins.scenarios", ("subject",))
+scenarios = Registry("scenario", "convbench.plugins.scenarios", ("subject",), has_options=False)
 tasks = Registry("task", "convbench.plugins.tasks", ("clip", "training", "seed"), "TaskTraits")
-probes = Registry("probe", "convbench.plugins.probes", ("subject", "protocol"), "ProbeTraits")
-figures = Registry("figure", "convbench.plugins.figures", ("results",))
-claims = Registry("claim", "convbench.plugins.claims", ("evidence",))
+probes = Registry("probe", "convbench.plugins.probes", ("subject", "protocol"), "ProbeTraits", has_options=False)
+figures = Registry("figure", "convbench.plugins.figures", ("results",), has_options=False)
+claims = Registry("claim", "convbench.plugins.claims", ("evidence",), has_options=False)
 executors = Registry("executor", "convbench.plugins.executors", ("device", "cases"), "ExecutorTraits")
-exports = Registry("export", "convbench.plugins.exports", ("run", "records"))
+exports = Registry("export", "convbench.plugins.exports", ("run", "records"), has_options=False)
 SHELVES: tuple[Registry, ...] = (
     backbones, reducers, variants, scenarios, tasks, probes, figures, claims, executors, exports,
 )  # fmt: skip

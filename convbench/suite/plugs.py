@@ -138,6 +138,9 @@ def _import_path(name: str) -> str:
 
 def _name(shelf: Registry, raw: Any, at: Location, mistakes: Mistakes) -> str | None:
     """Read a plug-in that is written without options; pydantic reports a value that is not text."""
+    if isinstance(raw, str) and (match := _TEXT.fullmatch(raw)) and match["options"]:
+        mistakes.add(at, f"{quoted(raw)}: a {shelf.kind} takes no options: write {match['name']}")
+        return None
     name = _import_path(raw) if isinstance(raw, str) else None
     return name if name is not None and _signature(shelf, name, at, mistakes) else None
 
