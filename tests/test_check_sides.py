@@ -216,7 +216,7 @@ def test_submodules_of_a_base_are_checked_out_or_named(repository, folder, tmp_p
     with sides.materialise("main", here, folder) as base:
         assert (base.root / place / "inner.py").read_text() == "NUMBER = 'part'  # $Format:%H$\n"
         hint = base.hint("cannot be imported")
-        assert "its submodules libs/pärt 1/below/deep are empty: fetch them with their history (git submodule" in hint
+        assert "its submodule libs/pärt 1/below/deep is empty: fetch it with its history (git submodule" in hint
     run(repository, *add, "update", "--init", "--recursive")
     with sides.materialise("main", here, folder) as base:
         assert (base.root / place / "below" / "deep" / "inner.py").read_text().startswith("NUMBER = 'deep'")
@@ -224,12 +224,35 @@ def test_submodules_of_a_base_are_checked_out_or_named(repository, folder, tmp_p
     assert run(repository / place, "status", "--porcelain") == ""
     run(repository, "submodule", "--quiet", "deinit", "--force", str(place))
     with sides.materialise("main", here, folder) as base:
-        assert "its submodules libs/pärt 1 are empty: fetch them" in base.hint("cannot be imported")
+        assert "its submodule libs/pärt 1 is empty: fetch it" in base.hint("cannot be imported")
         monkeypatch.chdir(repository)  # where nothing said why: CI's checkout leaves submodules out
         remedy = imports.hint("net:build", ModuleNotFoundError("no", name="libs.pärt 1"))
         assert remedy == "; the submodule libs/pärt 1 is empty: fetch it (git submodule update --init)"
-        assert base.hint(f"cannot be imported{remedy}") == ""
+        monkeypatch.chdir(base.cwd)  # the side's hint says it: a base's own process must not say it, too
+        assert imports.hint("net:build", ModuleNotFoundError("no", name="libs.pärt 1")) == ""
+        monkeypatch.chdir(repository)
     assert imports.hint("net:build", ModuleNotFoundError("no", name="libs.other")) == ""
+
+
+def test_a_submodule_that_is_there_but_cannot_fill_a_base_says_why(repository, folder, tmp_path, monkeypatch):
+    """Its remedy was to fetch it, or it seemed to be newer: CI trusts only the repository, or fetches one commit."""
+    run(tmp_path, "init", "-q", "part")
+    (tmp_path / "part" / "inner.py").touch()
+    commit(tmp_path / "part", "one")
+    run(repository, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(tmp_path / "part"), "part")
+    run(repository, "update-index", "--cacheinfo", f"160000,{'1' * 40},part")
+    run(repository, "commit", "-qm", "with a part that nobody has")
+    (repository / "later.py").touch()
+    here, reason = sides.WorkingTree.at(repository, "smoke"), "No module named 'part.inner'"
+    with sides.materialise("main", here, folder) as base:
+        lacks = "; its submodule part lacks the commit that this one names: fetch its history (git -C part fetch)"
+        assert base.hint(reason) == lacks
+        assert base.hint("No module named 'later'").startswith("; only the working tree has later.py")
+        (repository / ".git" / "modules" / "part" / "shallow").write_text(run(repository / "part", "rev-parse", "HEAD"))
+        assert base.hint(reason) == lacks.replace("fetch)", "fetch --unshallow)")
+        complaint = "git says: detected dubious ownership"
+        monkeypatch.setattr(git, "refusal", lambda place: complaint if place == repository / "part" else "")
+        assert base.hint(reason) == f"; its submodule part cannot be read: {complaint}"
 
 
 def test_an_ignored_file_that_a_checkout_lacks_is_named(repository, folder):
@@ -579,6 +602,15 @@ def test_a_build_may_print_bytes_that_are_not_utf8(repository, folder):
         sides.materialise("main~1", here, folder, r"sh -c 'printf \\351t\\351; exit 1'"),
     ):
         pass
+
+
+@pytest.mark.parametrize("how", ["LITERAL", "ICASE"])
+def test_the_pathspecs_of_an_editor_do_not_hide_what_counts_as_a_change(repository, monkeypatch, how):
+    """An editor that commits sets them for its hooks; with literal ones git knew no exception and no attribute."""
+    monkeypatch.setenv(f"GIT_{how}_PATHSPECS", "1")
+    written = repository / ("out.txt" if how == "LITERAL" else "OUT.txt")
+    (repository / "out.txt").touch()
+    assert git.uncommitted(repository, [written]) == (() if how == "LITERAL" else ("out.txt",))
 
 
 def test_git_in_a_build_sees_the_tree_of_its_side(repository, folder, monkeypatch):
@@ -1028,12 +1060,17 @@ def test_a_file_that_git_lfs_has_not_fetched_is_named(repository, monkeypatch):
     weights.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
     commit(repository, "weights")
     monkeypatch.chdir(repository / "speed")
+    monkeypatch.syspath_prepend(repository / "speed")
     reasons = []
     for content in (None, "damaged"):
         weights.write_text(content or weights.read_text())
         with pytest.raises(pickle.UnpicklingError) as caught:
             pickle.loads(weights.read_bytes())
         reasons.append(attempts.explain(caught.value).message)
-    hint = "../weights.pt is only a pointer: `git lfs pull` fetches the file"
-    assert [hint in reason for reason in reasons] == [True, False]
+        (repository / "speed" / "loads.py").write_text("import pickle; pickle.load(open('../weights.pt', 'rb'))")
+        with pytest.raises(ConvbenchError, match="cannot import 'loads:build': UnpicklingError") as at_import:
+            imports.import_path("loads:build")
+        reasons.append(str(at_import.value))
+    hint = "../weights.pt is only a pointer: `git lfs install && git lfs pull` fetches the file"
+    assert [hint in reason for reason in reasons] == [True, True, False, False]
     assert hint not in attempts.explain(ValueError("a size does not fit")).message

@@ -736,6 +736,8 @@ def test_mistakes_of_file_and_overrides_are_reported_together(monkeypatch: pytes
             "2:12: reducer: 'gap, fc' is not written as name or name(option=value) (a list is written as [gap, fc])",
         ),
         ("matrix: {reducer: {avg-k: {k: 4}}}", "1:19: reducer: needs a name: {name: avg-k, <options>}"),
+        ("matrix: {model: {name: [a:f, b:f], stages: {lstm: rnn}}}", ("1:24: model.name: a list is not the name of a "
+         "plug-in: for several, write a list of mappings, each with a name and its options")),
         ("matrix: {reducer: gap, clip: [1, 16, 3, 32, 32]}", ("1:30: clip: a list of numbers is not a clip: "
          "write 1x16x3x32x32 (batch, frames, channels, height, width)")),
         ("matrix: {reducer: gap, clip: [8, 16]}", ("1:30: clip: a list of numbers is not a clip: "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -13,11 +14,14 @@ from pathlib import Path
 from convbench.core.default_folders import OF_GATE, REPORTS
 from convbench.core.storage.shared_place import CONFIRMED
 from convbench.core.storage.store import RUN
+from convbench.core.system.scratch import PREFIX_OF_CHECK
 from convbench.core.text import one_line
 
 TIMEOUT = 300.0
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 """How a file begins whose content Git LFS has not fetched."""
+MEETS_DAMAGE = re.compile(r"[Pp]ickl|[Dd]eserializ|identify image|load key|magic|[Hh]eader|[Zz]ip|[Cc]orrupt")
+"""Words of errors about a file of another format than its reader expects."""
 WRITTEN_BY_US = re.compile(
     rb"""<title>[^<]{0,400}convbench</title>|<testsuite [^>]{0,400}name="convbench check |\A### convbench check: """
     rb"""|\A\{\s*"suite":\s*"[^"]{0,400}",\s*"(base|places)":"""
@@ -31,7 +35,8 @@ RANGE = re.compile(r"[^.].*[^./]\.\.[^./].*")
 FILL = "git submodule update --init"
 HASH = r"[0-9a-f]{4,40}"
 """How a whole or shortened hash of a commit looks."""
-OF_HOOKS = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")
+PATHSPECS = ("LITERAL", "GLOB", "NOGLOB", "ICASE")
+OF_HOOKS = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", *(f"GIT_{how}_PATHSPECS" for how in PATHSPECS))
 OF_CHECKS = (CONFIRMED, *(folder.name for folder in OF_GATE))
 """Folders beside the runs in which the gate's commands keep their measurements."""
 
@@ -116,10 +121,36 @@ def ignores(top: Path, file: Path) -> bool:
 
 
 def empty_submodules(cwd: Path) -> list[str]:
-    """Return the submodules below a directory that have not been fetched, as paths from there."""
+    """Return the submodules below a directory that have not been fetched, as paths from there.
+
+    None in the checkout of a check, which fills them from the working tree: what it lacks, ``why_unfilled`` says.
+    """
+    if (root := top(cwd)) and root.parent.name.startswith(PREFIX_OF_CHECK):
+        return []
     status = ask(cwd, "submodule", "status", "--", ".") or ""
     paths = [line.split(" ", 1)[1] for line in status.splitlines() if line.startswith("-")]
     return [path for path in paths if not any((cwd / path).glob("*"))]
+
+
+def why_unfilled(top: Path, path: str) -> str:
+    """Return why no checkout can get a submodule's files from a working tree, and what to do, in a sentence."""
+    module = top / path
+    if not (module / ".git").exists():
+        return f"its submodule {path} is empty: fetch it with its history ({FILL})"
+    if reason := refusal(module):
+        return f"its submodule {path} cannot be read: {reason}"
+    unshallow = " --unshallow" if ask(module, "rev-parse", "--is-shallow-repository") == "true" else ""
+    remedy = f"fetch its history (git -C {shlex.quote(path)} fetch{unshallow})"
+    return f"its submodule {path} lacks the commit that this one names: {remedy}"
+
+
+def lfs_hint(error: BaseException) -> str:
+    """Return which file is only a pointer and what to do, if a reader stumbled over it; empty otherwise.
+
+    ``install`` is part of the remedy, because without its filter a checkout of another commit holds pointers again.
+    """
+    pointer = lfs_pointer(Path()) if MEETS_DAMAGE.search(repr(error)) else ""
+    return f"; {pointer} is only a pointer: `git lfs install && git lfs pull` fetches the file" if pointer else ""
 
 
 def lfs_pointer(cwd: Path) -> str:

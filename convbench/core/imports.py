@@ -113,8 +113,11 @@ def import_path(path: str) -> Any:
     try:
         module = import_module(module_name)
     except (Exception, SystemExit) as error:
+        from convbench.core import git
+
         remedy = hint(path, error) if isinstance(error, ImportError | TypeError | ValueError) else ""
-        raise ConvbenchError(f"cannot import {short_name(path)!r}: {why_not(error)}{remedy}") from error
+        reason = f"{why_not(error)}{remedy or git.lfs_hint(error)}"
+        raise ConvbenchError(f"cannot import {short_name(path)!r}: {reason}") from error
     try:
         return functools.reduce(getattr, attribute.split("."), module)
     except AttributeError as error:

@@ -62,8 +62,6 @@ _METS_TYPE = re.compile(
     r"|\b(Half|BFloat16|[Dd]ouble)\b.*\b(?!\2)(Half|BFloat16|[Dd]ouble)\b"
 )
 """torch's error messages if tensors of two number types meet; the one about an LSTM means its state."""
-_MEETS_DAMAGE = re.compile(r"[Pp]ickl|[Dd]eserializ|identify image|load key|magic|[Hh]eader|[Zz]ip|[Cc]orrupt")
-"""Words of errors about a file of another format than its reader expects."""
 _LOST = re.compile(r"CUDA error: .*(illegal|misaligned|assert|launch failure|hardware stack|uncorrectable|unknown)")
 """CUDA's error messages after which it fails for the rest of the process."""
 LOST = "an earlier operator may have caused it: set CUDA_LAUNCH_BLOCKING=1; its process cannot use the GPU any more"
@@ -119,11 +117,11 @@ def explain(error: BaseException) -> Failure:
         case _ if is_out_of_memory(error):
             return Failure("out of memory", located(error))
     hint = _hint(error)
-    return Failure("error", f"{located(error)}; {hint}" if hint else located(error))
+    return Failure("error", f"{located(error)}; {hint}" if hint else f"{located(error)}{git.lfs_hint(error)}")
 
 
 def _hint(error: BaseException) -> str:
-    """Return what an error of torch, or of a reader of files, means and what to do about it; empty if unknown."""
+    """Return what an error of torch means and what to do about it; empty if unknown."""
     match error:
         case RuntimeError() if _LOST.search(str(error)):
             return LOST
@@ -141,8 +139,6 @@ def _hint(error: BaseException) -> str:
             return UNBATCHED
         case RuntimeError() | ValueError() if _METS_TYPE.search(line_of(error)):
             return TWO_TYPES
-        case _ if _MEETS_DAMAGE.search(repr(error)) and (pointer := git.lfs_pointer(Path())):
-            return f"{pointer} is only a pointer: `git lfs pull` fetches the file"
     return ""
 
 

@@ -106,6 +106,10 @@ def plug_fields(raw: Any, at: Location, mistakes: Mistakes) -> tuple[str, dict[s
     """Return the name of a plug-in and its options, whichever way they are written."""
     if isinstance(raw, dict) and isinstance(raw.get("name"), str):
         return _import_path(raw["name"]), {key: value for key, value in raw.items() if key != "name"}
+    if isinstance(raw, dict) and "name" in raw:
+        remedy = "for several, write a list of mappings, each with a name and its options"
+        mistakes.add((*at, "name"), f"{quoted(raw['name'])} is not the name of a plug-in: {remedy}")
+        return None
     if isinstance(raw, dict):
         names = [key for key, options in raw.items() if isinstance(options, dict)]
         mistakes.add(

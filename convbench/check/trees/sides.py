@@ -73,15 +73,14 @@ class Side:
         reason = FROM.sub(r"No module named '\2.\1'", reason)
         if not re.search("No module named|No such file|cannot be imported|does not exist", reason):
             return ""
-        if self.empty and git.FILL not in reason:
-            names = ", ".join(self.empty)
-            return f"; its submodules {names} are empty: fetch them with their history ({git.FILL})"
         for quoted_text, word in PATHS.findall(reason):
-            if path := self._lacking_path(quoted_text or word):
+            path = self._lacking_path(quoted_text or word)
+            if path and not any(path.is_relative_to(submodule) for submodule in self.empty):
                 if self.checkout_of and git.ignores(self.checkout_of, path):
                     return f"; git ignores {path}, so no checkout has it: make it or copy it there with --build"
                 return f"; only the working tree has {path}: it is newer, or was renamed: nothing to compare"
-        return ""
+        top = self.checkout_of
+        return "".join(f"; {git.why_unfilled(top, path)}" for path in self.empty) if top else ""
 
     def _lacking_path(self, text: str) -> Path | None:
         """Return the path of a file or module that the working tree has, but not this commit of it; None otherwise."""
