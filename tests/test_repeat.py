@@ -138,7 +138,7 @@ def test_a_case_that_was_added_to_a_run_met_no_moments_of_the_others(starts, is_
     first, second = (replace(visited(*logs), starts=dict(enumerate(begun)))
                      for logs, begun in zip(((0.5, 0.75), (0.25, 0.25)), starts, strict=True))  # fmt: skip
     by_rounds, by_intervals = (
-        estimate([0.1, 0.2], Prior(4.0, 2 * 0.01**2)),
+        estimate([0.25, 0.5], Prior(4.0, 2 * 0.01**2)),
         ratio_interval(first.interval, second.interval),
     )
     assert latencies.ratios([(first, second)]) == [by_rounds if is_paired else by_intervals]
