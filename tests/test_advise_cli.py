@@ -436,10 +436,10 @@ def test_advice_says_how_to_measure_the_costs_that_it_lacks(tmp_path):
     directory = records.stored(tmp_path / "s", [*streamed, *lessons], command=made)
     code, out, _ = advise(directory)
     assert (code, "costs of the trained models were not measured" in out) == (3, False)
-    assert "weigh the costs of inference, which were not measured of the trained models: run the same suite with" in out
+    assert "weigh the costs of inference, which were not measured of the trained models: add inference to" in out
     assert out.endswith(
         "costs were measured only in streaming, and answers of tasks weigh those of inference: "
-        f"run `convbench run mine.yaml scenario=inference --out {directory}-scenario-inference`"
+        f"run `convbench run mine.yaml 'scenario=[streaming,inference]' --resume --out {directory}`"
     )
     timed = [records.record(records.case(name), latency=1e-3 * at) for at, name in enumerate(("gmp", "gem"), 2)]
     withheld = replace(records.record(records.case("gap"), samples=0), findings=(never,))

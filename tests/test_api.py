@@ -371,7 +371,7 @@ def test_a_plugin_of_another_contract_is_refused_where_it_is_declared(call, mess
          "file/run: cannot be written .Not a directory.: choose another place with `out`"),
         (lambda: convbench.open_run("run").report("file/page.html"), "file/page.html: cannot be written .*"),
         (lambda: convbench.run(SUITE, device="cpu", out="run", resume=True),
-         "run: cannot be resumed: its list of cases differs; run without `resume=True` .*, or choose another `out`"),
+         r"run: cannot be resumed: its suite's name .* differs; run without `resume=True` .*, or choose another `out`"),
         (lambda: convbench.history("run", only="nosuch", metric="params"), "`only` nosuch: none of 1 case matches"),
         (lambda: convbench.history("run", metric="nosuch"), "`metric` 'nosuch': no run has it"),
         (lambda: convbench.bisect("smoke", "nosuch"), "`good` 'nosuch' is not a commit"),

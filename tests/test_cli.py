@@ -30,7 +30,7 @@ from convbench.cli import app, ending
 from convbench.core import installed
 from convbench.core.errors import ConvbenchError, Unavailable
 from convbench.core.package import __version__
-from convbench.core.storage import store
+from convbench.core.storage import merging, store
 from convbench.core.system import lock
 from convbench.measure.machine import doctor
 from convbench.plugins.executors.fake import Fake
@@ -301,11 +301,27 @@ def test_profile_with_resume_reports_cases_without_a_trace(here, in_process):
     assert "convbench: 4 cases measured before got no trace: run without --resume to trace all cases" in done.stderr
 
 
-def test_resume_refuses_another_suite(here, in_process):
-    assert in_process(*PARAMS, cwd=here).returncode == 0
-    other = in_process(*PARAMS, "--resume", "reducer=gap", cwd=here)
-    assert other.returncode == 2
-    assert "cannot be resumed: its list of cases differs" in other.stderr
+def test_resume_adds_the_cases_of_a_larger_suite_and_refuses_one_that_lacks_some(here, in_process):
+    """A run timed only in streaming had to be made anew for the costs in inference."""
+    words, directory = (*PARAMS, "reducer=[gap,gmp]", "--quiet"), here / "reports" / "tiny"
+    assert in_process(*words, "scenario=streaming", "--only", "gap", cwd=here).returncode == 0
+    shutil.copytree(directory, here / "copy")
+    first_line = lines(directory)[0]
+    added = in_process(*words, "scenario=[inference,streaming]", "--resume", cwd=here)
+    assert added.returncode == 0, added.stderr
+    assert (len(lines(directory)), lines(directory)[0]) == (4, first_line)
+    run, run_records = store.load(directory)
+    assert (run.planned, run.open_ids(run_records)) == (tuple(record.case.id for record in run_records), [])
+    assert "scenario=[inference,streaming]" in run.command
+    assert run.parts == (merging.identity(store.load(here / "copy")[0]),)  # a history shows the copy no more
+    lost = next(case for case in run.planned if "/gap/" in case and "/inference/" in case)
+    for change in (("scenario=[inference,streaming]", "--skip", lost), ("scenario=streaming",)):
+        refused = in_process(*words, *change, "--resume", cwd=here)
+        assert refused.returncode == 2
+        assert f"cannot be resumed: its list of cases (it has {lost}, and the suite does not now) differs" in (
+            refused.stderr
+        )
+    assert store.load(directory) == (run, run_records)
 
 
 def test_resume_refuses_a_run_without_its_description(here, in_process):

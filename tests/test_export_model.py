@@ -46,7 +46,8 @@ def test_modules_imported_by_run_are_found_again(tmp_path, monkeypatch, in_proce
     monkeypatch.setattr(Processes, "run", lambda _, call: calls.append(call) or call.work(*call.args))
     done = in_process("export-model", "*", "--run", "run", "--to", "net.onnx", cwd=tmp_path)
     assert (done.returncode, imported) == (0, [None]), done.stderr
-    assert len(calls) == 1, "the user's code runs in a process of its own"
+    limits = [(call.timeout, call.limited_by) for call in calls]
+    assert limits == [(300.0, "protocol.timeout")], "the user's code runs in a process of its own, as long as in run"
     assert "brought" in sys.modules
 
 

@@ -33,6 +33,7 @@ from convbench.plugins.executors.isolated import Isolated, _JobPool, measure
 from convbench.runs.early_server import COMPILER
 from convbench.runs.executor import Host, Job
 from convbench.runs.probe_plan import ProbePlan, jobs, visit_record
+from convbench.runs.process import processes, start
 from convbench.runs.process.processes import Processes
 from convbench.runs.process.running import Call
 from convbench.runs.process.start import TRAINED, forkserver_pid, hold_interrupts, is_alive
@@ -104,6 +105,24 @@ def test_a_call_is_repeated_once_after_its_server_is_killed(tmp_path, times):
                 processes.run(call)
         assert len(place.read_text()) == times
         assert processes.run(Call(len, ("abc",))) == 3
+
+
+def stop_the_server(place: str) -> str:
+    """Stop the server, so that it neither starts a process nor reports the end of one."""
+    os.kill(os.getppid(), signal.SIGSTOP)
+    return place
+
+
+def test_a_stopped_server_is_replaced(monkeypatch):
+    """``run`` waited for it until Ctrl-C."""
+    monkeypatch.setattr(start, "PATIENCE", -59.0)
+    monkeypatch.setattr(processes, "PRELOAD", [])
+    with closing(Processes()) as fresh_processes:
+        assert fresh_processes.run(Call(stop_the_server, ("ended",), timeout=60.0)) == "ended"
+        fresh_processes.warm()
+        os.kill(server := forkserver_pid(), signal.SIGSTOP)
+        assert fresh_processes.run(Call(abs, (-1,), timeout=60.0)) == 1
+        assert server != forkserver_pid()
 
 
 def wrong_by_far() -> None:

@@ -19,7 +19,7 @@ from convbench.core import metrics
 from convbench.core.record import Finding, Reading, Visit
 from convbench.core.registry import executors
 from convbench.core.spread import ASSUMED, Prior, estimate, prior
-from convbench.core.statistics import Interval, median_interval
+from convbench.core.statistics import Interval, median_interval, ratio_interval
 from convbench.core.visits import join_visits, scope
 from convbench.runs import preparation, repeats, sweep
 
@@ -127,6 +127,21 @@ def test_few_ratios_assume_twice_the_variance_of_a_visit():
     assert latencies.ratios([*pairs[:4], single])[:4] == assumed[:4]
     assert latencies.ratios([*pairs, single]) == [estimate(logs, prior(differences)) for logs in (*differences, [0.25])]
     assert latencies.ratios([(pairs[0][0], pairs[0][0])]) == [(1.0, 1.0, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("starts", "is_paired"),
+    [((("0", "2"), ("1", "3")), True), ((("0", "5"), ("1", "6")), True), ((("0", "2"), ("5", "6")), False)],
+)
+def test_a_case_that_was_added_to_a_run_met_no_moments_of_the_others(starts, is_paired):
+    """Its visits are of the same rounds; a run that was interrupted within a round goes on in it."""
+    first, second = (replace(visited(*logs), starts=dict(enumerate(begun)))
+                     for logs, begun in zip(((0.5, 0.75), (0.25, 0.25)), starts, strict=True))  # fmt: skip
+    by_rounds, by_intervals = (
+        estimate([0.25, 0.5], Prior(4.0, 2 * 0.01**2)),
+        ratio_interval(first.interval, second.interval),
+    )
+    assert latencies.ratios([(first, second)]) == [by_rounds if is_paired else by_intervals]
 
 
 def waiting(threads, *waits, finding=None):

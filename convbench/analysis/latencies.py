@@ -5,7 +5,8 @@
 3. The spread that is left between visits, of the case and of the whole run, makes the interval (``core.spread``).
 4. Ratios are formed visit by visit within a round, so that slow moments that both met cancel.
 
-If several hosts measured, the effect of each host on its times (``analysis.hosts``) is taken off after the second step,
+Two cases of which one was added to the run later met no common moments, so their ratio is that of their intervals. If
+several hosts measured, the effect of each host on its times (``analysis.hosts``) is taken off after the second step,
 and ratios are formed only from visits on the same host.
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from statistics import fmean, median
 
 from convbench.analysis import hosts
@@ -76,8 +78,8 @@ class Machine:
 class Latency:
     """Seconds per call: the interval, and the logs behind it by round; no logs if visits are unknown.
 
-    ``hosts`` names the host of each round if there were several. ``reference`` is the time of the reference workload at
-    the speed that the interval is stated at; None if it was not measured.
+    ``hosts`` names the host of each round if there were several, ``starts`` when it was visited. ``reference`` is the
+    time of the reference workload at the speed that the interval is stated at; None if it was not measured.
     """
 
     interval: Interval
@@ -85,6 +87,7 @@ class Latency:
     prior: Prior = spread.ASSUMED
     hosts: Mapping[int, str] = field(default_factory=dict)
     reference: float | None = None
+    starts: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def by_visits(self) -> Interval:
@@ -113,7 +116,9 @@ def latency_of(record: Record, machine_by_scope: Mapping[Scope, Machine]) -> Lat
     interval = Interval(interval.median, interval.low * math.exp(-below), interval.high * math.exp(above))
     if len(logs) == 1:
         interval = _widen(interval, samples)
-    return Latency(interval, logs, machine.prior, hosts.host_by_round(record), reference(record, machine_by_scope))
+    starts = {visit.round: visit.started for visit in record.visits}
+    host_names, quiet_seconds = hosts.host_by_round(record), reference(record, machine_by_scope)
+    return Latency(interval, logs, machine.prior, host_names, quiet_seconds, starts)
 
 
 def _widen(interval: Interval, samples: Sequence[float]) -> Interval:
@@ -163,11 +168,11 @@ def _ratio(pair: tuple[Latency, Latency], differences: Sequence[float], prior: P
 
 
 def _differences(first: Latency, second: Latency) -> list[float]:
-    return [
-        log - second.logs[visit]
-        for visit, log in first.logs.items()
-        if visit in second.logs and first.hosts.get(visit) == second.hosts.get(visit)
-    ]
+    shared = [visit for visit in first.logs.keys() & second.logs if first.hosts.get(visit) == second.hosts.get(visit)]
+    starts = sorted(((first.starts.get(visit, ""), second.starts.get(visit, "")) for visit in shared), key=min)
+    if any(max(pair) > min(next_pair) for pair, next_pair in pairwise(starts)):  # one was added to the run later
+        return []
+    return [first.logs[visit] - second.logs[visit] for visit in sorted(shared)]
 
 
 def _machine(records: Sequence[Record]) -> Machine:

@@ -206,9 +206,9 @@ class RunDescription:
     are None without a selftest.
 
     A run on several hosts names them in ``hosts``, each with its fingerprint, spells the fingerprints out in
-    ``environments``, and says in ``between_hosts`` by how much they differ. A merged run has in ``parts`` the
-    ``merging.identity`` of each run that is wholly in it, and in ``shards`` the shards that it has if others are
-    missing.
+    ``environments``, and says in ``between_hosts`` by how much they differ. A run that was merged, or extended when it
+    was resumed, has in ``parts`` the ``merging.identity`` of each run that is wholly in it. A merged run has in
+    ``shards`` the shards that it has if others are missing.
     """
 
     name: str

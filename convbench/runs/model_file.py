@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -44,8 +43,9 @@ def export_model(
 ) -> ModelFiles:
     """Write the model of the measured case of that name to ``to``, checked against eager, and a program beside it.
 
-    Modules beside the run's suite can be imported. ``run`` is the path of the stored run, for messages. Raises
-    ConvbenchError if there is no such case, or if the model cannot be exported.
+    Modules beside the run's suite can be imported. ``run`` is the path of the stored run, for messages. A user's model
+    has as long as a visit of the run had. Raises ConvbenchError if there is no such case, or if the model cannot be
+    exported in that time.
     """
     from convbench.measure.handover import foreign_variants, hand_over
 
@@ -58,7 +58,7 @@ def export_model(
     places = to.absolute(), weights and weights.absolute()  # the model's code may change the working directory
     args = (record.case, description.protocol.seed, *places, facts, exporter, any_batch)
     with UserCode([record.case]) as calls:
-        paths, parity = calls.run(hand_over, args, seconds=math.inf)
+        paths, parity = calls.run(hand_over, args, description.protocol.timeout, limited_by="protocol.timeout")
     return ModelFiles([to.with_name(path.name) for path in paths], parity, foreign_variants(record.case))
 
 

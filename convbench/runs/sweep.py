@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import cache, partial
-from itertools import chain
 from pathlib import Path
 from typing import Literal
 from typing import Protocol as Interface
@@ -22,7 +21,7 @@ from convbench.core.comparability import differing, other_hardware
 from convbench.core.errors import StoreError
 from convbench.core.progress import RunState
 from convbench.core.record import Case, Record, RunDescription
-from convbench.core.storage import store
+from convbench.core.storage import merging, store
 from convbench.core.visits import Scope, scope
 from convbench.runs import host_notes, probe_plan, repeats
 from convbench.runs.executor import Executor, Job, job_records
@@ -50,10 +49,11 @@ def begin(
 ) -> list[Record]:
     """Start a run in ``directory``, or resume the run there. Return the records that it keeps.
 
-    Skipped cases are tried again. Failed cases are not: each retry may take its whole time limit.
+    Cases that the suite has besides those of the run there are added to it. Skipped cases are tried again. Failed cases
+    are not: each retry may take its whole time limit.
 
-    Raises StoreError if the run there has lost its description, or if its suite, protocol, environment or user code
-    differs.
+    Raises StoreError if the run there has lost its description, if it has cases that the suite lacks, or if its
+    protocol, environment or user code differs.
     """
     run = prepared.run(visible_slowdown)
     if not _goes_on(directory, resume):
@@ -87,8 +87,7 @@ def reserve(directory: Path, suite: Suite, executor: Executor, resume: Resume) -
     with store.hold_directory(directory):
         if _goes_on(directory, resume):
             earlier_run, records = store.load(directory)
-            name_difference = ["list of cases"] if earlier_run.name != suite.name else []
-            _refuse_other(directory, chain(name_difference, _protocol_difference(earlier_run, suite)))
+            _refuse_other(directory, _suite_differences(earlier_run, suite))
             _stale_ids(directory, records, resume)
         yield True
 
@@ -124,14 +123,20 @@ def _stale_ids(directory: Path, records: Sequence[Record], resume: Resume) -> se
 
 
 def _complete(old_run: RunDescription, run: RunDescription) -> RunDescription:
-    """Return the stored description, extended to all cases planned now if the run was merged from shards.
+    """Return the stored description, extended to all cases planned now if the suite has more, or all shards of it.
 
-    Shards may each have planned one of two equal cases, because only the whole suite shows that they are equal.
+    Shards may each have planned one of two equal cases, because only the whole suite shows that they are equal. A copy
+    that was made before is a part of the extended run from now on.
     """
-    planned_ids, known_ids = set(old_run.planned), set(run.planned).union(*run.equal.values())
-    if not planned_ids <= known_ids or not (old_run.shards or set(run.planned) <= planned_ids):
-        return replace(old_run, later=run.later)
-    return replace(old_run, planned=run.planned, equal=run.equal, impossible=run.impossible, shards=(), later=run.later)
+    old_ids, new_ids = set(old_run.planned), set(run.planned)
+    are_shards = old_ids <= new_ids.union(*run.equal.values()) and bool(old_run.shards or new_ids <= old_ids)
+    if not (old_ids <= new_ids or are_shards):
+        return old_run
+    noted_run = replace(old_run, equal=run.equal, impossible=run.impossible, later=run.later)
+    if old_ids == new_ids and not old_run.shards:
+        return noted_run
+    parts = tuple(dict.fromkeys((*old_run.parts, merging.identity(old_run))))
+    return replace(noted_run, command=run.command, suite=run.suite, planned=run.planned, shards=(), parts=parts)
 
 
 def measure(
@@ -224,9 +229,10 @@ def _announce(jobs: Iterable[Job], schedule: Schedule, watcher: Watcher) -> Iter
 
 
 def _differences(old_run: RunDescription, run: RunDescription, awaits_hosts: bool) -> Iterator[str]:
-    if (old_run.name, old_run.planned) != (run.name, run.planned):
-        yield f"list of cases{_thread_difference(old_run, run)}"
-    yield from _protocol_difference(old_run, run)
+    yield from _suite_differences(old_run, run)
+    if missing_ids := set(old_run.planned).difference(run.planned):
+        first_id = next(name for name in old_run.planned if name in missing_ids)
+        yield f"list of cases{_thread_remark(old_run, run) or f' (it has {first_id}, and the suite does not now)'}"
     # In a cluster any kind of host may join first, even one that the earlier run did not have.
     kinds = {old_run.fingerprint: old_run.environment, **old_run.environments}
     if not kinds.keys() & {run.fingerprint, *run.environments}:
@@ -236,17 +242,21 @@ def _differences(old_run: RunDescription, run: RunDescription, awaits_hosts: boo
         yield f"environment ({', '.join(names)})"
 
 
-def _protocol_difference(old_run: RunDescription, target: RunDescription | Suite) -> Iterator[str]:
-    """Yield ``protocol`` if anything but the budget differs: a budget changes no number, so resuming may change it."""
+def _suite_differences(old_run: RunDescription, target: RunDescription | Suite) -> Iterator[str]:
+    """Yield what of a suite may not change: its name, and the protocol except for the budget, which changes no number.
+
+    Cases may be added.
+    """
+    if old_run.name != target.name:
+        yield f"suite's name ({old_run.name})"
     if (replace(old_run.protocol, budget=target.protocol.budget), old_run.metrics) != (target.protocol, target.metrics):
         yield "protocol"
 
 
-def _thread_difference(old_run: RunDescription, run: RunDescription) -> str:
+def _thread_remark(old_run: RunDescription, run: RunDescription) -> str:
     """A remark in brackets if two lists of cases differ only by what ``threads: all`` means; else empty."""
     pairs = list(zip(old_run.planned, run.planned, strict=False))
-    alike = len(old_run.planned) == len(run.planned) and all(THREADS.sub("", a) == THREADS.sub("", b) for a, b in pairs)
-    if old_run.name != run.name or not alike:
+    if len(old_run.planned) != len(run.planned) or any(THREADS.sub("", a) != THREADS.sub("", b) for a, b in pairs):
         return ""
     old, new = ((THREADS.search(case) or ["", "1"])[1] for case in next(pair for pair in pairs if pair[0] != pair[1]))
     return f" (`threads: all` means {new} here and meant {old}: write the number)"

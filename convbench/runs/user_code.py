@@ -78,11 +78,13 @@ class UserCode:
         if self.processes:
             self.processes.close()
 
-    def run(self, work: Callable[..., T], args: tuple[Any, ...], seconds: float = SECONDS) -> T:
+    def run(
+        self, work: Callable[..., T], args: tuple[Any, ...], seconds: float = SECONDS, *, limited_by: str = ""
+    ) -> T:
         """Return ``work(*args)``. Raises what it raises, or ConvbenchError if it failed in a separate process."""
         if self.processes is None:
             return work(*args)
-        return call_safely(self.processes, work, args, "the user's code", self.cases, seconds)
+        return call_safely(self.processes, work, args, "the user's code", self.cases, seconds, limited_by=limited_by)
 
 
 def call_safely(
@@ -92,15 +94,19 @@ def call_safely(
     activity: str,
     cases: Sequence[Case],
     seconds: float = SECONDS,
+    *,
+    limited_by: str = "",
 ) -> T:
     """Return ``work(*args)``, run in a separate process that imports what the cases need of the user's code.
 
-    The process has ``seconds``, and some more for each case. Raises ConvbenchError if it ended without a result.
+    The process has ``seconds``, and some more for each case unless a setting limits it (``limited_by``). Raises
+    ConvbenchError if it ended without a result.
     """
     try:
         tasks = {case.trial.task for case in cases if case.trial}
-        timeout = seconds + SECONDS_A_CASE * len(cases) + SECONDS_A_TASK * len(tasks)
-        return processes.run(Call(work, args, timeout=timeout, imports=user_imports(cases)))
+        more = 0.0 if limited_by else SECONDS_A_CASE * len(cases) + SECONDS_A_TASK * len(tasks)
+        call = Call(work, args, timeout=seconds + more, imports=user_imports(cases), limited_by=limited_by)
+        return processes.run(call)
     except CaseFailed as error:
         raise ConvbenchError(explain(error, activity)) from error
 

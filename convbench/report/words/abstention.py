@@ -45,7 +45,7 @@ def abstention(answer: Recommendation) -> str:
         case "no-effect":
             return f"{head} (p = {answer.numbers['p']:.2f}). {_cheapest(answer)}"
         case "no-cost" if any(exclusion.why == "no-cost" for exclusion in answer.excluded):
-            return f"{NO_INFERENCE}: run the same suite with scenario=inference."
+            return f"{NO_INFERENCE}: add inference to the scenarios of the suite."
         case "no-sound-run" if all(exclusion.why == "failed" for exclusion in answer.excluded):
             return "every training failed: the run says why; fix that, and train again in a new folder."
         case "no-sound-run" if chance_text := chance(answer.excluded[0].quality):

@@ -37,7 +37,8 @@ WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "
 class Step(NamedTuple):
     """A command to run next: why, its changes to the run's own command, and whether it resumes the run.
 
-    ``overrides`` are those of a suite, such as ``quality=train``. A step that does not resume gets its own directory.
+    ``overrides`` are those of a suite, such as ``quality=train``. A step that resumes may add cases with them; one that
+    does not gets its own directory.
     """
 
     why: str
@@ -168,7 +169,7 @@ def cost_steps(run: RunDescription, results: Sequence[Result], answers: Sequence
         scenarios = dict.fromkeys(result.case.scenario for result in measured_results(results))
         if scenarios and "inference" not in scenarios:
             why = f"costs were measured only in {joined([*scenarios])}, and answers of tasks weigh those of inference"
-            return [Step(why, "scenario=inference")]
+            return [Step(why, f"scenario=[{','.join([*scenarios, 'inference'])}]", resume=_goes_on(run))]
     return [UNDISTURBED] if _goes_on(run) and any(map(withheld_rivals, answers)) else []
 
 

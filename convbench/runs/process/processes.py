@@ -28,6 +28,7 @@ from convbench.runs.process.script import hide_script
 from convbench.runs.process.start import (
     SAFE_START,
     discipline,
+    end_stopped_forkserver,
     forget_forkserver,
     forkserver_pid,
     hold_interrupts,
@@ -117,13 +118,14 @@ class Processes:
         try:
             with hide_script(), process_variables({**self._variables(), **call.variables}), hold_interrupts():
                 try:
-                    running.process.start()
+                    with end_stopped_forkserver(call.timeout):
+                        running.process.start()
                 except SERVER_KILLED:  # the next start begins a new server
                     if not call.is_forked:
                         raise
                     forget_forkserver()
-                    running.process = context.Process(target=run_child, args=args)
-                    _start_again(running.process)
+                    running.begins(context.Process(target=run_child, args=args), receiver)  # its time begins anew
+                    _start_again(running.process, call.timeout)
                 self._pids.add(running.process.pid or 0)
         except BaseException:
             running.end()
@@ -170,9 +172,10 @@ class Processes:
         shutil.copytree(toolchain, cache, copy_function=os.link)
 
 
-def _start_again(process: BaseProcess) -> None:
+def _start_again(process: BaseProcess, seconds: float) -> None:
     try:
-        process.start()
+        with end_stopped_forkserver(seconds):
+            process.start()
     except SERVER_KILLED as error:
         reason = "killed, or short of processes (ulimit -u, a container's pids limit)"
         words = f"the server that starts processes has ended, and so has the next one: {reason}"

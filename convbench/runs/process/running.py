@@ -18,6 +18,7 @@ from convbench.core.system import scratch
 from convbench.measure.attempts import explain_death
 from convbench.measure.progress import Progress
 from convbench.runs.process.script import UserImports
+from convbench.runs.process.start import end_stopped_forkserver
 
 T = TypeVar("T")
 NOTHING = UserImports()
@@ -115,7 +116,7 @@ class RunningCall(Generic[T]):
 
     def end(self) -> None:
         """End the process and remove the call's files, except a compile cache that other calls share."""
-        _kill(self.process)
+        _kill(self.process, self.timeout)
         self.at_end(self)
         self.receiver.close()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -152,9 +153,13 @@ class RunningCall(Generic[T]):
             self._answers.append(error)
 
 
-def _kill(process: BaseProcess) -> None:
-    """Kill the process, if it was started, and the processes that it started."""
+def _kill(process: BaseProcess, seconds: float) -> None:
+    """Kill the process, if it was started, and the processes that it started.
+
+    If the server that reports its end does not do so in ``seconds``, and some more, the server is killed, too.
+    """
     if process.pid is None:
         return
     scratch.kill_group(process)
-    process.join()
+    with end_stopped_forkserver(seconds):
+        process.join()

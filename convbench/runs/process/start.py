@@ -38,6 +38,8 @@ DISCIPLINE = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0", "TORCHINDUCTOR
 """Variables of every measuring process, unless the user has set them: no spinning, compiling on its own core."""
 TRAINED = "trained"
 """The folder in the scratch folder for models that several trials evaluate. It exists only with such trials."""
+PATIENCE = 60.0
+"""Seconds that the forkserver may take for a start beside the limit of the call: its first imports take some."""
 LONGEST = 80
 """Largest bytes of a folder's path that leave room for a socket's name: an address has at most 107, on macOS 103."""
 
@@ -126,6 +128,27 @@ def forget_forkserver() -> None:
         forkserver._forkserver._stop()  # type: ignore[attr-defined]
     for name in ("_forkserver_address", "_forkserver_alive_fd", "_forkserver_pid"):
         setattr(forkserver._forkserver, name, None)
+
+
+@contextmanager
+def end_stopped_forkserver(seconds: float) -> Iterator[None]:
+    """Kill the server if the block takes ``PATIENCE`` more than these seconds: who stopped it (SIGSTOP) made it wait.
+
+    The block then goes on as if the server had been killed by somebody else.
+    """
+    timer = threading.Timer(min(seconds + PATIENCE, threading.TIMEOUT_MAX), _kill_forkserver)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _kill_forkserver() -> None:
+    if pid := forkserver_pid():
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _let_forkserver_end() -> None:
