@@ -4,10 +4,12 @@
     def test_speed(case_benchmark):
         case_benchmark()
 
-Run with ``pytest --benchmark-only``. The rounds are samples by the clock and the stopping rule of ``convbench run``,
-but taken in pytest's own process. A case that ran disturbed is withheld from pytest-benchmark's tables and files, and
-the summary says why. With ``--benchmark-disable`` each case is called and its output checked, but nothing is timed.
-Torch is imported when such a test is collected, not before.
+Run with ``pytest --benchmark-only``. The rounds are samples by the clock and the stopping rule of ``convbench run``, in
+as many visits, but all in pytest's own process. Disturbed visits are left out by the rule of ``run``. A case without an
+undisturbed visit is withheld from pytest-benchmark's tables and files, and the summary says why. What a process has by
+chance, such as where its memory lies, is the same in all its visits, so only fresh processes show it.
+With ``--benchmark-disable`` each case is called and its output checked, but nothing is timed. Torch is imported when
+such a test is collected, not before.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -99,6 +103,7 @@ def _measure(case: Case, protocol: Protocol, benchmark: Any, request: pytest.Fix
     Raises Unavailable if the machine cannot run it.
     """
     from convbench.core import metrics
+    from convbench.core.record import Visit
     from convbench.measure import harness
     from convbench.measure.comparison.first_call import open_case
     from convbench.measure.machine import malloc
@@ -114,24 +119,26 @@ def _measure(case: Case, protocol: Protocol, benchmark: Any, request: pytest.Fix
         with _untraced():
             return list(_latency(subject, protocol))
 
-    record = _judge(harness.measure(case, protocol, COUNTS, [latency]), request.config.stash[RECORDS])
+    record = harness.measure(case, protocol, COUNTS, [latency])
+    record = replace(record, visits=tuple(map(Visit, range(protocol.visits))))
+    record = _judge(record, request.config.stash[RECORDS])
     _note(record, benchmark, request)
     with harness.computing_with(case):
         output = benchmark.pedantic(subjects[0].run)
-    if benchmark.stats:
+    if benchmark.stats and (reading := record.reading(metrics.LATENCY)):
         benchmark.stats.options["timer"] = EXPORTED
-        benchmark.stats.stats.data[:] = record.samples(metrics.LATENCY)
+        visits = zip(record.visits, reading.by_visit(), strict=True)
+        benchmark.stats.stats.data[:] = chain.from_iterable(samples for visit, samples in visits if visit.is_sound)
     return output
 
 
 def _judge(record: Record, records: list[Record]) -> Record:
     """Return the record as it is judged beside those of other cases, and add it to the session's ``records``."""
-    from convbench.core.record import Visit
     from convbench.core.visits import join_visits
 
     other_records = [other for other in records if other.case != record.case]
-    records.append(replace(record, visits=(Visit(0),)))
-    return join_visits([*other_records, records[-1]])[-1]
+    records.append(record)
+    return join_visits([*other_records, record])[-1]
 
 
 def _note(record: Record, benchmark: Any, request: pytest.FixtureRequest) -> None:
@@ -152,7 +159,7 @@ def _note(record: Record, benchmark: Any, request: pytest.FixtureRequest) -> Non
 
 
 def _latency(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
-    """Take the samples of a call in one piece, between two runs of the reference workload.
+    """Take the samples of each visit in one piece, between two runs of the reference workload.
 
     In turns with it, as ``convbench run`` takes them, calls find cold caches, more so beside other work. There the
     reference workload's own slowdown corrects that, but pytest-benchmark shows plain times.
@@ -165,18 +172,24 @@ def _latency(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding
 
     call, reference = subject.timed_call, Reference(subject.device)
     clock = clock_for(subject.device, call, waits=subject.case.streams)
-    reference.block()
-    warm_up(call, clock, protocol.max_warmup)
-    waiting = Waiting.now()
-    samples, _ = sample(call, clock, StoppingRule(protocol.target, protocol.min_samples, protocol.max_time))
-    run_delay, steal, pause = waiting.shares(Waiting.now())
-    reference.block()
-    yield Reading(metrics.LATENCY, tuple(sample.host for sample in samples))
-    yield Reading(metrics.REFERENCE, tuple(reference.samples))
+    latencies, references, shares = [], [], []
+    for _ in range(protocol.visits):
+        first = len(reference.samples)
+        reference.block()
+        warm_up(call, clock, protocol.max_warmup)
+        waiting = Waiting.now()
+        samples, _ = sample(call, clock, StoppingRule(protocol.target, protocol.min_samples, protocol.max_time))
+        shares.append(waiting.shares(Waiting.now()))
+        reference.block()
+        latencies.append([sample.host for sample in samples])
+        references.append(reference.samples[first:])
+    for metric, values in ((metrics.LATENCY, latencies), (metrics.REFERENCE, references)):
+        yield Reading(metric, tuple(chain.from_iterable(values)), tuple(map(len, values)))
     if subject.device == "cpu":
-        yield Reading(metrics.RUN_DELAY, (run_delay,))
-        yield Reading(metrics.STEAL, (steal,))
-        yield from busy_machine(run_delay, pause)
+        run_delays, steals, pauses = zip(*shares, strict=True)
+        yield Reading(metrics.RUN_DELAY, run_delays, (1,) * protocol.visits)
+        yield Reading(metrics.STEAL, steals, (1,) * protocol.visits)
+        yield from busy_machine(median(run_delays), median(pauses))
 
 
 @contextmanager

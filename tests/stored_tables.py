@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[1]
 REPORTS = ROOT / "reports"
 PAGES = (
     REPORTS / "deploy" / "README.md", REPORTS / "gpu" / "summary.md",
-    ROOT / "docs" / "method" / "gate.md", ROOT / "docs" / "method" / "quality.md",
+    ROOT / "docs" / "method" / "gate.md", ROOT / "docs" / "method" / "history.md",
+    ROOT / "docs" / "method" / "quality.md",
 )  # fmt: skip
 MARKED = re.compile(r"(?<=<!-- table: )([\w ]+) -->\n.*?(?=\n<!-- end -->)", re.DOTALL)
 Lines = Iterator[str]
@@ -152,6 +153,13 @@ def scripts() -> Lines:
         yield line(f"{variant}, {scenario}, {reducer} {size}", f"{1e3 * row['ours_s']:.3g}", held, free)
 
 
+def history_table(first: str, left_out: tuple[str, ...] = ()) -> Lines:
+    """Return a table of the simulated histories without the rows that the page leaves out."""
+    text = (REPORTS / "history/changes.md").read_text()
+    rows = text[text.index(first) :].partition("\n\n")[0].splitlines()
+    yield from (row.rstrip() for row in rows if not any(words in row for words in left_out))
+
+
 def gpu_checks() -> Lines:
     yield "| check | agree | farthest off | allowed |"
     yield "|---|--:|--:|--:|"
@@ -164,6 +172,8 @@ def gpu_checks() -> Lines:
 TABLES: dict[str, Callable[[], Lines]] = {
     "runtimes": lambda: runtimes("inference"), "runtimes streaming": lambda: runtimes("streaming"), "scripts": scripts,
     "gpu checks": gpu_checks, "gate checks": gate_checks, "gate tools": gate_tools,
+    "history": lambda: history_table("| history |", ("at least 1 %", "all on one machine")),
+    "history index": lambda: history_table("| question"),
     "advice": advice, "own clips": own_clips,
 }  # fmt: skip
 

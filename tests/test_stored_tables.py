@@ -215,6 +215,21 @@ def test_the_example_is_what_the_first_pages_quote():
     says(TUTORIAL, f"and {verdicts['undecided']} are undecided")
 
 
+def test_the_stored_runs_have_their_days():
+    page = REPORTS / "README.md"
+    says(page, f"`convbench run quality` | {read('example/run.json')['started'][:10]};")
+    for name in ("claims", "claims-dials"):
+        says(
+            page,
+            f"`convbench claims reports/claims reports/claims-dials` | {read(f'{name}/run.json')['started'][:10]} |",
+        )
+    (day,) = re.findall(r"(2026-\d\d-\d\d) \d\d:\d\d UTC", (REPORTS / "deploy" / "index.html").read_text())
+    says(page, f"`tests/bench/deploy.py` | {day};")
+    article = read("gpu/article/run.json")
+    says(page, f"`gpu/article/index.html` is of {article['started'][:10]} (version {article['convbench']}")
+    assert article["environment"]["commit"].startswith(re.search(r"0\.1\.0, commit `(\w+)`", page.read_text())[1])
+
+
 def test_the_gpu_summarys_numbers():
     checks = pd.DataFrame(rows_of("gpu/checks.jsonl"))
     off = (checks.ours / checks.theirs - 1).groupby(checks.check)

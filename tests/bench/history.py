@@ -299,7 +299,9 @@ def table() -> list[str]:
             lines.append(f"| {name} | {by} | " + " | ".join(count.words for count in (*row, sum(row, Count()))) + " |")
     best = [jump_detected(noise) for noise in NOISES]
     lines.append(
-        "| a jump | told that there is one | " + " | ".join(count.words for count in (*best, sum(best, Count()))) + " |"
+        "| a jump | a method told that there is exactly one | "
+        + " | ".join(count.words for count in (*best, sum(best, Count())))
+        + " |"
     )
     return lines
 
@@ -338,7 +340,7 @@ def timed(folder: Path) -> list[str]:
         rows = index.ask(roots, invented, lambda runs: len(list(runs.rows("latency"))))
         took = f"{time.perf_counter() - start:.3f} s | {time.process_time() - cpu:.3f} s"
         lines.append(f"| all numbers, no change points | {rows:,} numbers | {took} |")
-    return ["| asked of 200,000 results | answer | took | of a core |", "|---|--:|--:|--:|", *lines]
+    return ["| question about 200,000 results | answer | seconds | seconds of a core |", "|---|--:|--:|--:|", *lines]
 
 
 def main() -> None:
