@@ -80,7 +80,7 @@ LACKS_HANDLE = "the library could not start, as a rule for lack of memory on the
 BUSY = "busy or unavailable"
 """Part of CUDA's error message if the GPU admits a single process, which is another one."""
 ADMITTED = "end the process that has the GPU to itself, or let it admit several: nvidia-smi --compute-mode=DEFAULT"
-GONE = "no GPU"
+GONE: Literal["no GPU"] = "no GPU"
 """Kind of a failure after which no case on this device can be measured."""
 _LACKS_GPU = re.compile(
     "No CUDA GPUs are available|Found no NVIDIA driver|no CUDA-capable device|CUDA unknown error|cudaGetDeviceCount"
