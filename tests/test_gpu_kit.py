@@ -247,11 +247,13 @@ def test_a_failed_case_is_a_disagreement_with_its_traceback_in_the_log(proofs, t
     """Only a note told of it, in one line, so the summary was good and the cause had to be sought on a GPU again."""
 
     def measure(*_):
-        raise RuntimeError("CUDA error: misaligned address")
+        raise RuntimeError("CUDA error: invalid argument")
 
     monkeypatch.setattr(proofs.harness, "measure", measure)
     findings, case = proofs.Findings("stages", tmp_path), Case(Parts(Choice("conv"), Choice("gap")), device="cuda")
+    assert findings.is_open(case)
     proofs._record(findings, case, "latency")
+    assert not proofs.Findings("stages", tmp_path).is_open(case)
     monkeypatch.setattr(proofs.sys, "argv", ["-c"])
     monkeypatch.setattr(proofs, "ARTICLE", ARTICLE[:1])
     monkeypatch.setattr(proofs.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 1, "", "no device"))
@@ -260,6 +262,22 @@ def test_a_failed_case_is_a_disagreement_with_its_traceback_in_the_log(proofs, t
     log = capfd.readouterr().err
     assert "Traceback" in log
     assert log.count("no device") == 10
+
+
+def test_a_proof_goes_on_in_another_process_after_an_error_that_spoils_its_own(proofs, tmp_path, monkeypatch):
+    """Each further case failed with the error of the first one."""
+
+    def measure(*_):
+        raise RuntimeError("CUDA error: misaligned address")
+
+    monkeypatch.setattr(proofs.harness, "measure", measure)
+    monkeypatch.setattr(proofs.subprocess, "call", lambda words: 3 if words is sys.orig_argv else None)
+    monkeypatch.setattr(proofs.os, "_exit", sys.exit)
+    with pytest.raises(SystemExit) as end:
+        proofs.stages_sum("cuda", proofs.Findings("stages", tmp_path))
+    assert end.value.code == 3
+    assert [row["agrees"] for row in rows_of(proofs.Findings("stages", tmp_path))] == [False]
+    assert len(proofs.Findings("stages", tmp_path).facts) == 1
 
 
 def test_cases_that_failed_in_a_run_are_measured_again(proofs, tmp_path, monkeypatch):

@@ -51,7 +51,13 @@ class Findings:
     """Writes each check immediately, so that an interrupted step keeps its results."""
 
     def __init__(self, name: str, out: Path) -> None:
-        self.path, self.facts_path, self.facts = out / f"checks-{name}.jsonl", out / f"{name}.json", {}
+        self.path, self.facts_path = out / f"checks-{name}.jsonl", out / f"{name}.json"
+        self.facts = json.loads(self.facts_path.read_text()) if self.facts_path.exists() else {}
+
+    def is_open(self, case: Case) -> bool:
+        """Whether this case is still to be measured: a proof begins anew after an error that spoils its process."""
+        rows = map(json.loads, self.path.read_text().splitlines()) if self.path.exists() else ()
+        return ("measured", case.id) not in {(row["check"], row["case"]) for row in rows}
 
     def check(self, name: str, case: Case | str, ours: float, theirs: float, within: float) -> None:
         """``within`` is relative to ``theirs``; 0 requires equality."""
@@ -225,7 +231,7 @@ def stages_sum(device: str, findings: Findings) -> None:
         for batch in (1, 32):
             if scenario == "streaming" and batch > 1:
                 continue
-            for case in article(device, batch, scenario):
+            for case in filter(findings.is_open, article(device, batch, scenario)):
                 record = _record(findings, case, "latency", "stages")
                 if record.status != "ok":
                     continue
@@ -249,8 +255,11 @@ def _record(findings: Findings, case: Case, *probes: str) -> Record:
 
     record = attempts.attempt(case, measure)
     findings.check("measured", case, float(record.status == "ok"), 1.0, 0.0)
-    if record.status != "ok":
+    if record.failure:
         findings.note(f"failed {case.id}", str(record.failure))
+        if attempts.LOST in record.failure.message:  # CUDA would fail in all further cases: another process makes them
+            sys.stdout.flush()
+            os._exit(subprocess.call(sys.orig_argv))
     return record
 
 
@@ -304,7 +313,7 @@ def variants(device: str, findings: Findings) -> None:
     cases = [case for way in WAYS for case in article(device, 8, "inference", *way)[:1]]
     cases += article(device, 1, "streaming", *GRAPHS_OF_STATE)[:1]
     cases += article(device, 8, "train", Choice("compile"))[:1]
-    for case in cases:
+    for case in filter(findings.is_open, cases):
         record = _record(findings, case, "latency", "stages", "memory")
         if record.status != "ok":
             continue
