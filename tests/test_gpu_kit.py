@@ -23,7 +23,7 @@ from convbench.check import selftest
 from convbench.check.selftest import Attempt
 from convbench.cli.app import app
 from convbench.core import metrics
-from convbench.core.record import Case, Choice, Clip, Parts, Reading, Record
+from convbench.core.record import Case, Choice, Clip, Failure, Parts, Reading, Record
 from convbench.measure.memory.prediction import predict
 from convbench.runs.process.start import is_alive
 
@@ -53,7 +53,10 @@ def test_the_kit_runs_on_a_simulated_gpu(tmp_path):
     summary = kit(tmp_path, "--only", "doctor")
     assert [(step["step"], step["ended"]) for step in summary["steps"]] == [("doctor", 0)]
     assert {path.name for path in tmp_path.iterdir()} >= {"summary.md", "checks.json", "log.txt", "runs.tar.gz"}
-    assert "gpu: paper" in (tmp_path / "log.txt").read_text()
+    log = (tmp_path / "log.txt").read_text()
+    assert "gpu: paper" in log
+    assert "nvidia-smi -q" in log
+    assert f"\ntorch {' ' * 10}" in log
 
 
 def test_steps_without_enough_time_are_not_begun(tmp_path):
@@ -105,7 +108,8 @@ def test_each_step_leaves_its_files_packed(script, tmp_path, monkeypatch):
     monkeypatch.setattr(script, "run", run)
     args = Namespace(part="4", only=None, small=False, seconds=540.0, device="cuda", out=out)
     assert script.prove(args, room) == []
-    assert archives == [["tests.json"], ["smoke.json", "tests.json"]]
+    names = ["tests.json", "smoke.json", "article.json"]
+    assert archives == [sorted(names[:count]) for count in (1, 2, 3)]
 
 
 def test_a_running_steps_results_are_saved(script, tmp_path, monkeypatch):
@@ -237,6 +241,57 @@ def test_graphs_of_a_compiled_call_count_among_its_stages_and_withheld_stages_ar
     proofs._check_sum(findings, case, Record(case, "ok", (whole,)))
     assert [(row["ours"], row["agrees"]) for row in rows_of(findings)] == [(10.0, True)]
     assert f"stages withheld {case.id}" in findings.facts
+
+
+def test_a_failed_case_is_a_disagreement_with_its_traceback_in_the_log(proofs, tmp_path, monkeypatch, capfd):
+    """Only a note told of it, in one line, so the summary was good and the cause had to be sought on a GPU again."""
+
+    def measure(*_):
+        raise RuntimeError("CUDA error: invalid argument")
+
+    monkeypatch.setattr(proofs.harness, "measure", measure)
+    findings, case = proofs.Findings("stages", tmp_path), Case(Parts(Choice("conv"), Choice("gap")), device="cuda")
+    assert findings.is_open(case)
+    proofs._record(findings, case, "latency")
+    assert not proofs.Findings("stages", tmp_path).is_open(case)
+    monkeypatch.setattr(proofs.sys, "argv", ["-c"])
+    monkeypatch.setattr(proofs, "ARTICLE", ARTICLE[:1])
+    monkeypatch.setattr(proofs.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 1, "", "no device"))
+    proofs.memory("cuda", findings)
+    assert [row["agrees"] for row in rows_of(findings)] == [False] * 6
+    log = capfd.readouterr().err
+    assert "Traceback" in log
+    assert log.count("no device") == 10
+
+
+def test_a_proof_goes_on_in_another_process_after_an_error_that_spoils_its_own(proofs, tmp_path, monkeypatch):
+    """Each further case failed with the error of the first one."""
+
+    def measure(*_):
+        raise RuntimeError("CUDA error: misaligned address")
+
+    monkeypatch.setattr(proofs.harness, "measure", measure)
+    monkeypatch.setattr(proofs.subprocess, "call", lambda words: 3 if words is sys.orig_argv else None)
+    monkeypatch.setattr(proofs.os, "_exit", sys.exit)
+    with pytest.raises(SystemExit) as end:
+        proofs.stages_sum("cuda", proofs.Findings("stages", tmp_path))
+    assert end.value.code == 3
+    assert [row["agrees"] for row in rows_of(proofs.Findings("stages", tmp_path))] == [False]
+    assert len(proofs.Findings("stages", tmp_path).facts) == 1
+
+
+def test_cases_that_failed_in_a_run_are_measured_again(proofs, tmp_path, monkeypatch):
+    records = [Record(case, status, failure=failure) for case, status, failure in (
+        (Case(Parts(Choice("conv"), Choice("gap")), device="cuda"), "ok", None),
+        (Case(Parts(Choice("conv"), Choice("flatten")), device="cuda"), "failed", Failure("error", "misaligned")),
+    )]  # fmt: skip
+    (tmp_path / "gpu").mkdir()
+    (tmp_path / "gpu/results.jsonl").touch()
+    commands = []
+    monkeypatch.setattr(proofs.store, "load", lambda _: (None, records))
+    monkeypatch.setattr(proofs.subprocess, "run", lambda words, **_: commands.append(words[-3:]))
+    proofs.failures("cuda", proofs.Findings("failures", tmp_path))
+    assert commands == [["again", str(tmp_path / "gpu"), records[1].case.id]]
 
 
 def test_a_separate_process_measures_memory_on_a_simulated_gpu():

@@ -427,19 +427,54 @@ def test_any_error_becomes_a_record_and_the_sweep_goes_on(error, kind, status):
     assert (failed.status, failed.failure.kind, fine.status) == (status, kind, "ok")
 
 
-@pytest.mark.parametrize(("message", "advice", "may_succeed"), [
-    ("CUDA error: an illegal memory access was encountered", attempts.LOST, False),
-    ("CUDA error: device-side assert triggered", attempts.LOST, False),
-    ("CUDA error: unspecified launch failure", attempts.LOST, False),
-    ("CUDA error: CUDA-capable device(s) is/are busy or unavailable", attempts.ADMITTED, True),
+@pytest.mark.parametrize(("message", "kind", "advice", "may_succeed"), [
+    ("CUDA error: an illegal memory access was encountered", "error", attempts.LOST, False),
+    ("CUDA error: device-side assert triggered", "error", attempts.LOST, False),
+    ("CUDA error: unspecified launch failure", "error", attempts.LOST, False),
+    ("CUDA error: the launch timed out and was terminated", "error", attempts.LOST, False),
+    ("CUDA error: invalid program counter", "error", attempts.LOST, False),
+    ("Triton Error [CUDA]: an illegal memory access was encountered", "error", attempts.LOST, False),
+    ("CUDA error: uncorrectable ECC error encountered", "error", attempts.DAMAGED, False),
+    ("CUDA error: uncorrectable NVLink error detected during the execution", "error", attempts.DAMAGED, False),
+    ("CUDA error: no kernel image is available for execution on the device", "error", attempts.LACKS_KERNELS, False),
+    ("CUDA error: CUDA-capable device(s) is/are busy or unavailable", "error", attempts.ADMITTED, True),
+    ("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`", "out of memory",
+     attempts.LACKS_HANDLE, True),
+    ("cuDNN error: CUDNN_STATUS_NOT_INITIALIZED", "out of memory", attempts.LACKS_HANDLE, True),
 ])  # fmt: skip
-def test_a_gpus_error_says_what_to_do(message, advice, may_succeed):
+def test_a_gpus_error_says_what_to_do(message, kind, advice, may_succeed):
     """torch's further lines are about debugging torch, and only the first was recorded."""
     failure = attempts.explain(
         torch.AcceleratorError(f"{message}\nCUDA kernel errors might be asynchronously reported")
     )
-    assert (failure.kind, failure.message) == ("error", f"AcceleratorError: {message}; {advice}")
+    assert (failure.kind, failure.message) == (kind, f"AcceleratorError: {message}; {advice}")
     assert attempts.may_succeed_alone(failure) is may_succeed
+
+
+def measured_without_cuda(message: str, monkeypatch: pytest.MonkeyPatch) -> Record:
+    """Measure a case on a GPU on which CUDA does not start, for the reason in the message."""
+
+    def init() -> None:
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(torch.cuda, "init", init)
+    return attempts.attempt(replace(case(), device="cuda"), lambda of: harness.measure(of, QUICK, ["latency"]))
+
+
+@pytest.mark.parametrize("message", [
+    "No CUDA GPUs are available",
+    "Unexpected error from cudaGetDeviceCount(). Did you run some cuda functions before? Error 802: not initialized",
+    "CUDA unknown error - this may be due to an incorrectly set up environment",
+])  # fmt: skip
+def test_a_gpu_that_has_gone_ends_the_sweep(message, monkeypatch):
+    """All remaining cases failed with advice about ``.cuda()`` in their code, and --resume did not try them again."""
+    with pytest.raises(ConvbenchError, match=r"does not start on cuda any more \(.*nvidia-smi -L.*--resume"):
+        measured_without_cuda(message, monkeypatch)
+
+
+def test_another_error_of_a_gpus_start_is_that_of_the_case(monkeypatch):
+    record = measured_without_cuda("CUDA error: CUDA-capable device(s) is/are busy or unavailable", monkeypatch)
+    assert record.failure.message.endswith(attempts.ADMITTED)
 
 
 def test_widely_spread_samples_give_a_finding(monkeypatch):

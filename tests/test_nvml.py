@@ -138,16 +138,18 @@ OLD_DRIVER = "The NVIDIA driver on your system is too old (found version 11040).
     ("13.0", "GPU-9", 0, "cuda' here: CUDA_VISIBLE_DEVICES='GPU-9' hides every GPU: unset it, or name one of"),
     ("13.0", None, 0, f"cuda' here: {environment.HIDDEN}"),
     ("13.1", None, 0, f"cuda' here: {OLD_DRIVER.rstrip('.')}"),
+    ("13.1", None, 1, f"cuda:1' here: {OLD_DRIVER.rstrip('.')}"),
     ("13.0", "0,1", 2, "cuda:2' here: torch sees 2 CUDA devices, numbered from 0"),
 ])  # fmt: skip
 def test_a_missing_gpu_is_explained(monkeypatch, cuda, visible, count, message):
-    """The message was "torch sees 0 CUDA devices", whatever the reason."""
+    """The message was "torch sees 0 CUDA devices", whatever the reason. torch counts those that the driver has."""
 
     def refused() -> None:
         raise RuntimeError(OLD_DRIVER if cuda == "13.1" else f"{environment.HIDDEN}.")
 
     monkeypatch.setattr(torch.version, "cuda", cuda)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0 and cuda != "13.1")
     monkeypatch.setattr(torch.cuda, "init", refused)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:

@@ -12,7 +12,9 @@ from typing import Any, Literal
 
 from convbench.core.text import cut
 
-FailureKind = Literal["error", "wrong output", "crash", "out of memory", "timeout", "unavailable", "impossible"]
+FailureKind = Literal[
+    "error", "wrong output", "crash", "out of memory", "timeout", "no GPU", "unavailable", "impossible"
+]
 
 
 class ConvbenchError(Exception):

@@ -62,12 +62,29 @@ _METS_TYPE = re.compile(
     r"|\b(Half|BFloat16|[Dd]ouble)\b.*\b(?!\2)(Half|BFloat16|[Dd]ouble)\b"
 )
 """torch's error messages if tensors of two number types meet; the one about an LSTM means its state."""
-_LOST = re.compile(r"CUDA error: .*(illegal|misaligned|assert|launch failure|hardware stack|uncorrectable|unknown)")
-"""CUDA's error messages after which it fails for the rest of the process."""
+_CUDAS = r"(?:CUDA error|Triton Error \[CUDA\]): "
+_LOST = re.compile(
+    _CUDAS + r".*(illegal|misaligned|assert|launch failure|launch timed out|hardware stack|program counter"
+    r"|address space|unknown)"
+)
+"""Error messages of CUDA, and of triton's launches, after which CUDA fails for the rest of the process."""
 LOST = "an earlier operator may have caused it: set CUDA_LAUNCH_BLOCKING=1; its process cannot use the GPU any more"
+_DAMAGED = re.compile(_CUDAS + r".*(uncorrectable|hardware error)")
+DAMAGED = "this is a fault of the GPU: nvidia-smi --query --display=ECC shows it; reset the GPU, or use another one"
+_LACKS_KERNELS = re.compile(_CUDAS + "no kernel image")
+LACKS_KERNELS = "it is built for other GPUs: torch.cuda.get_arch_list() says for which; install a build for this one"
+_LACKS_HANDLE = re.compile(r"CU(BLAS|DNN)_STATUS_NOT_INITIALIZED")
+LACKS_HANDLE = "the library could not start, as a rule for lack of memory on the GPU: nvidia-smi says who uses it"
 BUSY = "busy or unavailable"
 """Part of CUDA's error message if the GPU admits a single process, which is another one."""
 ADMITTED = "end the process that has the GPU to itself, or let it admit several: nvidia-smi --compute-mode=DEFAULT"
+GONE: Literal["no GPU"] = "no GPU"
+"""Kind of a failure after which no case on this device can be measured."""
+_LACKS_GPU = re.compile(
+    "No CUDA GPUs are available|Found no NVIDIA driver|no CUDA-capable device|CUDA unknown error|cudaGetDeviceCount"
+    "|driver initialization failed|driver on your system is too old"
+)
+"""torch's error messages if CUDA does not start."""
 MOST_OUTPUT = 2**16
 """Bytes at the end of what a process printed in which its last line is looked for."""
 _METS_META = re.compile(r"\bmeta tensor\b|device.*\bmeta\b")
@@ -77,7 +94,8 @@ _METS_META = re.compile(r"\bmeta tensor\b|device.*\bmeta\b")
 def attempt(case: Case, measure: Measure) -> Record:
     """Return ``measure(case)``, or the record of why the case has no result: a sweep goes on after any exception.
 
-    Raises StoreError if nothing can be written, which is the fault of this machine and not of the case.
+    Raises StoreError if nothing can be written, and ConvbenchError if the GPU has gone: these are faults of this
+    machine and not of the case.
     """
     start, date = time.perf_counter(), timestamp()
     try:
@@ -85,6 +103,8 @@ def attempt(case: Case, measure: Measure) -> Record:
     except StoreError:
         raise
     except Exception as error:
+        if isinstance(error, CaseFailed) and error.kind == GONE:
+            raise ConvbenchError(str(error)) from error
         return replace(failed_record(case, error), started=date, seconds=time.perf_counter() - start)
 
 
@@ -96,6 +116,16 @@ def failed_record(case: Case, error: Exception) -> Record:
     readings = tuple(result for result in results if isinstance(result, Reading))
     findings = tuple(result for result in results if isinstance(result, Finding))
     return Record(case, status, readings, findings, failure, started=timestamp())
+
+
+def without_gpu(device: str, error: BaseException) -> CaseFailed | None:
+    """Return the failure of all cases on a GPU with which CUDA does not start any more; None for any other error."""
+    if not _LACKS_GPU.search(str(error)):
+        return None
+    words = f"CUDA does not start on {device} any more ({line_of(error)})"
+    return CaseFailed(
+        GONE, f"{words}: `nvidia-smi -L` shows whether the driver has the GPU; --resume continues the run"
+    )
 
 
 def may_succeed_alone(failure: Failure | None) -> bool:
@@ -116,6 +146,8 @@ def explain(error: BaseException) -> Failure:
             return Failure("error", str(error))
         case _ if is_out_of_memory(error):
             return Failure("out of memory", located(error))
+        case RuntimeError() if _LACKS_HANDLE.search(str(error)):
+            return Failure("out of memory", f"{located(error)}; {LACKS_HANDLE}")
     hint = _hint(error)
     return Failure("error", f"{located(error)}; {hint}" if hint else f"{located(error)}{git.lfs_hint(error)}")
 
@@ -125,6 +157,10 @@ def _hint(error: BaseException) -> str:
     match error:
         case RuntimeError() if _LOST.search(str(error)):
             return LOST
+        case RuntimeError() if _DAMAGED.search(str(error)):
+            return DAMAGED
+        case RuntimeError() if _LACKS_KERNELS.search(str(error)):
+            return LACKS_KERNELS
         case RuntimeError() if BUSY in str(error):
             return ADMITTED
         case AssertionError() | RuntimeError() if any(part in str(error) for part in _LACKS_CUDA):

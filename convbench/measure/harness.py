@@ -16,7 +16,7 @@ from convbench.core.record import Case, Finding, Protocol, Reading, Record, Scal
 from convbench.core.registry import Plugin, did_you_mean, probes
 from convbench.core.scales import gib
 from convbench.core.traits import FP32, notes_of
-from convbench.measure import progress
+from convbench.measure import attempts, progress
 from convbench.measure.comparison.first_call import Opening, open_case
 from convbench.measure.counts.counted import SECONDS_ON_META, SLOW, after_call, forget_counts, on_meta_or_reason
 from convbench.measure.machine import environment
@@ -49,6 +49,7 @@ def measure(
     forget_counts()
     forget_refusals()
     if case.trial:
+        _start_gpu(case.device)
         with current_device(case.device):
             before, results = environment.conditions(case.device), list(trial(case, protocol))
             state = _conditions(before, environment.conditions(case.device))
@@ -95,6 +96,7 @@ def _probe_results(
     if isinstance(twin, Subject):
         results, state = _probe(early_probes, twin, protocol), _number_type(twin)
     if dynamic_probes:
+        _start_gpu(case.device)
         progress.tell("building the model and its first call", [])
         try:
             subject, opening = open_subject()
@@ -118,6 +120,18 @@ def _probe_results(
         results += _probe(static_probes, eager, protocol)
         state = state or _number_type(eager)
     return results, state
+
+
+def _start_gpu(device: str) -> None:
+    """Start CUDA for a case on a GPU. Raises CaseFailed if the GPU has gone since its host was described."""
+    if torch.device(device).type != "cuda":
+        return
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except (RuntimeError, AssertionError) as error:
+        if failure := attempts.without_gpu(device, error):
+            raise failure from error
+        raise
 
 
 def _number_type(subject: Subject) -> dict[str, Scalar]:

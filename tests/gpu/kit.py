@@ -5,8 +5,9 @@ the others. DIR then holds four files, whatever happened: ``summary.md`` (which 
 ``log.txt``, and ``runs.tar.gz`` with the runs and everything else that the steps wrote. The exit code is 1 if a check
 does not agree or a step did not end well.
 
-The parts are ordered by importance: figures, the gate, the suite for GPUs, and the remaining runs. Besides torch with
-CUDA, they need the dependencies in ``pyproject.toml``, ``nvidia-ml-py`` and pytest.
+The parts and their steps are ordered by importance: figures, the suite for GPUs, the gate, and what other runs repeat.
+Besides torch with CUDA, they need the dependencies in ``pyproject.toml``, ``nvidia-ml-py`` and pytest. The log begins
+with the driver's state and all packages' versions; it has the traceback of every case that failed.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 PROOFS = [sys.executable, str(HERE / "proofs.py")]
+MACHINE = (("nvidia-smi", "-q"), (sys.executable, "-m", "pip", "list"))
+"""Commands that describe the machine in the log, before the first step."""
 COMMAND = [sys.executable, "-m", "convbench"]
 GPU = ("--device", "cuda")
 SMALL_PROOFS = str(HERE / "rehearsal/small.py")
@@ -76,26 +79,30 @@ SECONDS = 540.0
 PARTS = {
     "1": (
         verb("doctor", 45, "doctor"),
-        proof("timing", 50),
+        proof("variants", 110),
         proof("memory", 90),
         proof("stages", 60),
-        proof("variants", 110),
-        proof("traces", 40),
+        proof("timing", 50),
         proof("contexts", 40),
+        proof("traces", 40),
         proof("cudnn", 50),
-        verb("profile", 40, "profile", "suites/article.yaml", *GPU, "--only", "gap*", "--out", "{out}/profile"),
+        proof("failures", 45),
     ),
     "2": (
-        proof("gate", 525),
+        verb("gpu", 465, "run", "suites/gpu.yaml", "protocol.visits=1", *GPU, "--budget", "7m", "--resume",
+             "--out", "{out}/gpu"),
+        proof("failures", 60),
     ),
     "3": (
-        verb("gpu", 525, "run", "suites/gpu.yaml", *GPU, "--budget", "8m", "--resume", "--out", "{out}/gpu"),
+        proof("gate", 480),
+        verb("profile", 50, "profile", "suites/article.yaml", *GPU, "--only", "gap*", "--out", "{out}/profile"),
     ),
     "4": (
         Step("tests", 150, TESTS),
         verb("smoke", 80, "run", "suites/smoke.yaml", *GPU, "--resume", "--out", "{out}/smoke"),
-        verb("article", 290, "run", str(HERE / "article.yaml"), *GPU, "--budget", "4m", "--resume",
+        verb("article", 265, "run", str(HERE / "article.yaml"), *GPU, "--budget", "4m", "--resume",
              "--out", "{out}/article"),
+        proof("failures", 30),
     ),
 }  # fmt: skip
 
@@ -129,6 +136,15 @@ def run(step: Step, out: Path, log: Path, device: str, save: Callable[[], None])
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
     return {"step": step.name, "ended": code, "seconds": round(time.monotonic() - start, 1)}
+
+
+def describe(log: Path, *commands: tuple[str, ...]) -> None:
+    """Write what these commands print into the log. One that this machine lacks, or that hangs, is left out."""
+    for words in commands:
+        with log.open("a") as lines, suppress(OSError, subprocess.TimeoutExpired):
+            lines.write(f"\n=== {' '.join(words)}\n")
+            lines.flush()
+            subprocess.run(words, stdout=lines, stderr=subprocess.STDOUT, timeout=20, check=False)
 
 
 def die_with_parent() -> None:
@@ -224,7 +240,8 @@ def main() -> int:
 
 def prove(args: argparse.Namespace, room: Path) -> list[str]:
     """Run the steps of a part in turn, save the results so far now and then, and return the failures."""
-    start, steps = time.monotonic(), list[dict[str, object]]()
+    start, steps, log = time.monotonic(), list[dict[str, object]](), args.out / "log.txt"
+    describe(log, *MACHINE)
     for step in PARTS[args.part]:
         if args.only and step.name not in args.only.split(","):
             continue
@@ -238,7 +255,9 @@ def prove(args: argparse.Namespace, room: Path) -> list[str]:
             else:
                 full = small(step) if args.small else step
                 limited = Step(step.name, min(full.limit, left - 10), full.words)
-                result |= run(limited, room, args.out / "log.txt", args.device, save)
+                result |= run(limited, room, log, args.device, save)
+                if result["ended"] != 0:
+                    describe(log, ("nvidia-smi",))
         finally:
             save()
     return failures(steps, list(checks(room)))

@@ -7,16 +7,20 @@ whether the two agree. Details for investigating a disagreement are in ``NAME.js
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import gc
 import importlib
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,9 +28,9 @@ from typing import Any
 import torch
 
 from convbench.core import metrics
-from convbench.core.record import STAGES, Case, Choice, Clip, Parts, Protocol
+from convbench.core.record import STAGES, Case, Choice, Clip, Parts, Protocol, Record
 from convbench.core.scales import percent
-from convbench.core.storage import profiles
+from convbench.core.storage import profiles, store
 from convbench.measure import attempts, harness
 from convbench.measure.machine import nvml
 from convbench.measure.memory import allocations
@@ -47,7 +51,13 @@ class Findings:
     """Writes each check immediately, so that an interrupted step keeps its results."""
 
     def __init__(self, name: str, out: Path) -> None:
-        self.path, self.facts_path, self.facts = out / f"checks-{name}.jsonl", out / f"{name}.json", {}
+        self.path, self.facts_path = out / f"checks-{name}.jsonl", out / f"{name}.json"
+        self.facts = json.loads(self.facts_path.read_text()) if self.facts_path.exists() else {}
+
+    def is_open(self, case: Case) -> bool:
+        """Whether this case is still to be measured: a proof begins anew after an error that spoils its process."""
+        rows = map(json.loads, self.path.read_text().splitlines()) if self.path.exists() else ()
+        return ("measured", case.id) not in {(row["check"], row["case"]) for row in rows}
 
     def check(self, name: str, case: Case | str, ours: float, theirs: float, within: float) -> None:
         """``within`` is relative to ``theirs``; 0 requires equality."""
@@ -110,6 +120,7 @@ def _or_reason(work: Callable[[], Any]) -> Any:
     try:
         return work()
     except Exception as error:
+        traceback.print_exc()
         return f"{type(error).__name__}: {str(error)[:200]}"
 
 
@@ -126,7 +137,9 @@ def memory(device: str, findings: Findings) -> None:
             cases, pool.map(_apart("ours_of"), cases), pool.map(_apart("theirs_of"), cases), strict=True
         ):
             findings.note(case.id, {"ours": ours, "theirs": theirs})
-            if "failed" not in ours and "failed" not in theirs:
+            is_complete = "failed" not in ours and "failed" not in theirs
+            findings.check("measured", case, float(is_complete), 1.0, 0.0)
+            if is_complete:
                 _compare_peaks(findings, case, ours, theirs)
 
 
@@ -159,9 +172,13 @@ def _apart(what: str) -> Callable[[Case], dict[str, Any]]:
         parts = case.architecture
         words = [what, str(case.clip.batch), parts.reducer.name, str(parts.lstm_input or 0), case.scenario, case.device]
         command = [sys.executable, sys.argv[0], *words]  # this file, or the rehearsal's smaller one
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
+        except subprocess.TimeoutExpired as error:
+            return {"failed": str(error)}
         if done.returncode:
-            return {"failed": done.stderr[-2000:]}
+            print(done.stderr, file=sys.stderr)
+            return {"failed": f"exit code {done.returncode}: {done.stderr[-2000:]}"}
         return dict(json.loads(done.stdout.strip().splitlines()[-1]))
 
     return answer
@@ -214,10 +231,9 @@ def stages_sum(device: str, findings: Findings) -> None:
         for batch in (1, 32):
             if scenario == "streaming" and batch > 1:
                 continue
-            for case in article(device, batch, scenario):
-                record = attempts.attempt(case, lambda case: harness.measure(case, PROTOCOL, ["latency", "stages"]))
+            for case in filter(findings.is_open, article(device, batch, scenario)):
+                record = _record(findings, case, "latency", "stages")
                 if record.status != "ok":
-                    findings.note(f"failed {case.id}", str(record.failure))
                     continue
                 whole = median(record.samples(metrics.DEVICE_LATENCY.name))
                 _check_sum(findings, case, record)
@@ -225,6 +241,26 @@ def stages_sum(device: str, findings: Findings) -> None:
                 host = median(record.samples(metrics.LATENCY.name))
                 findings.note(case.id, {"device": whole, "host": host, "stages": split, "kernels": _busy(case),
                                         "findings": [str(finding) for finding in record.findings]})  # fmt: skip
+
+
+def _record(findings: Findings, case: Case, *probes: str) -> Record:
+    """Measure a case here; if it fails, its traceback is in the log."""
+
+    def measure(case: Case) -> Record:
+        try:
+            return harness.measure(case, PROTOCOL, probes)
+        except Exception:
+            traceback.print_exc()
+            raise
+
+    record = attempts.attempt(case, measure)
+    findings.check("measured", case, float(record.status == "ok"), 1.0, 0.0)
+    if record.failure:
+        findings.note(f"failed {case.id}", str(record.failure))
+        if attempts.LOST in record.failure.message:  # CUDA would fail in all further cases: another process makes them
+            sys.stdout.flush()
+            os._exit(subprocess.call(sys.orig_argv))
+    return record
 
 
 def _named_stages(record: Any) -> dict[str, Any]:
@@ -277,11 +313,9 @@ def variants(device: str, findings: Findings) -> None:
     cases = [case for way in WAYS for case in article(device, 8, "inference", *way)[:1]]
     cases += article(device, 1, "streaming", *GRAPHS_OF_STATE)[:1]
     cases += article(device, 8, "train", Choice("compile"))[:1]
-    for case in cases:
-        record = attempts.attempt(case, lambda case: harness.measure(case, PROTOCOL, ["latency", "stages", "memory"]))
-        findings.check("measured", case, float(record.status == "ok"), 1.0, 0.0)
+    for case in filter(findings.is_open, cases):
+        record = _record(findings, case, "latency", "stages", "memory")
         if record.status != "ok":
-            findings.note(f"failed {case.id}", str(record.failure))
             continue
         whole = median(record.samples(metrics.DEVICE_LATENCY.name))
         _check_sum(findings, case, record)
@@ -407,6 +441,7 @@ def _allocations(call: Callable[[], None]) -> list[int]:
     return [change["size"] for change in changes if change["action"] == "alloc"]
 
 
+AGAIN = [sys.executable, "-X", "faulthandler", sys.argv[0], "again"]
 MEASURING = [sys.executable, "-m", "convbench", "run", "suites/smoke.yaml", "--only", "gap*"]
 
 
@@ -454,6 +489,27 @@ def gate(device: str, findings: Findings) -> None:
             findings.note("figures", selftest.figures(selftest.stored_attempts(trials, test.conditions)))
 
 
+SECONDS_AGAIN = 25.0
+"""Seconds after which no further case is measured again."""
+
+
+def failures(_: str, findings: Findings) -> None:
+    """Measure the cases that failed in the runs again, each in a process of its own, for its traceback in the log."""
+    until = time.monotonic() + SECONDS_AGAIN
+    for path in sorted(findings.path.parent.glob(f"*/{store.RESULTS}")):
+        for record in store.load(path.parent)[1]:
+            if record.status == "failed" and time.monotonic() < until:
+                print(f"--- {record.case.id}: {record.failure}", flush=True)
+                _or_reason(partial(subprocess.run, [*AGAIN, str(path.parent), record.case.id], timeout=SECONDS_AGAIN))
+
+
+def again(run: str, case_id: str) -> None:
+    """Measure a case of a stored run in this process, and let its error end it."""
+    description, records = store.load(Path(run))
+    case = next(record.case for record in records if record.case.id == case_id)
+    print(harness.measure(case, description.protocol, description.metrics).findings)
+
+
 class Printer:
     """Prints the gate's progress into the log."""
 
@@ -475,10 +531,15 @@ PROOFS = {
     "contexts": contexts,
     "cudnn": cudnn,
     "gate": gate,
+    "failures": failures,
 }
 
 
 def main() -> None:
+    faulthandler.register(signal.SIGINT, chain=True)  # the kit interrupts a step at its limit: where did it hang?
+    if sys.argv[1] == again.__name__:
+        again(*sys.argv[2:])
+        return
     if sys.argv[1] in ANSWERS:
         print(json.dumps(ANSWERS[sys.argv[1]](_case(*sys.argv[2:]))))
         return

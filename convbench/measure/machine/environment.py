@@ -141,8 +141,10 @@ def _resolve(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     refuse_unknown(device)
-    if device != "cpu" and (torch.device(device).index or 0) >= torch.cuda.device_count():
-        count = torch.cuda.device_count()
+    if device == "cpu":
+        return device
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0  # the driver counts GPUs that CUDA refuses
+    if (torch.device(device).index or 0) >= count:
         reason = f"torch sees {counted(count, 'CUDA device')}, numbered from 0" if count else why_no_gpu()
         raise Unavailable(f"no device {device!r} here: {reason}")
     return device

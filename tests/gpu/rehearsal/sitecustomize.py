@@ -7,6 +7,7 @@ profiler (``profiler_of_paper.py``), of CUDA graphs (``graphs_of_paper.py``) and
 There are two ways. By default, everything on a device of kind ``cuda`` is made on the CPU, which needs no compiler. If
 CONVBENCH_PAPER names the library that ``rehearse.py`` builds of ``device.cpp``, tensors are on ``cuda`` and have memory
 there: mixing them with a CPU's fails as it does on a GPU, and so does CUDA in the child of a process that has asked it.
+CONVBENCH_PAPER_GONE names a file with CUDA's error message: from when it exists, CUDA does not start.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ import sys
 import time
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import graphs_of_paper
 from profiler_of_paper import profile_class
 
 LIBRARY = os.environ.get("CONVBENCH_PAPER")
+PROPERTIES = types.SimpleNamespace(name="paper", total_memory=8 << 30, major=9, minor=0, uuid="0" * 8)
 if not LIBRARY:
     os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 os.environ.setdefault("CONVBENCH_DO_BENCH", "do_bench_of_paper")
@@ -118,7 +121,6 @@ def _answers(torch: Any) -> dict[str, Any]:
         def elapsed_time(self, other: Event) -> float:
             return max(1, other.at - self.at) * 1e-6
 
-    properties = types.SimpleNamespace(name="paper", total_memory=8 << 30, major=9, minor=0, uuid="0" * 8)
     block = {"requested_size": 500, "size": 512, "state": "active_allocated"}
     change = {"action": "alloc", "size": 512}
     return {
@@ -140,7 +142,7 @@ def _answers(torch: Any) -> dict[str, Any]:
         "memory_reserved": lambda *_: 4 << 20,
         "reset_peak_memory_stats": lambda *_: None,
         "mem_get_info": lambda *_: (7 << 30, 8 << 30),
-        "get_device_properties": lambda *_: properties,
+        "get_device_properties": lambda *_: PROPERTIES,
         "_record_memory_history": lambda *_, **__: None,
         "_snapshot": lambda *_: {"device_traces": [[change]], "segments": [{"blocks": [block]}]},
     }
@@ -149,8 +151,12 @@ def _answers(torch: Any) -> dict[str, Any]:
 def _answers_of_device(torch: Any) -> dict[str, Any]:
     """The answers that the device gives: its memory, the current one, and which process has asked CUDA first."""
     paper, asked = torch.ops.paper, {"first": 0, "initialized": 0}
+    gone = Path(os.environ.get("CONVBENCH_PAPER_GONE", os.devnull))
 
     def ask(*_: Any) -> None:
+        if gone.is_file():
+            has_begun = asked["initialized"] == os.getpid()
+            raise RuntimeError("CUDA error: unspecified launch failure" if has_begun else gone.read_text())
         if _is_in_bad_fork():
             raise RuntimeError(
                 "Cannot re-initialize CUDA in forked subprocess. To use CUDA with multiprocessing, you must use the "
@@ -163,7 +169,7 @@ def _answers_of_device(torch: Any) -> dict[str, Any]:
 
     def is_available() -> bool:  # counting devices spoils the children, as it does with CUDA
         asked["first"] = asked["first"] or os.getpid()
-        return True
+        return not gone.is_file()
 
     def after(answer: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -187,6 +193,7 @@ def _answers_of_device(torch: Any) -> dict[str, Any]:
         "_maybe_exchange_device": after(lambda index: paper.exchange(index)),
         "current_stream": after(lambda *_: stream),
         "synchronize": after(lambda *_: None),
+        "get_device_properties": after(lambda *_: PROPERTIES),
         "manual_seed_all": lambda _: None,
         "get_rng_state": after(lambda *_: torch.zeros(16, dtype=torch.uint8)),
         "set_rng_state": after(lambda *_: None),
