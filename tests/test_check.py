@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
 from xml.etree import ElementTree
@@ -28,20 +29,24 @@ from convbench.check import (
     outcome,
     outputs,
     pairs,
+    selftest,
     stock,
     verdict,
     words,
 )
 from convbench.check.answers import Inspection, _refuse_leak
+from convbench.check.bisection import bisected
 from convbench.check.inspection import Request, _compare, _inspection
 from convbench.check.ledger import Ledger
 from convbench.check.settings import Rule, Settings
 from convbench.check.timings import Timings
 from convbench.check.trees.sides import Side, scratch_folder
 from convbench.cli.check_files import CheckFiles
-from convbench.core.errors import BuildFailed, CaseFailed, Refused, StoreError, SuiteError
+from convbench.core.errors import BuildFailed, CaseFailed, ConvbenchError, Refused, StoreError, SuiteError
+from convbench.core.system import files
 from convbench.measure.comparison import parity
 from convbench.report.export.summary import BUDGET
+from convbench.runs.executor_options import executor_options
 
 FAKE = Path(__file__).with_name("fake_worker.py")
 SAME = {"seconds": {"gap": 0.010, "fc": 0.020}}
@@ -719,6 +724,11 @@ def test_an_outcome_keeps_its_verdicts_when_stored_and_read(run, tmp_path):
     result = run(SAME, {"seconds": {"gap": 0.010, "fc": 0.024}})
     back = outcome.read(outcome.write(result, tmp_path / "check.json"))
     assert back == result
+    reader, writer = os.pipe()  # as a shell's <(...) gives one
+    assert os.write(writer, (tmp_path / "check.json").read_bytes()) == (tmp_path / "check.json").stat().st_size
+    os.close(writer)
+    assert outcome.read(Path(f"/proc/self/fd/{reader}")) == result
+    os.close(reader)
     assert verdict.exit_code(back) == 1
 
 
@@ -729,6 +739,19 @@ def test_a_file_that_is_no_outcome_is_refused(tmp_path, text):
         outcome.read(tmp_path / "x.json")
     with pytest.raises(StoreError, match="cannot be read"):
         outcome.read(tmp_path / "nowhere.json")
+
+
+@pytest.mark.parametrize(
+    "read",
+    [outcome.read, bisected.read, partial(selftest.stored_attempts, conditions={}),
+     lambda path: executor_options("fake", [str(path)])],
+    ids=["check", "bisect", "selftest", "executor"],
+)  # fmt: skip
+def test_a_device_that_never_ends_is_refused(monkeypatch, read):
+    """They took all of the machine's memory."""
+    monkeypatch.setattr(files.read, "__defaults__", (2**20,))
+    with pytest.raises(ConvbenchError, match=r"/dev/zero.*\(it holds more than 1 MiB\)"):
+        read(Path("/dev/zero"))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 import records
 from rich.console import Console
 
+from convbench.cli.terminal import LOG_WIDTH, console
 from convbench.core import metrics
 from convbench.core.case import common_options, id_matches
 from convbench.core.record import Case, Choice, Reading, Recurrent, Whole
@@ -187,6 +188,15 @@ def test_control_characters_do_not_reach_the_terminal():
         assert "\x1b" not in text
         assert "\x07" not in text
     assert "\n" not in line(hostile)
+
+
+@pytest.mark.parametrize(("columns", "width"), [("0", LOG_WIDTH), ("", LOG_WIDTH), ("40", 40), ("-5", 80)])
+def test_a_width_of_zero_is_none_at_all(monkeypatch, capsys, columns, width):
+    """Nothing was printed, as rich does on a terminal of no width."""
+    monkeypatch.setenv("COLUMNS", columns)
+    screen = console()
+    screen.print("text")
+    assert (screen.width, capsys.readouterr().out) == (width, "text\n")
 
 
 def test_many_cases_do_not_flood_the_terminal():

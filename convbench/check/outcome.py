@@ -123,11 +123,12 @@ def write(outcome: Outcome, path: Path, remedy: str = "choose another place with
 def read(path: Path, remedy: str = "name a file that check --json has written") -> Outcome:
     """Read an outcome from its file. Raises StoreError, whose message ends with ``remedy``, if the file holds none."""
     try:
-        outcome: Outcome = json_form.adapter(Outcome).validate_json(path.read_bytes())
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be read ({error.strerror}): {remedy}") from error
+        outcome: Outcome = json_form.adapter(Outcome).validate_json(files.read(path))
     except ValidationError as error:
         raise StoreError(f"{path}: not the JSON of a check: {json_form.reason(error)}: {remedy}") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StoreError(f"{path}: cannot be read ({reason}): {remedy}") from error
     if outcome.schema_version > SCHEMA_VERSION:
         raise NewerFormat(path, outcome.schema_version)
     if problem := without_times(outcome.cases):

@@ -192,8 +192,8 @@ def stored_attempts(path: Path, conditions: Mapping[str, Scalar]) -> list[Attemp
         return []
     try:
         adapter: TypeAdapter[Attempt] = json_form.adapter(Attempt)
-        attempts = [adapter.validate_json(line) for line in path.read_bytes().splitlines()]
-    except (OSError, ValidationError) as error:
+        attempts = [adapter.validate_json(line) for line in files.read(path).splitlines()]
+    except (OSError, ValueError) as error:
         reason = json_form.reason(error) if isinstance(error, ValidationError) else error
         raise StoreError(
             f"{path}: not the trials of a selftest ({reason}): remove it or choose another --out"

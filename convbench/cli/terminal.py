@@ -117,8 +117,10 @@ def console(wide: bool = True, stderr: bool = False, **options: Any) -> Console:
                 yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
     stream = sys.stderr if stderr else sys.stdout
-    screen = CleanConsole(file=getattr(stream, "raw", None), stderr=stderr, **options)
-    if wide and not (is_screen(screen) or "COLUMNS" in os.environ):
+    # A terminal of unknown size exports COLUMNS=0: for rich that is a width, on which it prints nothing.
+    environ = {name: value for name, value in os.environ.items() if (name, value.strip("0")) != ("COLUMNS", "")}
+    screen = CleanConsole(file=getattr(stream, "raw", None), stderr=stderr, _environ=environ, **options)
+    if wide and not (is_screen(screen) or "COLUMNS" in environ):
         screen.width = LOG_WIDTH
     return screen
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Scalar
 from convbench.core.registry import executors
+from convbench.core.system import files
 from convbench.suite.mistakes import message_of
 from convbench.suite.options import Signature, signature
 from convbench.suite.source import value_of
@@ -44,7 +45,7 @@ def _read(text: str) -> dict[str, tuple[Any, str]]:
         return {key.strip(): (_parse(value, text), value.strip())}
     path = Path(text)
     try:
-        content = path.read_text()
+        content = files.read(path).decode()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConvbenchError(f"{OPTION} {text}: neither key=value nor a file that can be read ({reason})") from error

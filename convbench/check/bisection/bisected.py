@@ -107,7 +107,7 @@ def write(path: Path, state: State) -> Path:
 def read(path: Path) -> State:
     """Read the state of a search. Raises StoreError if the file holds none."""
     try:
-        state: State = json_form.adapter(State).validate_json(path.read_bytes())
+        state: State = json_form.adapter(State).validate_json(files.read(path))
         if state.schema_version != SCHEMA_VERSION:
             raise ValueError(f"its format is {state.schema_version}, not {SCHEMA_VERSION}")
         if problem := without_times([*state.ends, *state.proofs.values()]):

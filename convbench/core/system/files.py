@@ -116,8 +116,7 @@ def read(path: Path, limit: int = MOST_BYTES) -> bytes:
 def chunks(path: Path) -> Iterator[bytes]:
     """Yield the content of a file in pieces, unpacked if it is gzipped. Raises OSError, EOFError and zlib.error."""
     with path.open("rb") as file:
-        is_gzipped = file.read(len(GZIP)) == GZIP
-        file.seek(0)
+        is_gzipped = file.peek(len(GZIP)).startswith(GZIP)  # a pipe cannot go back to its beginning
         stream = gzip.GzipFile(fileobj=file) if is_gzipped else file
         while chunk := stream.read(CHUNK):
             yield chunk
