@@ -29,7 +29,7 @@ from convbench.core.text import short_name, value_text
 F = TypeVar("F", bound=Callable[..., Any])
 Factory = Callable[..., Any]
 """What a shelf holds; the shelf's package (``plugins.reducers`` and so on) documents what it must be."""
-NAME = re.compile(r"[\w.-]+")
+NAME = re.compile(r"\w[\w.-]*")
 """Names of plug-ins: a suite contains them, a case's id has them between its slashes, and a file may have one."""
 DECLARED = "__convbench__"
 """The attribute of a factory that holds its declaration."""
@@ -136,7 +136,9 @@ class Registry:
         if callable(name):
             raise ConvbenchError(f'a {self.kind} needs a name: write @{self.kind}s.register("name")')
         if not (isinstance(name, str) and NAME.fullmatch(name)):
-            raise ConvbenchError(f"no {self.kind} can be called {name!r}: use letters, digits, -, _ and .")
+            raise ConvbenchError(
+                f"no {self.kind} can be called {name!r}: use letters, digits, -, _ and ., with no - or . first"
+            )
 
         def put(build: F) -> F:
             plugin, namesake = self._check_traits(self._plugin(name, build)), self._plugins.get(name)
