@@ -334,6 +334,10 @@ def test_an_invalid_argument_is_refused_in_one_message(call, message: str) -> No
             "the reducer 'odd' takes (_features): it must take (features, lstm_input), and its options after a *",
         ),
         (
+            lambda: registry.reducers.get("gap") and convbench.register("reducer", "gap")(lambda _map, _size: None),
+            "two reducers are called 'gap': rename one, of convbench or test_api",
+        ),
+        (
             lambda: convbench.register("probe", "odd")(lambda _x, _y, _z: None),
             "the probe 'odd' takes (_x, _y, _z): it must take (subject, protocol)",
         ),

@@ -144,7 +144,8 @@ class Registry:
             plugin, namesake = self._check_traits(self._plugin(name, build)), self._plugins.get(name)
             self._check_parameters(plugin)
             if namesake is not None and not _is_same_factory(namesake.build, build):
-                clash = f"two {self.kind}s are called {name!r}: rename one"
+                origins = " or ".join(dict.fromkeys((namesake.origin, plugin.origin)))
+                clash = f"two {self.kind}s are called {name!r}: rename one, of {origins}"
                 if plugin.origin != installed.OWN or namesake.origin == installed.OWN:
                     raise ConvbenchError(clash)
                 installed.note(namesake.origin, clash)
