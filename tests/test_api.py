@@ -305,6 +305,7 @@ def test_mistakes_get_the_messages_of_the_command_line(tmp_path: Path) -> None:
             "detect '5': give a share from 0.005 to 0.5, such as 0.05",
         ),
         (lambda: convbench.register("reducer", ""), "no reducer can be called '': use letters, digits, -, _ and ."),
+        (lambda: convbench.register("reducer", ".."), "no reducer can be called '..': .* with no - or . first"),
         (lambda: convbench.register("reducer", "my/own"), "no reducer can be called 'my/own'"),
         (lambda: convbench.executor("fake", device=0), "device=0: give a text"),
         (
@@ -331,6 +332,10 @@ def test_an_invalid_argument_is_refused_in_one_message(call, message: str) -> No
         (
             lambda: convbench.register("reducer", "odd")(lambda _features: None),
             "the reducer 'odd' takes (_features): it must take (features, lstm_input), and its options after a *",
+        ),
+        (
+            lambda: registry.reducers.get("gap") and convbench.register("reducer", "gap")(lambda _map, _size: None),
+            "two reducers are called 'gap': rename one, of convbench or test_api",
         ),
         (
             lambda: convbench.register("probe", "odd")(lambda _x, _y, _z: None),

@@ -23,7 +23,7 @@ from convbench.core.storage import cache, store
 from convbench.core.traits import VariantTraits
 from convbench.plugins.executors.fake import invented
 from convbench.runs import preparation, sweep
-from convbench.runs.executor import Executor, Host, Job, JobRecord, job_records, pin
+from convbench.runs.executor import Executor, Host, Job, JobRecord, job_records, measure_here, pin
 from convbench.suite import from_data, load
 from convbench.suite.selection import Selection
 
@@ -124,6 +124,15 @@ def test_a_case_that_needs_another_process_is_skipped_in_process(monkeypatch: py
         fine, skipped = (record for _, record in executor.run([counted, timed]))
     assert (fine.status, skipped.status) == ("ok", "skipped")
     assert skipped.failure.message.endswith("LD_PRELOAD: run it with --executor isolated")
+
+
+def test_an_executor_that_passes_no_variables_on_measures_no_case_that_needs_them(monkeypatch) -> None:
+    """A user's executor, as the recipe had it, measured such a case as if its process had the variables."""
+    monkeypatch.setattr(variants, "_plugins", {plugin.name: plugin for plugin in variants})
+    needy = declares(VariantTraits(environment=lambda: {"SHOP_FLAG": "1"}))(lambda subject: subject)
+    variants.register("needy")(needy)
+    with pytest.raises(Unavailable, match="started a process without SHOP_FLAG: it has to pass on the variables"):
+        measure_here(Job(case(8, Choice("needy")), QUICK, ("latency",)))
 
 
 def test_a_case_that_changes_its_process_is_skipped_in_process() -> None:

@@ -29,7 +29,7 @@ from convbench.core.text import short_name, value_text
 F = TypeVar("F", bound=Callable[..., Any])
 Factory = Callable[..., Any]
 """What a shelf holds; the shelf's package (``plugins.reducers`` and so on) documents what it must be."""
-NAME = re.compile(r"[\w.-]+")
+NAME = re.compile(r"\w[\w.-]*")
 """Names of plug-ins: a suite contains them, a case's id has them between its slashes, and a file may have one."""
 DECLARED = "__convbench__"
 """The attribute of a factory that holds its declaration."""
@@ -136,13 +136,16 @@ class Registry:
         if callable(name):
             raise ConvbenchError(f'a {self.kind} needs a name: write @{self.kind}s.register("name")')
         if not (isinstance(name, str) and NAME.fullmatch(name)):
-            raise ConvbenchError(f"no {self.kind} can be called {name!r}: use letters, digits, -, _ and .")
+            raise ConvbenchError(
+                f"no {self.kind} can be called {name!r}: use letters, digits, -, _ and ., with no - or . first"
+            )
 
         def put(build: F) -> F:
             plugin, namesake = self._check_traits(self._plugin(name, build)), self._plugins.get(name)
             self._check_parameters(plugin)
             if namesake is not None and not _is_same_factory(namesake.build, build):
-                clash = f"two {self.kind}s are called {name!r}: rename one"
+                origins = " or ".join(dict.fromkeys((namesake.origin, plugin.origin)))
+                clash = f"two {self.kind}s are called {name!r}: rename one, of {origins}"
                 if plugin.origin != installed.OWN or namesake.origin == installed.OWN:
                     raise ConvbenchError(clash)
                 installed.note(namesake.origin, clash)

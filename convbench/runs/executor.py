@@ -18,7 +18,7 @@ from typing import Any, Self, TypeVar
 
 from convbench.core import code
 from convbench.core.comparability import fingerprint
-from convbench.core.errors import ConvbenchError
+from convbench.core.errors import ConvbenchError, Unavailable
 from convbench.core.record import FACTS, Case, Protocol, Record, Scalar
 from convbench.core.system.affinity import allowed_cores
 from convbench.core.text import value_text
@@ -26,6 +26,7 @@ from convbench.core.traits import packages
 from convbench.measure import attempts
 from convbench.measure.machine import cgroup
 from convbench.measure.probes import Probe
+from convbench.models.variants import process_environment
 
 T = TypeVar("T")
 
@@ -200,9 +201,19 @@ def one_by_one(jobs: Iterable[Job], host: Host, measure: Callable[[Job], Record]
 
 
 def measure_here(job: Job) -> Record:
-    """Measure a job in this process, on its cores. The record notes the user's modules that it imported."""
+    """Measure a job in this process, on its cores. The record notes the user's modules that it imported.
+
+    Raises Unavailable if a variant needs environment variables that this process was started without.
+    """
     from convbench.measure import harness
 
+    if harness.needs_isolation(job.metrics):
+        missing_names = sorted(process_environment(job.case).keys() - os.environ.keys())
+        if missing_names:
+            raise Unavailable(
+                f"the executor started a process without {', '.join(missing_names)}: it has to pass on the variables "
+                "of convbench.models.variants.process_environment(job.case)"
+            )
     with pin(job.cores):
         record = harness.measure(job.case, job.protocol, job.metrics, job.probes, checked=job.checked)
     return replace(record, code=code.module_digests())
