@@ -1053,6 +1053,20 @@ def test_uncommitted_files_are_named(tmp_path):
     assert some(["a", "b"]) == "a and b"
 
 
+def test_a_tree_about_which_git_fails_is_not_taken_for_clean(repository, folder, monkeypatch):
+    """A killed job leaves such an index: a run of changed code counted as one of its commit, and a check resumed."""
+    here = sides.WorkingTree.at(repository, "smoke")
+    with sides.materialise("main", here, folder) as base:
+        (repository / ".git" / "index").write_bytes(b"DIRC")
+        with sides.materialise(".", here, folder) as head:
+            assert head.dirty and head.commit == base.commit
+        with pytest.raises(Refused, match=r"what differs from \w{12}: `git diff --name-only --no-renames \w{12}` in /"):
+            git.changed_files(repository, base.commit)
+        assert git.changed_files(repository, "1" * 40) == [], "a commit of another clone"
+    monkeypatch.chdir(repository)
+    assert environment.describe("cpu")["dirty"] is True
+
+
 def test_a_file_that_git_lfs_has_not_fetched_is_named(repository, monkeypatch):
     """torch.load advises to load a pointer without safety checks; a checkout in CI fetches no such files by default."""
     (repository / ".gitattributes").write_text("*.pt filter=lfs\n")
