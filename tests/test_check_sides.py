@@ -398,6 +398,28 @@ def test_one_installed_copy_of_changed_native_code_is_refused(both_sides, reposi
         origin.refuse_same_code(base, head, [{}], with_both(own, ops=installed / "ops.so"))
 
 
+def test_an_extension_of_head_that_is_older_than_its_changed_source_is_noted(repository, folder, tmp_path):
+    """It held base's code, so a slower source that nobody had built passed with the verdict ok."""
+    built, source = repository / "speed" / "fast.abi3.so", repository / "speed" / "fast.c"
+    for file in (built, source):
+        file.touch()
+    (repository / ".git" / "info" / "exclude").write_text("*.so\n")
+    commit(repository, "fast")
+    source.write_text("slower")
+    here, files = sides.WorkingTree.at(repository, "smoke"), {"head": {"fast": str(built), "nets": "nets.py"}}
+    files["head"]["other"] = str(tmp_path / "older.so")
+    with sides.materialise("main", here, folder) as base, sides.materialise(".", here, folder) as head:
+        os.utime(built, (1, 1))
+        (note,) = origin.notes(base, head, files)
+        assert note.startswith(
+            "speed/fast.c changed after fast was built, so head may have run the old code: build head"
+        )
+        os.utime(source, (1, 1))
+        assert origin.notes(base, head, files) == [], "built since"
+        assert origin.notes(base, head, {"head": {"nets": "nets.py"}}) == []
+        assert origin.notes(head, head, files) == []
+
+
 def test_a_directory_is_used_as_it_is(repository, folder, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "nets.py").write_text("NUMBER = 'other'\n")
