@@ -398,6 +398,28 @@ def test_one_installed_copy_of_changed_native_code_is_refused(both_sides, reposi
         origin.refuse_same_code(base, head, [{}], with_both(own, ops=installed / "ops.so"))
 
 
+def test_an_extension_of_head_that_is_older_than_its_changed_source_is_noted(repository, folder, tmp_path):
+    """It held base's code, so a slower source that nobody had built passed with the verdict ok."""
+    built, source = repository / "speed" / "fast.abi3.so", repository / "speed" / "fast.c"
+    for file in (built, source):
+        file.touch()
+    (repository / ".git" / "info" / "exclude").write_text("*.so\n")
+    commit(repository, "fast")
+    source.write_text("slower")
+    here, files = sides.WorkingTree.at(repository, "smoke"), {"head": {"fast": str(built), "nets": "nets.py"}}
+    files["head"]["other"] = str(tmp_path / "older.so")
+    with sides.materialise("main", here, folder) as base, sides.materialise(".", here, folder) as head:
+        os.utime(built, (1, 1))
+        (note,) = origin.notes(base, head, files)
+        assert note.startswith(
+            "speed/fast.c changed after fast was built, so head may have run the old code: build head"
+        )
+        os.utime(source, (1, 1))
+        assert origin.notes(base, head, files) == [], "built since"
+        assert origin.notes(base, head, {"head": {"nets": "nets.py"}}) == []
+        assert origin.notes(head, head, files) == []
+
+
 def test_a_directory_is_used_as_it_is(repository, folder, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "nets.py").write_text("NUMBER = 'other'\n")
@@ -1051,6 +1073,20 @@ def test_uncommitted_files_are_named(tmp_path):
     assert git.uncommitted(tmp_path, [tmp_path / "summary.md"]) == ("model.py", "übersicht.md")
     assert some(["a", "b\udcff", "c", "d", "e"]) == "a, b\N{REPLACEMENT CHARACTER}, c and 2 more"
     assert some(["a", "b"]) == "a and b"
+
+
+def test_a_tree_about_which_git_fails_is_not_taken_for_clean(repository, folder, monkeypatch):
+    """A killed job leaves such an index: a run of changed code counted as one of its commit, and a check resumed."""
+    here = sides.WorkingTree.at(repository, "smoke")
+    with sides.materialise("main", here, folder) as base:
+        (repository / ".git" / "index").write_bytes(b"DIRC")
+        with sides.materialise(".", here, folder) as head:
+            assert head.dirty and head.commit == base.commit
+        with pytest.raises(Refused, match=r"what differs from \w{12}: `git diff --name-only --no-renames \w{12}` in /"):
+            git.changed_files(repository, base.commit)
+        assert git.changed_files(repository, "1" * 40) == [], "a commit of another clone"
+    monkeypatch.chdir(repository)
+    assert environment.describe("cpu")["dirty"] is True
 
 
 def test_a_file_that_git_lfs_has_not_fetched_is_named(repository, monkeypatch):

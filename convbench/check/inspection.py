@@ -75,6 +75,7 @@ def inspect(base: Side, head: Side, request: Request, settings: Settings, folder
         for reason, ids in inspection.without_memory.items()
     ]
     origin.refuse_same_code(base, head, [case.case for case in inspection.valid], inspection.files)
+    inspection.notes += origin.notes(base, head, inspection.files)
     return inspection
 
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from convbench.core.default_folders import OF_GATE, REPORTS
+from convbench.core.errors import Refused
 from convbench.core.storage.shared_place import CONFIRMED
 from convbench.core.storage.store import RUN
 from convbench.core.system.scratch import PREFIX_OF_CHECK
@@ -37,6 +38,7 @@ HASH = r"[0-9a-f]{4,40}"
 """How a whole or shortened hash of a commit looks."""
 PATHSPECS = ("LITERAL", "GLOB", "NOGLOB", "ICASE")
 OF_HOOKS = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", *(f"GIT_{how}_PATHSPECS" for how in PATHSPECS))
+UNKNOWN = "what `git status` would name, but it fails here"
 OF_CHECKS = (CONFIRMED, *(folder.name for folder in OF_GATE))
 """Folders beside the runs in which the gate's commands keep their measurements."""
 
@@ -109,8 +111,16 @@ def why_no_first_parents(cwd: Path, good: str, bad: str) -> str:
 
 
 def changed_files(repository: Path, base: str) -> list[str]:
-    """Return the files of the working tree that differ from a commit, new ones too, as paths from the tree's root."""
-    modified = ask(repository, "diff", "--name-only", "--no-renames", "-z", base) or ""
+    """Return the files of the working tree that differ from a commit, new ones too, as paths from the tree's root.
+
+    Raises Refused if git fails although it knows the commit: then nothing shows that two codes are compared.
+    """
+    command = ("diff", "--name-only", "--no-renames")
+    modified = ask(repository, *command, "-z", base)
+    if modified is None and commit(repository, base):  # it is not there if base is another clone
+        words = shlex.join(["git", *command, base[:12]])
+        raise Refused(f"git cannot tell what differs from {base[:12]}: `{words}` in {repository} says why")
+    modified = modified or ""
     untracked = ask(repository, "ls-files", "--others", "--exclude-standard", "-z") or ""
     return [name for name in (modified + untracked).split("\0") if name]
 
@@ -166,12 +176,15 @@ def lfs_pointer(cwd: Path) -> str:
 def uncommitted(top: Path, exceptions: Iterable[Path] = ()) -> tuple[str, ...]:
     """Return the tracked files that differ from the commit, and others that git does not ignore, but no ``exceptions``.
 
-    Stored runs, the files written beside them, and Python's compiled modules do not count: they are not code.
+    Stored runs, the files written beside them, and Python's compiled modules do not count: they are not code. A tree
+    about which git fails, as with a damaged index, is not taken for clean: ``UNKNOWN`` stands for its files.
     """
     paths = (path.resolve() for path in exceptions)
     pathspecs = [":(exclude,top,glob)**/__pycache__/**"]  # our own workers leave these beside what they import
     pathspecs += [f":(exclude,top,literal){path.relative_to(top)}" for path in paths if path.is_relative_to(top)]
-    status = ask(top, "status", "--porcelain", "-z", "--untracked-files=all", "--", ".", *pathspecs) or ""
+    status = ask(top, "status", "--porcelain", "-z", "--untracked-files=all", "--", ".", *pathspecs)
+    if status is None:
+        return (UNKNOWN,)
     entries, names = iter(filter(None, status.split("\0"))), []
     for state, name in ((entry[:2], entry[3:]) for entry in entries):
         if state != "??" or not _is_output(top, Path(name)):

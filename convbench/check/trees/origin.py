@@ -15,14 +15,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib import metadata
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from convbench.check.trees.sides import Side
 from convbench.core import git
-from convbench.core.code import is_installed, parts_of
+from convbench.core.code import is_installed, is_users, parts_of
 from convbench.core.errors import Refused
+from convbench.core.text import some
 
 IMPORT_PATH = re.compile(r"([A-Za-z_][\w.-]*):[A-Za-z_][\w.]*")
 BUILD = "python -m pip install --no-deps --no-build-isolation --target . ."
@@ -54,6 +56,24 @@ def refuse_same_code(base: Side, head: Side, cases: Sequence[Mapping[str, Any]],
             if copy := _find_copy(file, head.root, shared_files):
                 raise Refused(f"{file} differs between {names}, but both import {copy[0]} from {copy[1]}: {REMEDY}")
     _refuse_unused(base, head.alias or "head", base_files, cases)
+
+
+def notes(base: Side, head: Side, files: Mapping[str, Files]) -> list[str]:
+    """Note changed native sources that are newer than an extension of head, which may hold the code of base."""
+    if not (base.commit and base.root != head.root and head.root):
+        return []
+    extensions = {
+        name: Path(file).stat().st_mtime
+        for name, file in files.get("head", {}).items()
+        if file.endswith(tuple(EXTENSION_SUFFIXES)) and is_users(file) and Path(file).is_relative_to(head.root)
+    }
+    oldest = min(extensions, key=extensions.__getitem__, default="")
+    names = (Path(name) for name in (git.changed_files(head.root, base.commit) if oldest else ()))
+    sources = [name for name in names if name.suffix in NATIVE and (head.root / name).is_file()]
+    newer_sources = [str(name) for name in sources if (head.root / name).stat().st_mtime > extensions[oldest]]
+    head_name = head.alias or "head"
+    reason = f"so {head_name} may have run the old code: build {head_name} and check again"
+    return [f"{some(newer_sources)} changed after {oldest} was built, {reason}"] if newer_sources else []
 
 
 def _refuse_unused(base: Side, head: str, files: Files, cases: Sequence[Mapping[str, Any]]) -> None:

@@ -49,7 +49,7 @@ def lines(history: History) -> list[str]:
 def heading(history: History) -> str:
     """Return ``Latency of a call, 48 runs: 10 series of 8 cases, 2026-09-01 to 2026-11-22``."""
     days = sorted({point.day for course in history.courses for point in course.series.points} - {"no date"})
-    span = f", {days[0]} to {days[-1]}" if days else ""
+    span = f", {' to '.join(dict.fromkeys((days[0], days[-1])))}" if days else ""
     cases = len({course.series.case for course in history.courses})
     title = history.metric.title or history.metric.name
     return (
