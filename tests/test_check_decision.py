@@ -203,7 +203,7 @@ def test_a_machine_whose_base_varies_is_called_busy():
         "inconclusive",
         "suspected, but in 6 of 12 new pairs base differs from itself by more than 10 %: the machine is too busy",
     )
-    assert repr(busy).startswith("CaseVerdict('gap', inconclusive, 0.891 (0.530 to 1.060), suspected, ")
+    assert repr(busy).startswith("CaseVerdict('gap', inconclusive, 0.891 [0.530, 1.060], suspected, ")
 
 
 def test_one_bad_base_does_not_undo_a_regression():

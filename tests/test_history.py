@@ -874,9 +874,9 @@ def test_the_size_of_a_change_is_told_in_words(ratio, word, text):
 @pytest.mark.parametrize(("word", "high", "text"), [
     ("same code", 1.0, "the same commit on both sides, so not the code"), ("exact", 1.0, "an exact count"),
     ("suspected", 1.0, "suspected"),
-    ("refuted", 1.01, "refuted by a paired check, ratio 0.990 (0.980 to 1.010), so the code is slower by no more"),
-    ("refuted", 0.995, "refuted by a paired check, ratio 0.990 (0.980 to 0.995), so not the code [x.json]"),
-    ("inconclusive", 1.2, "inconclusive by a paired check, ratio 0.990 (0.980 to 1.200): too few pairs [x.json]"),
+    ("refuted", 1.01, "refuted by a paired check, ratio 0.990 [0.980, 1.010], so the code is slower by no more"),
+    ("refuted", 0.995, "refuted by a paired check, ratio 0.990 [0.980, 0.995], so not the code [x.json]"),
+    ("inconclusive", 1.2, "inconclusive by a paired check, ratio 0.990 [0.980, 1.200]: too few pairs [x.json]"),
 ])  # fmt: skip
 def test_what_is_known_of_a_change_is_told_in_words(word, high, text):
     point, check = Point("r", "2026-11-01T00:00:00Z", "0123abc", False, 1.0), None

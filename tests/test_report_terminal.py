@@ -223,7 +223,7 @@ def test_a_table_of_cases_omits_what_all_share():
 def test_a_narrow_table_breaks_no_number(width):
     from convbench.cli.terminal import print_table
 
-    rows = [("conv/spatial-softmax/64", "1.234 ms", "0.991 to 1.012", "ok", ""), ("gap", "–", "–", "regression", "")]
+    rows = [("conv/spatial-softmax/64", "1.234 ms", "0.991, 1.012", "ok", ""), ("gap", "–", "–", "regression", "")]
     out = io.StringIO()
     screen = Console(file=out, width=width, color_system=None)
     headings = ("case", "head", "95 % interval", "verdict", "a column without a value")
@@ -231,14 +231,14 @@ def test_a_narrow_table_breaks_no_number(width):
     lines = out.getvalue().splitlines()
     assert max(map(len, lines)) <= width
     assert "without a value" not in out.getvalue()
-    for whole in ("smoke: head", "1.234 ms", "0.991 to 1.012"):
+    for whole in ("smoke: head", "1.234 ms", "0.991, 1.012"):
         assert any(whole in text for text in lines)
     if width == 56:
         assert [text[:18].rstrip() for text in lines[2:5]] == ["conv/", "spatial-softmax/", "64"], (
             "broken within a name"
         )
     if width == 40:
-        block = ["conv/spatial-softmax/64", "  head: 1.234 ms", "  95 % interval: 0.991 to 1.012", "  verdict: ok"]
+        block = ["conv/spatial-softmax/64", "  head: 1.234 ms", "  95 % interval: 0.991, 1.012", "  verdict: ok"]
         assert [text.rstrip() for text in lines[1:5]] == block
 
 

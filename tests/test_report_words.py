@@ -79,7 +79,7 @@ INF = float("inf")
     (units.percent, 0.9951, "99.5 %"), (units.percent, 0.99996, "99.996 %"), (units.percent, 1.04, "104 %"),
     (units.percent, 1 + 1e-9, "100 %"), (lambda value: units.cell(value, metrics.LATENCY), 3.1e-3, "3.10 ms"),
     (lambda value: units.cell(value, metrics.FRAMES_PER_S), 2500.0, "2.50 k"),
-    (units.ratio, (1.0524, 1.031, 1.074), "1.052 (1.031 to 1.074)"),
+    (units.ratio, (1.0524, 1.031, 1.074), "1.052 [1.031, 1.074]"),
     (units.ratio, (1.01, 0.0, INF), "1.010 (too few pairs for an interval)"),
     (units.ratio, (1.01, 0.98, INF), "1.010 (too few pairs for an interval)"), (units.count, 1000.5, "1.00 k"),
     (units.count, 5.0, "5"),

@@ -42,9 +42,10 @@ from convbench.measure.preflight import resolve
 from convbench.measure.quality import in_variant
 from convbench.measure.quality.data import Labelled
 from convbench.measure.quality.in_variant import names_of, scores_of
-from convbench.models.deployment import ASIDE, LoadedModel
+from convbench.models.deployment import ASIDE, Example, LoadedModel
 from convbench.models.network import build
 from convbench.models.runtimes import export_error, onnx_file, ort, structure
+from convbench.models.runtimes.aoti import AotInductor
 from convbench.models.runtimes.deploy import _Folder
 from convbench.models.runtimes.example import _tensor_names, any_batch_example, example
 from convbench.models.runtimes.int8 import calibration_clips
@@ -362,6 +363,20 @@ def test_a_runtime_runs_an_agent_that_samples_its_action() -> None:
     """torch's distributions check the values of their arguments, and an export has no values."""
     subject, _ = open_case(Case(Whole(Choice("field:Acts")), CLIP, (Choice("onnxruntime"),)), seed=0)
     assert len(subject.output(subject.timed_call())) == 2
+
+
+def test_an_agent_that_samples_its_action_is_exported_for_aotinductor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Agent(torch.nn.Module):
+        def forward(self, logits: torch.Tensor) -> torch.Tensor:
+            return torch.distributions.Categorical(logits=logits).sample()
+
+    programs: list[torch.export.ExportedProgram] = []
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", lambda program, **_: programs.append(program))
+    monkeypatch.setattr(torch.distributions.Distribution, "_validate_args", True)  # the compiler disables it
+    AotInductor(freeze=False).export(Agent(), Example(((torch.zeros(2, 3),), {}), None, None, (), ()), tmp_path)
+    assert len(programs) == 1
 
 
 def test_an_input_that_tensors_cannot_rebuild_names_its_type() -> None:

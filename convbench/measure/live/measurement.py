@@ -47,10 +47,10 @@ class Measurement:
             scales.fitting_unit(self.latency.median, scales.SECONDS),
             scales.fitting_unit(self.memory_bytes, scales.BYTES),
         )
-        median, low, high = (scales.four_digits(seconds / time_scale) for seconds in self.latency)
+        median, low, high = (scales.four_digits(seconds / time_scale).replace(",", "") for seconds in self.latency)
         mode, threads = "train" if self.training else "eval", counted(self.threads, "thread")
         return [
-            ("latency", f"{median} {time_unit} a call ({low} to {high}, {counted(len(self.samples), 'call')})"),
+            ("latency", f"{median} {time_unit} a call [{low}, {high}], {counted(len(self.samples), 'call')}"),
             ("peak memory", f"{scales.four_digits(self.memory_bytes / byte_scale)} {byte_unit}"),
             ("in", f"this process on {self.device}, {threads}, {mode} mode"),
             ("findings", ", ".join(finding.code for finding in self.findings) or "none"),

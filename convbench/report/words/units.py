@@ -183,15 +183,15 @@ def extent(low: str, high: str) -> str:
 
 
 def span(low: float, high: float) -> str:
-    """Return the bounds of a ratio as ``1.031 to 1.074``; a dash if one is open."""
-    return f"{low:.3f} to {high:.3f}" if low and math.isfinite(low) and math.isfinite(high) else MISSING
+    """Return the bounds of a ratio as ``1.031, 1.074``, without brackets as ``bounds``; a dash if one is open."""
+    return f"{low:.3f}, {high:.3f}" if low and math.isfinite(low) and math.isfinite(high) else MISSING
 
 
 def ratio(value: tuple[float, float, float]) -> str:
-    """Return a ratio with its bounds: ``1.052 (1.031 to 1.074)``."""
+    """Return a ratio with its bounds: ``1.052 [1.031, 1.074]``."""
     estimate, low, high = value
     ends = span(low, high)
-    return f"{estimate:.3f} ({ends if ends != MISSING else 'too few pairs for an interval'})"
+    return f"{estimate:.3f} {f'[{ends}]' if ends != MISSING else '(too few pairs for an interval)'}"
 
 
 def _with_unit(value: float | None, scales: Scale, significant: int = 3) -> str:
