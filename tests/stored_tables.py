@@ -20,7 +20,7 @@ REPORTS = ROOT / "reports"
 PAGES = (
     REPORTS / "deploy" / "README.md", REPORTS / "gpu" / "summary.md",
     ROOT / "docs" / "method" / "gate.md", ROOT / "docs" / "method" / "history.md",
-    ROOT / "docs" / "method" / "quality.md",
+    ROOT / "docs" / "method" / "measuring.md", ROOT / "docs" / "method" / "quality.md",
 )  # fmt: skip
 MARKED = re.compile(r"(?<=<!-- table: )([\w ]+) -->\n.*?(?=\n<!-- end -->)", re.DOTALL)
 Lines = Iterator[str]
@@ -153,9 +153,9 @@ def scripts() -> Lines:
         yield line(f"{variant}, {scenario}, {reducer} {size}", f"{1e3 * row['ours_s']:.3g}", held, free)
 
 
-def history_table(first: str, left_out: tuple[str, ...] = ()) -> Lines:
-    """Return a table of the simulated histories without the rows that the page leaves out."""
-    text = (REPORTS / "history/changes.md").read_text()
+def copied(name: str, first: str, left_out: tuple[str, ...] = ()) -> Lines:
+    """Return a stored table, found by how it begins, without the rows that the page leaves out."""
+    text = (REPORTS / name).read_text()
     rows = text[text.index(first) :].partition("\n\n")[0].splitlines()
     yield from (row.rstrip() for row in rows if not any(words in row for words in left_out))
 
@@ -172,8 +172,10 @@ def gpu_checks() -> Lines:
 TABLES: dict[str, Callable[[], Lines]] = {
     "runtimes": lambda: runtimes("inference"), "runtimes streaming": lambda: runtimes("streaming"), "scripts": scripts,
     "gpu checks": gpu_checks, "gate checks": gate_checks, "gate tools": gate_tools,
-    "history": lambda: history_table("| history |", ("at least 1 %", "all on one machine")),
-    "history index": lambda: history_table("| question"),
+    "history": lambda: copied("history/changes.md", "| history |", ("at least 1 %", "all on one machine")),
+    "history index": lambda: copied("history/changes.md", "| question"),
+    "simulated gate": lambda: copied("gate/simulated.md", "| noise |"),
+    "coverage": lambda: copied("repeat/coverage.md", "| processes |"),
     "advice": advice, "own clips": own_clips,
 }  # fmt: skip
 

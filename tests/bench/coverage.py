@@ -1,4 +1,4 @@
-"""Print how often the intervals of simulated machines hold, in seconds: ``python tests/bench/coverage.py``.
+"""Write how often intervals of simulated machines hold, ``reports/repeat/coverage.md``, in seconds.
 
 The first table is about latencies. A run has 78 cases whose visits are drawn alike. The truth is the median over
 processes; if half of them are slow, the middle between the two speeds.
@@ -10,7 +10,8 @@ convbench states, with ratios of the medians of all rounds and their intervals.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from convbench.core.scales import percent
 from convbench.core.spread import estimate, prior
 from convbench.core.statistics import Interval, ratio_interval
 
+OUT = Path("reports/repeat/coverage.md")
 CASES, RUNS, VISITS = 78, 30, (2, 3, 5, 8, 12, 30)
 Machine = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
 """A function that draws the logs of visits, as (cases, visits)."""
@@ -79,13 +81,13 @@ def ratio_errors(machine: Machine, moments: float, rounds: tuple[int, int], divi
     return [float(is_held.mean()), float(np.median(highs - lows)) / 2, float(np.sqrt(np.mean(centers**2)))]
 
 
-def main() -> None:
-    print(f"| processes | {' | '.join(f'{visits} visits' for visits in VISITS)} |\n|---|{'--:|' * len(VISITS)}")
+def lines() -> Iterator[str]:
+    yield f"| processes | {' | '.join(f'{visits} visits' for visits in VISITS)} |\n|---|{'--:|' * len(VISITS)}"
     for name, (machine, truth) in MACHINES.items():
         shares = " | ".join(percent(share_held(machine, truth, visits), places=0) for visits in VISITS)
-        print(f"| {name} | {shares} |", flush=True)
-    print("\nBy shared rounds / by medians: share held, half width, error")
-    print(f"| processes | moments | {' | '.join(ROUNDS)} |\n|---|--:|{'--:|' * len(ROUNDS)}")
+        yield f"| {name} | {shares} |"
+    yield "\nBy shared rounds / by medians: share held, half width, error"
+    yield f"| processes | moments | {' | '.join(ROUNDS)} |\n|---|--:|{'--:|' * len(ROUNDS)}"
     for name in DIVIDED:
         for moments in MOMENTS:
             cells = [
@@ -95,7 +97,15 @@ def main() -> None:
                 for rounds in ROUNDS.values()
                 for both in [[ratio_errors(MACHINES[name][0], moments, rounds, way) for way in (ratios, by_medians)]]
             ]
-            print(f"| {name} | {percent(moments, places=0)} | {' | '.join(cells)} |", flush=True)
+            yield f"| {name} | {percent(moments, places=0)} | {' | '.join(cells)} |"
+
+
+def main() -> None:
+    with OUT.open("w") as file:
+        print("Written by `tests/bench/coverage.py`.\n", file=file)
+        for line in lines():
+            print(line, flush=True)
+            print(line, file=file)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Print the table of the gate's decision on invented noise, in a minute: ``python tests/bench/simulated_gate.py``.
+"""Write ``reports/gate/simulated.md``, the gate's decision on invented noise: ``python tests/bench/simulated_gate.py``.
 
 Every case is drawn pair by pair, decided as ``convbench.check.decision`` does, and confirmed with three arms. The
 table has the red cases of 100,000 on the same code, and shares at each slowdown. The ends of the intervals are computed
@@ -25,7 +25,11 @@ Arms = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
 CASES, SAME, SLOWED = 10, 100_000, 20_000
 SLOWDOWNS = (0.0, 0.05, 0.10, 0.25)
 RULE = Rule()
-TRIALS = Path("reports/gate/trials.jsonl")
+TRIALS, OUT = Path("reports/gate/trials.jsonl"), Path("reports/gate/simulated.md")
+HEAD = (
+    "| noise | red of 100,000 on the same code | red at +5 % | +10 % | +25 % | +5 % passed | pairs, same code "
+    "| pairs + threes at +5, +10, +25 % |\n|---|--:|--:|--:|--:|--:|--:|--:|"
+)
 
 
 class Result(NamedTuple):
@@ -125,13 +129,15 @@ def kinds() -> dict[str, Arms]:
 
 
 def main() -> None:
-    rng = np.random.default_rng(0)
+    rng, rows = np.random.default_rng(0), [HEAD]
     for name, luck in kinds().items():
         same, *slowed = (simulate(slowdown, luck, SLOWED if slowdown else SAME, rng) for slowdown in SLOWDOWNS)
         shares = " | ".join(percent(result.red) for result in slowed)
         counts = ", ".join(f"{result.pairs:.1f} + {result.triples:.1f}" for result in slowed)
         passed = percent(slowed[0].ok, places=2)
-        print(f"| {name} | {same.red * SAME:.0f} | {shares} | {passed} | {same.pairs:.1f} | {counts} |", flush=True)
+        rows.append(f"| {name} | {same.red * SAME:.0f} | {shares} | {passed} | {same.pairs:.1f} | {counts} |")
+        print(rows[-1], flush=True)
+    OUT.write_text("\n".join(["Written by `tests/bench/simulated_gate.py`.", "", *rows]) + "\n")
 
 
 if __name__ == "__main__":
