@@ -6,17 +6,23 @@ import importlib.util
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import tarfile
 import time
+import tomllib
 from argparse import Namespace
+from collections.abc import Container, Iterable
+from importlib.metadata import requires
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from typer.main import get_command
 
 from convbench.check import selftest
@@ -69,6 +75,28 @@ def test_the_limits_of_each_parts_steps_fit_its_time(script):
     for number, steps in script.PARTS.items():
         assert sum(step.limit for step in steps) + script.PATIENCE <= script.SECONDS, number
         assert len({step.name for step in steps}) == len(steps)
+
+
+def required(names: Iterable[str], without: Container[str] = ()) -> set[str]:
+    """Return these packages and all that they require here, extras and packages ``without`` left out."""
+    packages, pending = set[str](), [*map(canonicalize_name, names)]
+    while pending:
+        if (name := pending.pop()) not in packages and name not in without:
+            packages.add(name)
+            needs = (Requirement(line) for line in requires(name) or ())
+            pending += [canonicalize_name(need.name) for need in needs if not need.marker or need.marker.evaluate()]
+    return packages
+
+
+def test_the_wheels_to_bring_are_all_that_the_machine_lacks():
+    """One that is missing costs a call on a GPU: pydantic needs typing-inspection, which was not named."""
+    text = (GPU / "README.md").read_text()
+    has = re.search(r"A machine that has (.*?)\s+needs", text, re.DOTALL)[1]
+    lines = re.findall(r"(?:-w wheels|-d wheels \\\n) +(.*)", text)
+    brought = {*map(canonicalize_name, " ".join(lines).split())}
+    project = tomllib.loads((GPU.parent.parent / "pyproject.toml").read_text())["project"]
+    needs = required(Requirement(line).name for line in project["dependencies"])
+    assert needs <= required(re.split(r",\s+|\s+and\s+", has), without=brought) | brought
 
 
 def test_failed_steps_and_checks_are_named_below_the_table(script):
