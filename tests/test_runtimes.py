@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import math
+import os
 import pickle
 import re
 import subprocess
@@ -26,10 +28,10 @@ from convbench import suite
 from convbench.analysis.quality.controls import linear_probes
 from convbench.analysis.quality.qualities import qualities
 from convbench.core import metrics, traits
-from convbench.core.errors import CaseFailed, ConvbenchError, Impossible, Unavailable
+from convbench.core.errors import CaseFailed, ConvbenchError, Impossible, StoreError, Unavailable
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Reading, Recurrent, Scalar, Whole
 from convbench.core.registry import Plugin, declares, probes, variants
-from convbench.core.system import scratch
+from convbench.core.system import files, scratch
 from convbench.core.traits import VariantTraits
 from convbench.measure import attempts, harness
 from convbench.measure.comparison.first_call import open_case
@@ -1210,8 +1212,11 @@ def test_the_program_gives_each_input_its_own_type(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_each_file_of_weights_is_named_after_the_model(tmp_path: Path) -> None:
-    """Weights used to be taken from the next file if their own file's new name was the old name of that file."""
+def test_each_file_of_weights_is_named_after_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights used to be taken from the next file if their own file's new name was the old name of that file.
+
+    On a full disk the weights of an earlier export were removed, and a part of the new ones stayed.
+    """
     onnx = pytest.importorskip("onnx")
     weights = [onnx.numpy_helper.from_array(torch.full((2, 2), number).float().numpy(), name)
                for number, name in enumerate(("first", "model.onnx.data"))]  # fmt: skip
@@ -1225,6 +1230,17 @@ def test_each_file_of_weights_is_named_after_the_model(tmp_path: Path) -> None:
     assert [path.name for path in paths] == ["model.onnx", "model.onnx.data", "model.onnx.data1"]
     tensors = onnx.load(paths[0]).graph.initializer
     assert [float(onnx.numpy_helper.to_array(tensor).mean()) for tensor in tensors] == [0.0, 1.0]
+
+    def fill_disk(descriptor: int, data: bytes) -> None:
+        os.write(descriptor, data[:4])
+        raise OSError(errno.ENOSPC, "full")
+
+    before = {path: path.read_bytes() for path in paths}
+    monkeypatch.setattr(files, "_write_rest", fill_disk)
+    for name in ("model.onnx", "other.onnx"):
+        with pytest.raises(StoreError, match=r"\.data: cannot be written \(full\)"):
+            _write(folder, tmp_path / name, {})
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
 
 @pytest.mark.parametrize(

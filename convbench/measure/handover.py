@@ -5,8 +5,8 @@ from __future__ import annotations
 import glob
 import json
 import re
-import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from convbench.core import metrics
-from convbench.core.errors import CaseFailed, ConvbenchError, line_of
+from convbench.core.errors import CaseFailed, ConvbenchError, StoreError, line_of
 from convbench.core.option_types import Exporter
 from convbench.core.package import __version__
 from convbench.core.record import Case, Choice, Reading, Scalar
@@ -221,17 +221,21 @@ def _write(folder: Path, to: Path, metadata: Mapping[str, Any]) -> list[Path]:
     locations = [entry for entry in entries if entry.key == "location"]
     names = sorted({entry.value for entry in locations})
     targets = {name: to.with_name(f"{to.name}.data{place or ''}") for place, name in enumerate(names)}
-    try:
-        for stale_path in to.parent.glob(f"{glob.escape(to.name)}.data*"):
-            if re.fullmatch(r"\d*", stale_path.name.removeprefix(f"{to.name}.data")):
-                stale_path.unlink()
-        for name, target in targets.items():
-            shutil.copyfile(folder / name, target)
-    except OSError as error:
-        raise files.unwritable(to, error) from error
     for entry in locations:
         entry.value = targets[entry.value].name
     model.producer_name, model.producer_version = "convbench", __version__
     onnx.helper.set_model_props(model, {f"convbench.{key}": str(value) for key, value in metadata.items()})
-    files.write(to, model.SerializeToString())
+    new_paths = [target for target in targets.values() if not target.exists()]
+    try:
+        for name, target in targets.items():
+            files.write(target, (folder / name).read_bytes())
+        files.write(to, model.SerializeToString())
+    except StoreError:
+        for path in new_paths:
+            path.unlink(missing_ok=True)
+        raise
+    for path in {*to.parent.glob(f"{glob.escape(to.name)}.data*")} - {*targets.values()}:
+        if re.fullmatch(r"\d*", path.name.removeprefix(f"{to.name}.data")):
+            with suppress(OSError):
+                path.unlink()
     return [to, *targets.values()]
