@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._higher_order_ops.scan import scan
 from torch.nn.utils import parametrizations, prune
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, unpack_sequence
 
 from convbench.core.record import Clip
 
@@ -60,7 +60,13 @@ class Shortened(nn.Module):
     def __init__(self, cell: str = "lstm", batch_first: bool = True, drawn: bool = False, how: str = "", **options):
         super().__init__()
         self.drawn, self.batch_first = drawn, batch_first
-        self.converted = {"": torch.as_tensor, "deepcopy": copy.deepcopy, "numpy": methodcaller("numpy")}[how]
+        self.converted = {
+            "": torch.as_tensor,
+            "deepcopy": copy.deepcopy,
+            "numpy": methodcaller("numpy"),
+            "reversed": lambda lengths: lengths[torch.arange(len(lengths)).flip(0)],
+            "shuffled": lambda lengths: lengths[torch.randperm(len(lengths))],
+        }[how]
         self.rnn = CELLS[cell](300, 200, batch_first=batch_first, **options)
 
     def forward(self, x):
@@ -71,6 +77,24 @@ class Shortened(nn.Module):
         vectors = vectors if self.batch_first else vectors.transpose(0, 1)
         packed = pack_padded_sequence(vectors, lengths, self.batch_first, enforce_sorted=False)
         return pad_packed_sequence(self.rnn(packed)[0], self.batch_first, total_length=frames)[0]
+
+
+class Trimmed(Base):
+    """Returns its outputs without the padding, of lengths that it knows."""
+
+    def __init__(self, how: str):
+        super().__init__()
+        self.how = how
+
+    def forward(self, x):
+        lengths = torch.tensor([2 + i for i in range(len(x))])
+        if self.how == "mask":
+            return super().forward(x)[torch.arange(x.shape[1]) < lengths[:, None]]
+        packed = pack_padded_sequence(self.vectors(x), lengths, batch_first=True, enforce_sorted=False)
+        if self.how == "unpacked":
+            return unpack_sequence(self.rnn(packed)[0])
+        outputs, lengths = pad_packed_sequence(self.rnn(packed)[0], batch_first=True)
+        return torch.stack([output[last - 1] for output, last in zip(outputs, lengths.tolist(), strict=True)])
 
 
 def packed(cell: str = "lstm", inside: bool = False):

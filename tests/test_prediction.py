@@ -141,6 +141,7 @@ LAYERS: list[dict[str, object]] = [
     {"cell": "rnn", "how": "deepcopy"},
     {"num_layers": 2, "bidirectional": True, "proj_size": 50},
     {"drawn": True},
+    {"how": "reversed"},
 ]
 
 
@@ -154,6 +155,19 @@ def test_packed_sequences_are_predicted_by_their_lengths(options, scenario):
     of = Case(Whole(Choice("field:Shortened", tuple(options.items()))), Clip(6, 12, 3, 10, 10), scenario=scenario)
     assert predict(of).peak == pytest.approx(measured(of), rel=0.01)
     assert predict(of).at_full_length == ("drawn" in options)
+
+
+def test_lengths_in_a_drawn_order_count_as_the_padding():
+    """They were taken from unwritten memory, and torch refused to allocate so much."""
+    of = Case(Whole(Choice("field:Shortened", (("how", "shuffled"),))), Clip(6, 12, 3, 10, 10))
+    assert predict(of).at_full_length
+
+
+@pytest.mark.parametrize("how", ["mask", "unpacked", "last"])
+def test_outputs_cut_to_known_lengths_are_predicted(how):
+    """They were refused, and ``last`` took a place from unwritten memory."""
+    of = Case(Whole(Choice("field:Trimmed", (("how", how),))), Clip(3, 8, 3, 32, 32))
+    assert predict(of).peak == measured(of)
 
 
 TINY = Clip(1, 4, 1, 16, 16)

@@ -9,19 +9,22 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
+from torch._subclasses.fake_impls import _is_tensor_constructor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import _disable_current_modes
 
-from convbench.measure.memory.with_values import pack, values_of
+from convbench.measure.memory.with_values import pack, values_of, with_values
 
 ATEN = torch.ops.aten
 MOST_VALUES = 4096
 """Elements up to which whole numbers keep their values, such as the lengths of a batch."""
+UNFILLED = (ATEN.empty, ATEN.empty_like, ATEN.empty_strided, ATEN.new_empty, ATEN.new_empty_strided)
+"""Operators whose results hold whatever was in memory before."""
 
 
 @contextmanager
@@ -82,6 +85,7 @@ class Fakes(FakeTensorMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__(allow_non_fake_inputs=True)
         self._allow_unsafe_data_ptr_access = False
+        self.is_inside = False
 
     def may_turn_const(self, tensor: torch.Tensor) -> bool:
         """Whether to keep the values of a result: those of lengths and places, as torch does for a single number."""
@@ -93,7 +97,26 @@ class Fakes(FakeTensorMode):  # type: ignore[no-untyped-call]
         if func is ATEN._pack_padded_sequence.default and values_of(args[1]) is not None:  # the inputs are packed
             with self:
                 return pack(*args)
-        return super().__torch_dispatch__(func, types, args, kwargs)
+        was_inside, self.is_inside = self.is_inside, True
+        try:
+            result = super().__torch_dispatch__(func, types, args, kwargs)
+        finally:
+            self.is_inside = was_inside
+        if was_inside and getattr(func, "overloadpacket", None) in UNFILLED:
+            cast("FakeTensor", result).constant = None  # another operator's result, not what is in memory
+        elif isinstance(result, FakeTensor) and self._is_range(func, result):
+            with _disable_current_modes():
+                values = func(*args, **(kwargs or {}))
+            return with_values(values, self) if self.may_turn_const(values) else result
+        return result
+
+    @staticmethod
+    def _is_range(func: Any, result: FakeTensor) -> bool:
+        """Whether an operator makes a few whole numbers from nothing but its options, such as ``arange``."""
+        is_whole = not result.is_floating_point() and not result.is_complex()
+        is_short = result.numel() <= MOST_VALUES and result.device.type == "cpu"
+        is_drawn = torch.Tag.nondeterministic_seeded in getattr(func, "tags", ())
+        return is_whole and is_short and not is_drawn and _is_tensor_constructor(func)
 
     def __deepcopy__(self, _memo: Any) -> Fakes:
         return self

@@ -299,7 +299,7 @@ def pack(sequences: Any, lengths: Any, batch_first: bool) -> Args:
     parts = [
         steps[start:end, :width].contiguous().view(-1, *steps.shape[2:]) for start, end, width in _equal_steps(sizes)
     ]
-    return torch.cat(parts), _with_values(sizes, sequences.fake_mode)
+    return torch.cat(parts), with_values(sizes, sequences.fake_mode)
 
 
 def _pad_packed(packed: Any, batch_sizes: Any, batch_first: bool, padding: float, total_length: int) -> Args:
@@ -313,7 +313,7 @@ def _pad_packed(packed: Any, batch_sizes: Any, batch_first: bool, padding: float
         part = packed[offset : offset + (end - start) * width]
         result[start:end, :width].copy_(part.view(end - start, width, *packed.shape[1:]))
         offset += len(part)
-    return result.transpose(0, 1) if batch_first else result, _with_values(lengths, packed.fake_mode)
+    return result.transpose(0, 1) if batch_first else result, with_values(lengths, packed.fake_mode)
 
 
 def _equal_steps(sizes: torch.Tensor) -> list[tuple[int, int, int]]:
@@ -324,7 +324,7 @@ def _equal_steps(sizes: torch.Tensor) -> list[tuple[int, int, int]]:
     return [(end - count, end, width) for width, count, end in zip(widths, counts, ends, strict=True)]
 
 
-def _with_values(tensor: torch.Tensor, mode: Any) -> Any:
+def with_values(tensor: torch.Tensor, mode: Any) -> Any:
     """Return a fake tensor whose values are known."""
     return mode.fake_tensor_converter.from_real_tensor(mode, tensor, make_constant=True)
 
