@@ -97,6 +97,19 @@ class Trimmed(Base):
         return torch.stack([output[last - 1] for output, last in zip(outputs, lengths.tolist(), strict=True)])
 
 
+class Branches(nn.Module):
+    """Takes the one or the other branch, by its input, after a layer of the same kind."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.short = nn.Linear(8, 8), nn.Linear(8, 8)
+        self.long = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+
+    def forward(self, x):
+        x = self.first(x)
+        return torch.cond(x.sum() > 0, lambda x: self.long(x), lambda x: self.short(x), (x,))
+
+
 def packed(cell: str = "lstm", inside: bool = False):
     options = {"proj_size": 7, "bidirectional": True} if cell == "lstm" else {}
     return Packed(cell, inside, **options)

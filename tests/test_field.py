@@ -368,6 +368,14 @@ def test_no_headline_calls_a_partly_counted_model_smallest():
     assert alone.startswith("Fewest parameters: field:Own, eager, with 51.5 k parameters and at least ")
 
 
+def test_a_condition_counts_its_longer_branch_and_still_runs_afterwards():
+    """torch's counter added both branches, and a trace that failed left the model unable to run."""
+    model, vectors = field.Branches(), torch.randn(4, 8)
+    assert convbench.count(model, vectors).macs == (1 + 2) * 4 * 8 * 8
+    with torch.no_grad():
+        assert model(vectors).shape == (4, 8)
+
+
 def test_a_live_module_is_counted_the_same_way():
     counted = convbench.count(field.Packed(inside=True), torch.randn(3, 8, 3, 32, 32))
     assert counted.second == counted.macs

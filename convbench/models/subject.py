@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -61,9 +62,13 @@ class WithoutGradients:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.mode is None:
             return self._first_call(args, kwargs)
-        with self.mode():
-            output = self.forward(*args, **kwargs)
-            return values.settle(output) if self.settles else output
+        try:
+            with self.mode():
+                output = self.forward(*args, **kwargs)
+                return values.settle(output) if self.settles else output
+        except Exception as error:
+            _forget_failed_compilation(error)
+            raise
 
     def _first_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         *earlier_modes, last_mode = self.modes
@@ -86,11 +91,25 @@ class WithoutGradients:
             raise self.refusal from error  # ``error`` only comes from state that the first attempt left in the model
 
     def _try(self, mode: Callable[[], Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        with mode():
-            output = self.forward(*args, **kwargs)
-            result = values.settle(output)
+        try:
+            with mode():
+                output = self.forward(*args, **kwargs)
+                result = values.settle(output)
+        except Exception as error:
+            _forget_failed_compilation(error)
+            raise
         self.mode, self.settles = mode, result is not output
         return result
+
+
+def _forget_failed_compilation(error: Exception) -> None:
+    """Drop all compiled code if torch's compiler raised the error, as it may on ``meta`` and under a tracer.
+
+    It skips a function that it once failed to compile, and operators such as ``torch.cond``, which compile what they
+    are given, then fail in every later call.
+    """
+    if any("_dynamo" in frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)):
+        torch._dynamo.reset()
 
 
 @dataclass(frozen=True)

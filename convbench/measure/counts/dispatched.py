@@ -12,9 +12,10 @@ import sys
 import threading
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any, Self
 
 import torch
@@ -192,10 +193,25 @@ class _Mode(_FlopCounterMode):
     def _handle_higher_order_ops(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if func in self.counter.flop_registry:
             return self.counter._count_flops(func, func(*args, **kwargs), args, kwargs)  # type: ignore[no-untyped-call]
-        # Of a condition's branches torch counts the longer one.
-        if func is torch.ops.higher_order.cond or not any(map(callable, args)):
+        if func is torch.ops.higher_order.cond:
+            return self._count_longer(args[1:3], args[3])
+        if not any(map(callable, args)):
             return super()._handle_higher_order_ops(func, types, args, kwargs)  # type: ignore[no-untyped-call]
         return func(*(self._wrap(value) if callable(value) else value for value in args), **kwargs)
+
+    def _count_longer(self, branches: Iterable[Callable[..., Any]], operands: Any) -> Any:
+        """Return the output of the branch of a condition that takes more products, and count only these.
+
+        torch's own mode counts both branches if an operator of theirs was counted before: its copies are shallow.
+        """
+        earlier_counts, outcomes = self.counter.flop_counts, []
+        for branch in branches:
+            self.counter.flop_counts = earlier_counts.copy()
+            self.counter.flop_counts |= {name: flops.copy() for name, flops in earlier_counts.items()}
+            output = self._wrap(branch)(*operands)
+            outcomes.append((self.counter.get_total_flops(), self.counter.flop_counts, output))
+        _, self.counter.flop_counts, output = max(outcomes, key=itemgetter(0))
+        return output
 
     def _wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function with every call counted by this mode."""
