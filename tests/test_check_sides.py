@@ -607,6 +607,7 @@ def test_a_commit_of_a_read_only_repository_is_checked_out(repository, folder):
         assert number(base) == "one"
         assert base.commit == git.commit(repository, "main~1")
         assert not base.dirty
+    assert not (folder / "base").exists()
 
 
 def test_an_environment_inside_the_tree_is_not_on_the_path(repository, monkeypatch):
@@ -875,11 +876,13 @@ def test_only_the_worktree_of_a_dead_check_is_removed(repository, folder, tmp_pa
         left_behind.mkdir()
         (left_behind / "lock").write_text("1")
         run(repository, "worktree", "add", "-q", "--detach", str(left_behind / "base"), "main")
+    run(repository, "worktree", "lock", str(dead / "base"))  # as git does until a new worktree is complete
     run(repository, "worktree", "add", "-q", "--detach", str(users), "main")
     with lock.hold(living / "lock"), sides.materialise("main~1", sides.WorkingTree.at(repository, "smoke"), folder):
         pass
     left = run(repository, "worktree", "list")
     assert not dead.exists()
+    assert str(dead) not in left
     assert str(living) in left
     assert str(users) in left
 
