@@ -61,6 +61,8 @@ from convbench.measure import timing, waiting
 call_seconds = iter([0.125, 0.25])
 steal = chain([0.0, 0.5], repeat(0.0))
 
+timing.CpuClock.now = lambda _: 0.0  # on a busy machine a visit's time was up after six calls
+
 def pytest_runtest_call():
     seconds = next(call_seconds)
     timing.CpuClock.time = lambda _, call: (timing.Sample(seconds if sys.gettrace() is None else 9.0), call())[0]
