@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -134,16 +135,17 @@ def test_few_ratios_assume_twice_the_variance_of_a_visit():
     ((" 0  5  7", " 1  6  8"), (0, 1, 2)),  # interrupted after the first round
     ((" 0  2  8", " 0  2  8"), (0, 1, 2)),
     ((" 0  2  4", " 5  6  7"), ()),  # the second case was added later
-    ((" 0  2  8", " 5  6  9"), (2,)),  # and then visited in a round with the first
-    ((" 0  2  4", " 1  5  7"), (0,)),
+    ((" 0  2  8", " 5  6  9"), ()),  # and then visited in a round with the first
+    ((" 0  1  6  8", " 4  5  7  9"), (2, 3)),  # and then in as many as before
+    ((" 0  2  4", " 1  5  7"), ()),
     (("a0 b1 a5", "a3 b2 a6"), (0, 1, 2)),  # a host of a cluster may be a round behind
     (("a0 a2 a4", "b1 b3 a5"), (2,)),
 ])  # fmt: skip
 def test_a_ratio_is_formed_only_of_visits_in_common_moments(visits, met):
     """The visits of a case that is added to a run later are of the same rounds as those of the others."""
-    logs = ((0.5, 0.75, 1.0), (0.25, 0.25, 0.25))
-    first, second = (replace(visited(*of), moments={i: tuple(text[3 * i : 3 * i + 2]) for i in range(3)})
-                     for of, text in zip(logs, visits, strict=True))  # fmt: skip
+    logs = ((0.5, 0.75, 1.0, 1.5), (0.25,) * 4)
+    moments = [dict(enumerate(re.findall("(.)(.)(?: |$)", text))) for text in visits]
+    first, second = (replace(visited(*of[: len(made)]), moments=made) for of, made in zip(logs, moments, strict=True))
     differences = [logs[0][number] - logs[1][number] for number in met]
     by_rounds = estimate(differences, Prior(4.0, 2 * 0.01**2)) if met else None
     assert latencies.ratios([(first, second)]) == [by_rounds or ratio_interval(first.interval, second.interval)]

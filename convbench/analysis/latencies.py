@@ -168,14 +168,18 @@ def _ratio(pair: tuple[Latency, Latency], differences: Sequence[float], prior: P
 def _differences(first: Latency, second: Latency) -> list[float]:
     """Subtract the logs of each round in which one host visited both cases, and neither of them again in between.
 
-    The visits of a case that was added to the run later belong to the same rounds, but not to the same moments.
+    A case that was added to the run later was visited in the same rounds as the others, but at other moments. If this
+    is so in most rounds, the few common moments tell less than all visits: there are no differences then.
     """
-    moments, differences = sorted([*first.moments.values(), *second.moments.values()]), []
-    for visit in [visit for visit in first.logs if visit in second.logs]:
-        begin, end = sorted(latency.moments.get(visit, ("", "")) for latency in (first, second))
-        if begin[0] == end[0] and bisect_left(moments, end) <= bisect_right(moments, begin):
-            differences.append(first.logs[visit] - second.logs[visit])
-    return differences
+    moments = sorted([*first.moments.values(), *second.moments.values()])
+    pairs = {
+        visit: sorted(latency.moments.get(visit, ("", "")) for latency in (first, second))
+        for visit in first.logs
+        if visit in second.logs
+    }
+    shared = {visit: (begin, end) for visit, (begin, end) in pairs.items() if begin[0] == end[0]}
+    met = [visit for visit, (begin, end) in shared.items() if bisect_left(moments, end) <= bisect_right(moments, begin)]
+    return [first.logs[visit] - second.logs[visit] for visit in met] if 2 * len(met) >= len(shared) else []
 
 
 def _machine(records: Sequence[Record]) -> Machine:

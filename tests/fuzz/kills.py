@@ -110,9 +110,9 @@ class Place:
         return Counter((case, visit["round"]) for case, record in self.records(out) for visit in record["visits"])
 
     def damaged(self) -> Iterator[str]:
-        """Yield the files that a verb wrote only in part."""
+        """Yield the files that a verb wrote only in part; hidden ones are what a killed writer left beside its file."""
         ends = {".html": "</html>", ".svg": "</svg>", ".xml": ">"}
-        for path in (path for name in ("made", "merged", "reports") for path in (self.root / name).rglob("*.*")):
+        for path in (path for name in ("made", "merged", "reports") for path in (self.root / name).rglob("[!.]*.*")):
             text = path.read_text(errors="replace").rstrip()
             try:
                 if path.suffix == ".json":
