@@ -433,6 +433,7 @@ def test_any_error_becomes_a_record_and_the_sweep_goes_on(error, kind, status):
     ("CUDA error: unspecified launch failure", "error", attempts.LOST, False),
     ("CUDA error: the launch timed out and was terminated", "error", attempts.LOST, False),
     ("CUDA error: invalid program counter", "error", attempts.LOST, False),
+    ("CUDA driver error: an illegal memory access was encountered", "error", attempts.LOST, False),
     ("Triton Error [CUDA]: an illegal memory access was encountered", "error", attempts.LOST, False),
     ("CUDA error: uncorrectable ECC error encountered", "error", attempts.DAMAGED, False),
     ("CUDA error: uncorrectable NVLink error detected during the execution", "error", attempts.DAMAGED, False),

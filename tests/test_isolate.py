@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import warnings
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from multiprocessing.util import Finalize
 from pathlib import Path
@@ -36,7 +36,7 @@ from convbench.runs.probe_plan import ProbePlan, jobs, visit_record
 from convbench.runs.process import processes, start
 from convbench.runs.process.processes import Processes
 from convbench.runs.process.running import Call
-from convbench.runs.process.start import TRAINED, forkserver_pid, hold_interrupts, is_alive
+from convbench.runs.process.start import TRAINED, end_stopped_forkserver, forkserver_pid, hold_interrupts, is_alive
 from convbench.runs.schedule import Schedule
 
 QUICK = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5, timeout=60)
@@ -113,9 +113,20 @@ def stop_the_server(place: str) -> str:
     return place
 
 
+class StopTimer(threading.Timer):
+    """A timer whose time is up as soon as the server is stopped."""
+
+    def run(self) -> None:
+        assert self.interval == 60.0 + start.PATIENCE
+        while not self.finished.wait(0.01):
+            with suppress(psutil.NoSuchProcess):
+                if psutil.Process(forkserver_pid()).status() == psutil.STATUS_STOPPED:
+                    self.function()
+
+
 def test_a_stopped_server_is_replaced(monkeypatch):
     """``run`` waited for it until Ctrl-C."""
-    monkeypatch.setattr(start, "PATIENCE", -59.0)
+    monkeypatch.setattr(threading, "Timer", StopTimer)
     monkeypatch.setattr(processes, "PRELOAD", [])
     with closing(Processes()) as fresh_processes:
         assert fresh_processes.run(Call(stop_the_server, ("ended",), timeout=60.0)) == "ended"
@@ -123,6 +134,14 @@ def test_a_stopped_server_is_replaced(monkeypatch):
         os.kill(server := forkserver_pid(), signal.SIGSTOP)
         assert fresh_processes.run(Call(abs, (-1,), timeout=60.0)) == 1
         assert server != forkserver_pid()
+
+
+@pytest.mark.parametrize(("method", "waits"), [("forkserver", True), ("spawn", False)])
+def test_a_process_that_does_not_wait_for_the_server_does_not_end_it(monkeypatch, method, waits):
+    """A case of a variant with variables that a GPU's driver kept would have ended the other cases' server."""
+    monkeypatch.setattr(threading, "Timer", timer := Mock())
+    with end_stopped_forkserver(multiprocessing.get_context(method).Process(), 1.0):
+        assert timer.return_value.start.called is waits
 
 
 def wrong_by_far() -> None:

@@ -129,19 +129,24 @@ def test_few_ratios_assume_twice_the_variance_of_a_visit():
     assert latencies.ratios([(pairs[0][0], pairs[0][0])]) == [(1.0, 1.0, 1.0)]
 
 
-@pytest.mark.parametrize(
-    ("starts", "is_paired"),
-    [((("0", "2"), ("1", "3")), True), ((("0", "5"), ("1", "6")), True), ((("0", "2"), ("5", "6")), False)],
-)
-def test_a_case_that_was_added_to_a_run_met_no_moments_of_the_others(starts, is_paired):
-    """Its visits are of the same rounds; a run that was interrupted within a round goes on in it."""
-    first, second = (replace(visited(*logs), starts=dict(enumerate(begun)))
-                     for logs, begun in zip(((0.5, 0.75), (0.25, 0.25)), starts, strict=True))  # fmt: skip
-    by_rounds, by_intervals = (
-        estimate([0.25, 0.5], Prior(4.0, 2 * 0.01**2)),
-        ratio_interval(first.interval, second.interval),
-    )
-    assert latencies.ratios([(first, second)]) == [by_rounds if is_paired else by_intervals]
+@pytest.mark.parametrize(("visits", "met"), [
+    ((" 0  2  4", " 1  3  5"), (0, 1, 2)),
+    ((" 0  5  7", " 1  6  8"), (0, 1, 2)),  # interrupted after the first round
+    ((" 0  2  8", " 0  2  8"), (0, 1, 2)),
+    ((" 0  2  4", " 5  6  7"), ()),  # the second case was added later
+    ((" 0  2  8", " 5  6  9"), (2,)),  # and then visited in a round with the first
+    ((" 0  2  4", " 1  5  7"), (0,)),
+    (("a0 b1 a5", "a3 b2 a6"), (0, 1, 2)),  # a host of a cluster may be a round behind
+    (("a0 a2 a4", "b1 b3 a5"), (2,)),
+])  # fmt: skip
+def test_a_ratio_is_formed_only_of_visits_in_common_moments(visits, met):
+    """The visits of a case that is added to a run later are of the same rounds as those of the others."""
+    logs = ((0.5, 0.75, 1.0), (0.25, 0.25, 0.25))
+    first, second = (replace(visited(*of), moments={i: tuple(text[3 * i : 3 * i + 2]) for i in range(3)})
+                     for of, text in zip(logs, visits, strict=True))  # fmt: skip
+    differences = [logs[0][number] - logs[1][number] for number in met]
+    by_rounds = estimate(differences, Prior(4.0, 2 * 0.01**2)) if met else None
+    assert latencies.ratios([(first, second)]) == [by_rounds or ratio_interval(first.interval, second.interval)]
 
 
 def waiting(threads, *waits, finding=None):

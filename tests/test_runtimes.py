@@ -1215,7 +1215,7 @@ def test_the_program_gives_each_input_its_own_type(tmp_path: Path) -> None:
 def test_each_file_of_weights_is_named_after_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights used to be taken from the next file if their own file's new name was the old name of that file.
 
-    On a full disk the weights of an earlier export were removed, and a part of the new ones stayed.
+    On a full disk the weights of an earlier export were removed, or they were replaced and its model was not.
     """
     onnx = pytest.importorskip("onnx")
     weights = [onnx.numpy_helper.from_array(torch.full((2, 2), number).float().numpy(), name)
@@ -1226,20 +1226,24 @@ def test_each_file_of_weights_is_named_after_the_model(tmp_path: Path, monkeypat
     onnx.save_model(
         exported, folder / onnx_file.FILE, save_as_external_data=True, all_tensors_to_one_file=False, size_threshold=0
     )
-    paths = _write(folder, tmp_path / "model.onnx", {})
-    assert [path.name for path in paths] == ["model.onnx", "model.onnx.data", "model.onnx.data1"]
+    program = {tmp_path / "model.py": b"program"}
+    paths = _write(folder, tmp_path / "model.onnx", {}, program)
+    assert [path.name for path in paths] == ["model.onnx", "model.onnx.data", "model.onnx.data1", "model.py"]
     tensors = onnx.load(paths[0]).graph.initializer
     assert [float(onnx.numpy_helper.to_array(tensor).mean()) for tensor in tensors] == [0.0, 1.0]
 
-    def fill_disk(descriptor: int, data: bytes) -> None:
-        os.write(descriptor, data[:4])
-        raise OSError(errno.ENOSPC, "full")
+    before, write_rest = {path: path.read_bytes() for path in paths}, files._write_rest
 
-    before = {path: path.read_bytes() for path in paths}
+    def fill_disk(descriptor: int, data: bytes) -> None:
+        if data == b"new program":
+            os.write(descriptor, data[:4])
+            raise OSError(errno.ENOSPC, "full")
+        write_rest(descriptor, data)
+
     monkeypatch.setattr(files, "_write_rest", fill_disk)
-    for name in ("model.onnx", "other.onnx"):
-        with pytest.raises(StoreError, match=r"\.data: cannot be written \(full\)"):
-            _write(folder, tmp_path / name, {})
+    for name in ("model", "other"):
+        with pytest.raises(StoreError, match=rf"{name}\.py: cannot be written \(full\)"):
+            _write(folder, tmp_path / f"{name}.onnx", {"of": "today"}, {tmp_path / f"{name}.py": b"new program"})
     assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
 

@@ -13,9 +13,9 @@ and ratios are formed only from visits on the same host.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from statistics import fmean, median
 
 from convbench.analysis import hosts
@@ -78,16 +78,15 @@ class Machine:
 class Latency:
     """Seconds per call: the interval, and the logs behind it by round; no logs if visits are unknown.
 
-    ``hosts`` names the host of each round if there were several, ``starts`` when it was visited. ``reference`` is the
-    time of the reference workload at the speed that the interval is stated at; None if it was not measured.
+    ``moments`` are the host of each round, empty if there was only one, and the start of the visit. ``reference`` is
+    the time of the reference workload at the speed that the interval is stated at; None if it was not measured.
     """
 
     interval: Interval
     logs: Mapping[int, float] = field(default_factory=dict)
     prior: Prior = spread.ASSUMED
-    hosts: Mapping[int, str] = field(default_factory=dict)
+    moments: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     reference: float | None = None
-    starts: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def by_visits(self) -> Interval:
@@ -116,9 +115,8 @@ def latency_of(record: Record, machine_by_scope: Mapping[Scope, Machine]) -> Lat
     interval = Interval(interval.median, interval.low * math.exp(-below), interval.high * math.exp(above))
     if len(logs) == 1:
         interval = _widen(interval, samples)
-    starts = {visit.round: visit.started for visit in record.visits}
-    host_names, quiet_seconds = hosts.host_by_round(record), reference(record, machine_by_scope)
-    return Latency(interval, logs, machine.prior, host_names, quiet_seconds, starts)
+    moments = {visit.round: (visit.host, visit.started) for visit in record.visits}
+    return Latency(interval, logs, machine.prior, moments, reference(record, machine_by_scope))
 
 
 def _widen(interval: Interval, samples: Sequence[float]) -> Interval:
@@ -168,11 +166,16 @@ def _ratio(pair: tuple[Latency, Latency], differences: Sequence[float], prior: P
 
 
 def _differences(first: Latency, second: Latency) -> list[float]:
-    shared = [visit for visit in first.logs.keys() & second.logs if first.hosts.get(visit) == second.hosts.get(visit)]
-    starts = sorted(((first.starts.get(visit, ""), second.starts.get(visit, "")) for visit in shared), key=min)
-    if any(max(pair) > min(next_pair) for pair, next_pair in pairwise(starts)):  # one was added to the run later
-        return []
-    return [first.logs[visit] - second.logs[visit] for visit in sorted(shared)]
+    """Subtract the logs of each round in which one host visited both cases, and neither of them again in between.
+
+    The visits of a case that was added to the run later belong to the same rounds, but not to the same moments.
+    """
+    moments, differences = sorted([*first.moments.values(), *second.moments.values()]), []
+    for visit in [visit for visit in first.logs if visit in second.logs]:
+        begin, end = sorted(latency.moments.get(visit, ("", "")) for latency in (first, second))
+        if begin[0] == end[0] and bisect_left(moments, end) <= bisect_right(moments, begin):
+            differences.append(first.logs[visit] - second.logs[visit])
+    return differences
 
 
 def _machine(records: Sequence[Record]) -> Machine:

@@ -62,22 +62,24 @@ _METS_TYPE = re.compile(
     r"|\b(Half|BFloat16|[Dd]ouble)\b.*\b(?!\2)(Half|BFloat16|[Dd]ouble)\b"
 )
 """torch's error messages if tensors of two number types meet; the one about an LSTM means its state."""
-_CUDAS = r"(?:CUDA error|Triton Error \[CUDA\]): "
-_LOST = re.compile(
-    _CUDAS + r".*(illegal|misaligned|assert|launch failure|launch timed out|hardware stack|program counter"
-    r"|address space|unknown)"
-)
-"""Error messages of CUDA, and of triton's launches, after which CUDA fails for the rest of the process."""
 LOST = "an earlier operator may have caused it: set CUDA_LAUNCH_BLOCKING=1; its process cannot use the GPU any more"
-_DAMAGED = re.compile(_CUDAS + r".*(uncorrectable|hardware error)")
 DAMAGED = "this is a fault of the GPU: nvidia-smi --query --display=ECC shows it; reset the GPU, or use another one"
-_LACKS_KERNELS = re.compile(_CUDAS + "no kernel image")
 LACKS_KERNELS = "it is built for other GPUs: torch.cuda.get_arch_list() says for which; install a build for this one"
-_LACKS_HANDLE = re.compile(r"CU(BLAS|DNN)_STATUS_NOT_INITIALIZED")
-LACKS_HANDLE = "the library could not start, as a rule for lack of memory on the GPU: nvidia-smi says who uses it"
+ADMITTED = "end the process that has the GPU to itself, or let it admit several: nvidia-smi --compute-mode=DEFAULT"
 BUSY = "busy or unavailable"
 """Part of CUDA's error message if the GPU admits a single process, which is another one."""
-ADMITTED = "end the process that has the GPU to itself, or let it admit several: nvidia-smi --compute-mode=DEFAULT"
+_OF_CUDA = {
+    "illegal|misaligned|assert|launch failure|launch timed out|hardware stack|program counter|address space|unknown":
+        LOST,
+    "uncorrectable|hardware error": DAMAGED,
+    "no kernel image": LACKS_KERNELS,
+    BUSY: ADMITTED,
+}  # fmt: skip
+"""What to do about errors of CUDA, by words of its messages. After the first ones CUDA fails for the whole process."""
+_CUDAS = r"(CUDA error|CUDA driver error|Triton Error \[CUDA\])"
+"""How its messages begin: of torch, about calls of the runtime and of the driver, and of triton, about launches."""
+_LACKS_HANDLE = re.compile(r"CU(BLAS|DNN)_STATUS_NOT_INITIALIZED")
+LACKS_HANDLE = "the library could not start, as a rule for lack of memory on the GPU: nvidia-smi says who uses it"
 GONE: Literal["no GPU"] = "no GPU"
 """Kind of a failure after which no case on this device can be measured."""
 _LACKS_GPU = re.compile(
@@ -155,14 +157,8 @@ def explain(error: BaseException) -> Failure:
 def _hint(error: BaseException) -> str:
     """Return what an error of torch means and what to do about it; empty if unknown."""
     match error:
-        case RuntimeError() if _LOST.search(str(error)):
-            return LOST
-        case RuntimeError() if _DAMAGED.search(str(error)):
-            return DAMAGED
-        case RuntimeError() if _LACKS_KERNELS.search(str(error)):
-            return LACKS_KERNELS
-        case RuntimeError() if BUSY in str(error):
-            return ADMITTED
+        case RuntimeError() if hint := _cuda_hint(str(error)):
+            return hint
         case AssertionError() | RuntimeError() if any(part in str(error) for part in _LACKS_CUDA):
             return NEEDS_CUDA
         case RuntimeError() if _METS_META.search(str(error)):
@@ -176,6 +172,10 @@ def _hint(error: BaseException) -> str:
         case RuntimeError() | ValueError() if _METS_TYPE.search(line_of(error)):
             return TWO_TYPES
     return ""
+
+
+def _cuda_hint(message: str) -> str:
+    return next((hint for words, hint in _OF_CUDA.items() if re.search(f"{_CUDAS}: .*({words})", message)), "")
 
 
 def explain_death(exitcode: int | None, output: Path) -> CaseFailed:

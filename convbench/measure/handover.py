@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from convbench.core import metrics
-from convbench.core.errors import CaseFailed, ConvbenchError, StoreError, line_of
+from convbench.core.errors import CaseFailed, ConvbenchError, line_of
 from convbench.core.option_types import Exporter
 from convbench.core.package import __version__
 from convbench.core.record import Case, Choice, Reading, Scalar
@@ -72,7 +72,7 @@ def hand_over(
     not run, cannot be exported or gives another output, ConvbenchError if it cannot be written.
     """
     need(RUNTIME)
-    program = _program_path(to)
+    program_path = _program_path(to)
     variants = tuple(choice for choice in case.variant if _is_kept(choice.name))
     options: dict[str, Scalar] = {"exporter": exporter} if exporter else {}
     options |= {"any_batch": True} if any_batch else {}
@@ -84,9 +84,9 @@ def hand_over(
     assert subject.deployment
     parity = _parity(subject, eager, expected, make_eager)
     metadata = {"case": case.id, "seed": seed, "weights": weights.name if weights else "seeded, untrained", **facts}
-    paths = _write(subject.deployment.folder, to, metadata | (parity._asdict() if parity else {}))
-    files.write(program, _program(to.name, deployment_case, subject.deployment.example))
-    return [*paths, program], parity
+    metadata |= parity._asdict() if parity else {}
+    program = {program_path: files.encoded(_program(to.name, deployment_case, subject.deployment.example))}
+    return _write(subject.deployment.folder, to, metadata, program), parity
 
 
 def _runtime_options(case: Case) -> dict[str, Scalar]:
@@ -212,8 +212,8 @@ def _load_subject(case: Case, seed: int, weights: Path | None) -> Subject:
     return subject
 
 
-def _write(folder: Path, to: Path, metadata: Mapping[str, Any]) -> list[Path]:
-    """Write the model to its place, with metadata; weights in files beside it are named after it."""
+def _write(folder: Path, to: Path, metadata: Mapping[str, Any], program: Mapping[Path, bytes]) -> list[Path]:
+    """Write the model to its place, with metadata, and a program; weights in files beside it are named after it."""
     import onnx
 
     model = onnx.load(str(folder / FILE), load_external_data=False)
@@ -225,17 +225,10 @@ def _write(folder: Path, to: Path, metadata: Mapping[str, Any]) -> list[Path]:
         entry.value = targets[entry.value].name
     model.producer_name, model.producer_version = "convbench", __version__
     onnx.helper.set_model_props(model, {f"convbench.{key}": str(value) for key, value in metadata.items()})
-    new_paths = [target for target in targets.values() if not target.exists()]
-    try:
-        for name, target in targets.items():
-            files.write(target, (folder / name).read_bytes())
-        files.write(to, model.SerializeToString())
-    except StoreError:
-        for path in new_paths:
-            path.unlink(missing_ok=True)
-        raise
-    for path in {*to.parent.glob(f"{glob.escape(to.name)}.data*")} - {*targets.values()}:
+    weights = {target: (folder / name).read_bytes() for name, target in targets.items()}
+    files.write_together({to: model.SerializeToString(), **weights, **program})
+    for path in {*to.parent.glob(f"{glob.escape(to.name)}.data*")} - {*weights}:
         if re.fullmatch(r"\d*", path.name.removeprefix(f"{to.name}.data")):
             with suppress(OSError):
                 path.unlink()
-    return [to, *targets.values()]
+    return [to, *weights, *program]

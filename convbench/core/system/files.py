@@ -14,8 +14,8 @@ import stat
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from convbench.core.errors import ConvbenchError, StoreError
@@ -81,10 +81,26 @@ def write(path: Path, content: str | bytes, remedy: str = ELSEWHERE) -> Path:
         if is_special(path):
             _write_all(path, data, os.O_WRONLY)
         else:
-            _replace(target, data)
+            with _part(target, data) as part:
+                part.replace(target)
     except (OSError, ValueError, RuntimeError) as error:
         raise unwritable(path, error, remedy) from error
     return path
+
+
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """Write files that are of use only together: all of them, or the previous ones stay. Raises StoreError."""
+    for path in contents:
+        refuse_unwritable(path)
+    try:
+        with ExitStack() as stack:
+            parts = {}
+            for path, data in contents.items():
+                parts[path] = stack.enter_context(_part(path.resolve(), data))
+            for path, part in parts.items():
+                part.replace(path.resolve())
+    except OSError as error:
+        raise unwritable(path, error) from error
 
 
 def append(path: Path, content: str | bytes, remedy: str = ELSEWHERE) -> None:
@@ -173,19 +189,24 @@ def is_special(path: Path) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
-def _replace(path: Path, data: bytes) -> None:
-    stem = f".{zlib.crc32(os.fsencode(path.name)):08x}-"
-    part = path.parent / f"{stem}{os.getpid()}.part"
+@contextmanager
+def _part(path: Path, data: bytes) -> Iterator[Path]:
+    """Yield a file beside ``path`` with all of the content, which the block renames; after an error it is removed."""
+    part = path.parent / f"{_stem(path)}{os.getpid()}.part"
     try:
         _write_all(part, data, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0))
         if path.is_file():
             part.chmod(path.stat().st_mode & 0o777)
-        part.replace(path)
+        yield part
     except BaseException:
         part.unlink(missing_ok=True)
         raise
     sync(path.parent)
-    _collect(path.parent, stem)
+    _collect(path.parent, _stem(path))
+
+
+def _stem(path: Path) -> str:
+    return f".{zlib.crc32(os.fsencode(path.name)):08x}-"
 
 
 def _collect(folder: Path, stem: str) -> None:

@@ -118,7 +118,7 @@ class Processes:
         try:
             with hide_script(), process_variables({**self._variables(), **call.variables}), hold_interrupts():
                 try:
-                    with end_stopped_forkserver(call.timeout):
+                    with end_stopped_forkserver(running.process, call.timeout):
                         running.process.start()
                 except SERVER_KILLED:  # the next start begins a new server
                     if not call.is_forked:
@@ -174,7 +174,7 @@ class Processes:
 
 def _start_again(process: BaseProcess, seconds: float) -> None:
     try:
-        with end_stopped_forkserver(seconds):
+        with end_stopped_forkserver(process, seconds):
             process.start()
     except SERVER_KILLED as error:
         reason = "killed, or short of processes (ulimit -u, a container's pids limit)"

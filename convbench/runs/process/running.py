@@ -161,5 +161,5 @@ def _kill(process: BaseProcess, seconds: float) -> None:
     if process.pid is None:
         return
     scratch.kill_group(process)
-    with end_stopped_forkserver(seconds):
+    with end_stopped_forkserver(process, seconds):
         process.join()

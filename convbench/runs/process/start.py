@@ -18,6 +18,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -131,14 +133,16 @@ def forget_forkserver() -> None:
 
 
 @contextmanager
-def end_stopped_forkserver(seconds: float) -> Iterator[None]:
-    """Kill the server if the block takes ``PATIENCE`` more than these seconds: who stopped it (SIGSTOP) made it wait.
+def end_stopped_forkserver(process: BaseProcess, seconds: float) -> Iterator[None]:
+    """Kill the server if the start or end of its process takes ``PATIENCE`` more than these seconds.
 
-    The block then goes on as if the server had been killed by somebody else.
+    As a rule somebody stopped it (SIGSTOP). The block then goes on as if somebody else had killed it. A process of
+    another kind does not wait for the server, which other processes may need.
     """
     timer = threading.Timer(min(seconds + PATIENCE, threading.TIMEOUT_MAX), _kill_forkserver)
     timer.daemon = True
-    timer.start()
+    if isinstance(process, ForkServerProcess):
+        timer.start()
     try:
         yield
     finally:
