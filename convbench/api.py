@@ -370,7 +370,7 @@ def measure(model: nn.Module, /, *args: Any, protocol: Protocol | None = None, *
     Examples:
         >>> import convbench, torch
         >>> convbench.measure(torch.nn.Linear(8, 8), torch.zeros(4, 8), protocol=convbench.Protocol(max_time=0.1))
-        Measurement(latency ... a call (...); peak memory ...; in this process on cpu, ... findings ...)
+        Measurement(latency ... a call [...], ... calls; peak memory ...; in this process on cpu, ... findings ...)
     """
     from convbench.measure.live import measurement
     from convbench.models.inputs import Inputs

@@ -327,14 +327,14 @@ def test_json_without_a_pick_has_the_reason(run):
 
 
 @pytest.mark.parametrize(("command", "training"), [
-    ("convbench run a.yaml variant=eager --only gap", "convbench run a.yaml variant=eager quality=train --only gap"),
-    ("merged", "convbench run default quality=train"),
-    ("convbench run a.yaml protocol.budget=5", "convbench run a.yaml quality=train"),  # 5 s would end the trainings
+    ("convbench run a.yaml variant=eager --only gap", "a.yaml variant=eager quality=train --only gap"),
+    ("merged", "default quality=train"),
+    ("convbench run a.yaml protocol.budget=5", "a.yaml quality=train"),  # 5 s would end the trainings
 ])  # fmt: skip
 def test_a_run_without_trainings_names_the_command_to_train(tmp_path, command, training):
     directory = records.stored(tmp_path / "run", [records.record()], command=command)
     code, out, _ = advise(directory)
-    sentence = f"quality was not run in {directory}: run `{training} --out {directory}-quality-train`"
+    sentence = f"quality was not run in {directory}: run `convbench run {training} --resume --out {directory}`"
     by_cost = "By cost alone: 1 model. Fastest: gap, LSTM input 32 (6.47 ms [6.42, 6.57] a call, 83.8 k "
     assert (code, out) == (3, f"{sentence}. {by_cost}parameters, 16.3 MiB, 116 MFLOP).")
     (answer,) = json.loads(CliRunner().invoke(app, ["advise", str(directory), "--json"]).output)
@@ -351,7 +351,8 @@ def test_options_that_need_trainings_are_named_if_there_are_none(tmp_path, optio
     directory = records.stored(tmp_path / "run", [records.record()])
     code, out, _ = advise(directory, *options)
     assert code == 3
-    assert f"-quality-train`. {said} among trainings, but there are none. By cost alone: 1 model." in out
+    by_cost = "By cost alone: 1 model."
+    assert f"quality=train --resume --out {directory}`. {said} among trainings, but there are none. {by_cost}" in out
 
 
 def test_advice_by_cost_names_cases_never_measured_undisturbed(tmp_path):

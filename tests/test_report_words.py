@@ -1018,11 +1018,11 @@ def test_missing_open_or_unrequested_results_become_next_commands():
     run = records.run_of(run_records, planned=("a", "b", "c"))
     steps = next_steps(run, results(run_records), headline_of(results(run_records)))
     assert [(step.resume, step.overrides) for step in steps] == [
-        (True, ""), (False, "protocol.visits=3"), (False, "quality=train"),
+        (True, ""), (False, "protocol.visits=3"), (True, "quality=train"),
     ]  # fmt: skip
     again, *_, train = (command(run, step, "reports/x") for step in steps)
     assert again == "convbench run suites/default.yaml --resume --out reports/x"
-    assert train == "convbench run suites/default.yaml quality=train --out reports/x-quality-train"
+    assert train == "convbench run suites/default.yaml quality=train --resume --out reports/x"
     run = records.run_of(run_records, command="convbench.run('mine.yaml')")
     assert command(run, Step("open", resume=True, until_sure=True), "x") == (
         "convbench.run('mine.yaml', resume=True, until_sure=True, out='x')"

@@ -60,7 +60,7 @@ def _draw(points: Points, curve_rows: Sequence[Sequence[int]]) -> Drawing:
         for name, rows in points.by_series().items()
         if name not in {model.series for model in models}
     }
-    _name_singles(axes, single_places, list(points.places.values()))
+    _name_singles(axes, single_places)
     view = initial_view(points.results)
     threads_vary = len({result.group.threads for result in points.results}) > 1
     threads = threads_of(points.results[next(iter(points.places))].group) if threads_vary else ""
@@ -80,7 +80,7 @@ def _draw(points: Points, curve_rows: Sequence[Sequence[int]]) -> Drawing:
     )
 
 
-def _name_singles(axes: MplAxes, places: Mapping[str, Place], marks: Sequence[Place]) -> None:
+def _name_singles(axes: MplAxes, places: Mapping[str, Place]) -> None:
     """Write names beside single marks without covering others; marks that lie on each other share a label."""
     clusters: list[list[str]] = []
     spots: list[Place] = []
@@ -94,7 +94,7 @@ def _name_singles(axes: MplAxes, places: Mapping[str, Place], marks: Sequence[Pl
         else:
             clusters[index].append(name)
     words = [_listing(names) for names in clusters]
-    label(axes, [places[names[0]] for names in clusters], words, marks)
+    label(axes, [places[names[0]] for names in clusters], words)
 
 
 def _listing(names: Sequence[str]) -> str:

@@ -71,7 +71,7 @@ def _draw(pool: Sequence[Candidate], qualities: Sequence[Quality], name: str, co
         _mark(axes, candidate, share, column, area)
     indices = [i for i, share in enumerate(shares) if len(pool) <= CROWD or share >= UNLIKELY]
     names = labels([candidate.quality.architecture for candidate in pool])
-    label(axes, [places[i] for i in indices], [f"{names[i]}, front {likely(shares[i])}" for i in indices], places)
+    label(axes, [places[i] for i in indices], [f"{names[i]}, front {likely(shares[i])}" for i in indices])
     if areas:
         _name_sizes(axes, pool)
     return Drawing(

@@ -82,7 +82,7 @@ def _draw(rows: Sequence[Contender], headline: Headline, index: Mapping[int, int
 
 def _rows_are(word: str, headline: Headline, row_count: int) -> str:
     """Return what the rows are, and how many were left out for lack of room."""
-    rows = "a row is a reducer at its fastest, or what the headline names"
+    rows = "a row is a reducer at its fastest, or a pick by cost"
     rows = "a row is a model" if word == "model" else "a row is a size" if headline.of_one else rows
     omission_count = len(headline.by_series) - row_count
     return f"{rows} ({omission_count:,} more in the table)" if omission_count else rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from matplotlib.axes import Axes as MplAxes
@@ -11,10 +10,10 @@ from convbench.analysis.costs.runtimes import RelativeLatency, Runtimes, runtime
 from convbench.analysis.results import Result
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
-from convbench.report.drawing.labels import spread
-from convbench.report.drawing.style import MUTED, TEXT, canvas, left_margin, look, marker_area, short_name
+from convbench.report.drawing.labels import at_ends
+from convbench.report.drawing.style import canvas, left_margin, look, marker_area, short_name, y_title
 from convbench.report.words import runtimes as words
-from convbench.report.words.names import around_reducer, model, threads_of
+from convbench.report.words.names import around_reducer, labels, model, threads_of
 
 
 @figures.register("runtimes")
@@ -40,7 +39,7 @@ def _draw(view: Runtimes, index: Mapping[int, int], number: int, has_twins: bool
     lines = {name: [view.price(runtime, result) for runtime in view.runtimes] for name, result in models.items()}
     names = [short_name(name, 24) for name in view.runtimes]
     bottom = 12 + 0.65 * left_margin(names, 9.5)  # the sine of the labels' angle
-    axes = canvas(height=232 + bottom, left=64, right=98, top=14, bottom=bottom, width=400)
+    axes = canvas(height=244 + bottom, left=64, right=106, bottom=bottom, width=408)
     latencies = [price.result.latency for price in view.prices if price.result.latency]
     limits = scales.limits(
         bound for interval in latencies for bound in (interval.low, interval.high) if 0 < bound < float("inf")
@@ -48,10 +47,13 @@ def _draw(view: Runtimes, index: Mapping[int, int], number: int, has_twins: bool
     scales.log_axis(axes, "y", limits, "s")
     axes.set_xlim(-0.35, len(view.runtimes) - 0.65)
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right", fontsize=9.5)
-    axes.set_ylabel("Latency of a call · lower is better", color=TEXT)
+    y_title(axes, "Latency of a call · lower is better")
     for line_number, prices in enumerate(lines.values()):
         _line(axes, line_number, prices)
-    _name_ends(axes, lines)
+    tips = [[(place, price.result) for place, price in enumerate(prices) if price][-1] for prices in lines.values()]
+    ends = [(place, tip.latency.median) for place, tip in tips if tip.latency]
+    names = labels([tip.case.architecture for _, tip in tips])
+    at_ends(axes, ends, [short_name(name, 20) for name in names], [look(tip.series)[0] for _, tip in tips])
     return Drawing(
         name=f"runtimes-{view.scenario}-{view.device}{f'-{number}' if number > 1 else ''}",
         title=f"Where it will run: {view.scenario}, {view.device}{setting}",
@@ -79,14 +81,3 @@ def _line(axes: MplAxes, number: int, prices: Sequence[RelativeLatency | None]) 
         if result.latency and result.latency.bounded:
             axes.plot([place, place], [result.latency.low, result.latency.high], color=colour, linewidth=1.6, alpha=0.6)
     axes.scatter(places, seconds, s=marker_area(marker), marker=marker, color=colour, zorder=3, gid=f"marks-{number}")
-
-
-def _name_ends(axes: MplAxes, lines: Mapping[str, Sequence[RelativeLatency | None]]) -> None:
-    """Write the models' names at the ends of their lines, without overlap."""
-    tips = {name: [(place, price) for place, price in enumerate(prices) if price][-1] for name, prices in lines.items()}
-    ends = {name: (place, price.result.latency.median) for name, (place, price) in tips.items() if price.result.latency}
-    heights = [float(axes.transData.transform(end)[1]) for end in ends.values()]
-    positions = spread(heights, ends=(axes.bbox.y0, axes.bbox.y1))
-    for (name, end), height, position in zip(ends.items(), heights, positions, strict=True):
-        axes.annotate(short_name(re.sub(r"\w+ input (?=[\d,]+)", "", name), 26), end, xytext=(8, position - height - 3),
-                      color=MUTED, textcoords="offset points", fontsize=9, annotation_clip=False)  # fmt: skip

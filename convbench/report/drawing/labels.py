@@ -1,21 +1,22 @@
-"""Small labels beside marks, right or left, above or below, each where it covers the fewest other marks and labels."""
+"""Small labels beside marks, each where it covers the least of other labels, marks and lines."""
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes as MplAxes
-from matplotlib.transforms import BboxBase
+from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
-from convbench.report.drawing.style import MUTED, TEXT
+from convbench.report.drawing.style import MUTED, TEXT, text_width
 
-SIZE, LETTER, LINE = 9.0, 5.3, 10.5
-OFFSETS = [(side, height) for height in (4, -11, 15, -22, 26, -33, 37, -44, 48, -55, -66, -77, -88) for side in (1, -1)]
-GAP = 6.0
+SIZE, LINE = 9.0, 10.5
+HEIGHTS = (4, -11, 15, -22, 26, -33, 37, -44, 48, -55, 59, -66, 70, -77, 81, -88)
+GAPS = (6.0, 18.0, 36.0, 60.0)
+"""Points above or below a mark, and right or left of it, at which a label may begin."""
 BEYOND = 12.0
 """Points that a label may end right of the plot."""
 FAR = 24
@@ -23,54 +24,115 @@ FAR = 24
 another mark, which it would seem to name."""
 CLEARLY = 2.0
 """Points by which a label must be nearer to its own mark than to any other."""
+STEP = 3.0
+"""Points between the places along a line that a label should not cover."""
+LABEL, MARK, ON_LINE, JOINED = 400.0, 100.0, 10.0, 12.0
+"""How many points further away a label goes rather than cover a label, a mark or a place of a line, or be joined."""
 
 
 Place = tuple[float, float]
+Floats = NDArray[np.float64]
+"""Boxes have a row each: left, bottom, right and top in points. Places have x and y."""
 
 
-class Box(NamedTuple):
-    """Left, bottom, right and top in points."""
+def label(axes: MplAxes, places: Sequence[Place], words: Sequence[str]) -> None:
+    """Write the words beside their places (data coordinates). Limits must be set, and marks and lines drawn, before.
 
-    left: float
-    bottom: float
-    right: float
-    top: float
-
-    def covers(self, other: Box) -> bool:
-        return (
-            self.left < other.right and other.left < self.right and self.bottom < other.top and other.bottom < self.top
-        )
-
-    def distance(self, place: Place) -> float:
-        """Return the points from a place outside to the nearest point of the box."""
-        x, y = place
-        return math.hypot(max(self.left - x, 0, x - self.right), max(self.bottom - y, 0, y - self.top))
-
-
-def label(axes: MplAxes, places: Sequence[Place], words: Sequence[str], other_places: Iterable[Place] = ()) -> None:
-    """Write the words beside their places (data coordinates); scales and limits must be set before.
-
-    The words avoid these places, each other and ``other_places``: the marks without words.
+    The words avoid all marks and lines of the axes, and each other.
     """
-    pixels = [_pixel(axes, place) for place in places]
-    frame = axes.bbox
-    marks = [*pixels, *(_pixel(axes, place) for place in other_places if place not in places)]
-    boxes = [Box(x - 4, y - 4, x + 4, y + 4) for x, y in marks]
-    for place, (x, y), text in sorted(zip(places, pixels, words, strict=True), key=lambda row: -row[1][1]):
-        beside = [(_box(x, y, GAP * side, height, text, side), GAP * side, height, side) for side, height in OFFSETS]
-        end = frame.x1 + BEYOND - x  # a label too long for either side ends where the plot does
-        within = [(_box(x, y, end, height, text, -1), end, height, -1) for _, height in OFFSETS[::2]]
-        choices = [choice for choice in beside if _fits(choice[0], frame)] or within
-        box, offset, height, side = min(choices, key=lambda choice: sum(choice[0].covers(other) for other in boxes))
-        boxes.append(box)
-        others = [box.distance(mark) for mark in marks if mark != (x, y)]
-        is_clear = abs(height) <= FAR and box.distance((x, y)) + CLEARLY <= min(others, default=math.inf)
-        nearest = (min(max((x - box.left) / (box.right - box.left), 0.0), 1.0), 0.0 if height > 0 else 1.0)
-        leader = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.5, "relpos": nearest, "shrinkA": 0, "shrinkB": 3}
+    pixels = axes.transData.transform(np.reshape(places, (-1, 2)))
+    marks = np.concatenate(
+        [pixels, *(axes.transData.transform(np.asarray(scatter.get_offsets())) for scatter in axes.collections)]
+    )
+    on_lines, labels = _on_lines(axes), np.empty((0, 4))
+    for place, mark, text in sorted(zip(places, pixels, words, strict=True), key=lambda row: -row[1][1]):
+        offsets, boxes = _choices(axes, mark, text_width(text, SIZE))
+        others = marks[np.hypot(*(marks - mark).T) > 1.0]
+        nearest = np.clip(mark, boxes[:, :2], boxes[:, 2:])
+        distances = np.hypot(*(nearest - mark).T)
+        is_clear = distances + CLEARLY <= _distances(boxes, others).min(axis=1, initial=math.inf)
+        is_clear &= abs(offsets[:, 1]) <= FAR
+        joins = np.linspace(mark, nearest, 16)
+        cost = np.hypot(*offsets.T) + MARK * _covers(boxes, marks, room=4.0).sum(axis=1)
+        cost += ON_LINE * _covers(boxes, on_lines, room=2.0).sum(axis=1) + LABEL * _overlaps(boxes, labels)
+        cost += ~is_clear * (
+            JOINED + ON_LINE * _covers(labels, joins.reshape(-1, 2)).sum(axis=0).reshape(16, -1).sum(axis=0)
+        )
+        best = int(np.argmin(cost))
+        left, bottom, right, top = boxes[best]
+        labels = np.vstack([labels, boxes[best]])
+        leader = None
+        if not is_clear[best]:
+            on_lines = np.concatenate([on_lines, joins[:, best]])
+            relative = ((nearest[best] - (left, bottom)) / (right - left, top - bottom)).tolist()
+            leader = {
+                "arrowstyle": "-",
+                "color": MUTED,
+                "linewidth": 0.5,
+                "relpos": relative,
+                "shrinkA": 0,
+                "shrinkB": 3,
+            }
         axes.annotate(
-            text, place, xytext=(offset, height), textcoords="offset points", fontsize=SIZE, color=TEXT,
-            ha="left" if side > 0 else "right", arrowprops=None if is_clear else leader,
+            text, place, xytext=offsets[best].tolist(), textcoords="offset points", fontsize=SIZE, color=TEXT,
+            ha="left" if left > mark[0] else "right", arrowprops=leader,
         )  # fmt: skip
+
+
+def _choices(axes: MplAxes, mark: Floats, width: float) -> tuple[Floats, Floats]:
+    """Return the offsets of a label's beginning or end from its mark, and its boxes: those that stay on the plot.
+
+    A label too long for either side ends where the plot does.
+    """
+    frame = axes.bbox
+    beside = np.array([(side * gap, height) for gap, height, side in itertools.product(GAPS, HEIGHTS, (1, -1))])
+    boxes = _boxes(mark + beside, np.where(beside[:, 0] < 0, width, 0.0), width)
+    left, bottom, right, top = boxes.T
+    fits = (left > frame.x0 + 1) & (right < frame.x1 + BEYOND) & (bottom > frame.y0 + 1) & (top < frame.y1 + 4)
+    if fits.any():
+        return beside[fits], boxes[fits]
+    at_end = np.array([(frame.x1 + BEYOND - mark[0], height) for height in HEIGHTS])
+    return at_end, _boxes(mark + at_end, width, width)
+
+
+def _boxes(places: Floats, before: Floats | float, width: float) -> Floats:
+    """Return the boxes of texts of which the part ``before`` lies left of its place."""
+    left, bottom = places[:, 0] - before, places[:, 1]
+    return np.column_stack([left, bottom, left + width, bottom + LINE])
+
+
+def _covers(boxes: Floats, places: Floats, room: float = 0.0) -> NDArray[np.bool_]:
+    """Return which places (columns) each box (rows) covers, with this room around it."""
+    ends = boxes[:, None]
+    is_inside = (ends[..., :2] - room < places) & (places < ends[..., 2:] + room)
+    return np.asarray(is_inside.all(axis=-1))
+
+
+def _overlaps(boxes: Floats, others: Floats) -> Floats:
+    """Return how many of the other boxes each box overlaps."""
+    ends = boxes[:, None]
+    overlap = (ends[..., :2] < others[:, 2:]) & (others[:, :2] < ends[..., 2:])
+    return np.asarray(overlap.all(axis=-1).sum(axis=1))
+
+
+def _distances(boxes: Floats, places: Floats) -> Floats:
+    """Return the points from each box (rows) to each place (columns)."""
+    ends = boxes[:, None]
+    return np.asarray(np.linalg.norm(places - np.clip(places, ends[..., :2], ends[..., 2:]), axis=-1))
+
+
+def _on_lines(axes: MplAxes) -> Floats:
+    """Return places along all lines of the axes."""
+    pieces = [np.empty((0, 2))]
+    for line in axes.lines:
+        pixels = line.get_transform().transform(line.get_xydata())
+        pieces += [_between(begin, end) for begin, end in itertools.pairwise(pixels) if np.isfinite([begin, end]).all()]
+    return np.concatenate(pieces)
+
+
+def _between(begin: Sequence[float] | Floats, end: Sequence[float] | Floats) -> Floats:
+    """Return places along a straight line, ``STEP`` or less apart."""
+    return np.linspace(begin, end, 2 + int(math.dist(begin, end) / STEP))
 
 
 def spread(
@@ -89,32 +151,14 @@ def spread(
     return [float(height) for height in positions]
 
 
-def _fits(box: Box, frame: BboxBase) -> bool:
-    """Whether a label stays on the plot, or just beside it."""
-    fits_across = box.left > frame.x0 - 4 and box.right < frame.x1 + BEYOND
-    return bool(fits_across and box.bottom > frame.y0 - 4 and box.top < frame.y1 + 4)
-
-
-def _box(x: float, y: float, offset: float, height: float, text: str, side: int) -> Box:
-    """Return the box of a text that begins (``side`` 1) or ends (-1) at the offset from its mark."""
-    width = LETTER * len(text)
-    left = x + offset - (width if side < 0 else 0.0)
-    return Box(left, y + height, left + width, y + height + LINE)
-
-
 def at_ends(axes: MplAxes, places: Sequence[Place], words: Sequence[str], colours: Sequence[str]) -> None:
     """Write the words right of the axes without overlap, each joined to its place (data coordinates)."""
     frame = axes.bbox
-    heights = spread([_pixel(axes, place)[1] for place in places], SIZE + 2.0, (frame.y0, frame.y1))
-    for place, height, text, colour in zip(places, heights, words, colours, strict=True):
-        position = (1.0 + 14 / frame.width, (height - frame.y0) / frame.height)
+    heights = spread(axes.transData.transform(places)[:, 1].tolist(), SIZE + 2.0, (frame.y0, frame.y1))
+    for (x, y), height, text, colour in zip(places, heights, words, colours, strict=True):
+        end_x, end_y = axes.transData.inverted().transform((frame.x1 + BEYOND, height))
+        axes.plot([x, end_x], [y, end_y], color=colour, linewidth=0.8, clip_on=False)
         axes.annotate(
-            text, place, xytext=position, textcoords="axes fraction", fontsize=SIZE, color=TEXT, va="center",
+            text, (end_x, end_y), xytext=(2, 0), textcoords="offset points", fontsize=SIZE, color=TEXT, va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.8, "shrinkA": 1, "shrinkB": 4},
         )  # fmt: skip
-
-
-def _pixel(axes: MplAxes, place: Place) -> Place:
-    x, y = map(float, axes.transData.transform(place))
-    return x, y

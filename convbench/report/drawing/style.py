@@ -206,7 +206,7 @@ LEFT, FURTHEST_LEFT = 122.0, 250.0
 
 def left_margin(names: Iterable[str], size: float) -> float:
     """Return the points that names of that font size need left of a plot."""
-    widths = [_width(cut_name(one_line(name), WIDEST), size) + 8 for name in names]
+    widths = [text_width(cut_name(one_line(name), WIDEST), size) + 8 for name in names]
     return min(max([LEFT, *widths]), FURTHEST_LEFT)
 
 
@@ -214,7 +214,7 @@ def fit(name: str, width: float, size: float) -> str:
     """Return as much of a name as fits a width in points at that font size."""
     line = one_line(name)
     candidates = (cut_name(line, length) for length in range(min(len(line), WIDEST), 1, -1))
-    return next((text for text in candidates if _width(text, size) <= width), line[:1])
+    return next((text for text in candidates if text_width(text, size) <= width), line[:1])
 
 
 @contextmanager
@@ -225,7 +225,8 @@ def _boxes_for_unknown_letters() -> Iterator[None]:
         yield
 
 
-def _width(text: str, size: float) -> float:
+def text_width(text: str, size: float) -> float:
+    """Return the width in points of a text at that font size."""
     with _boxes_for_unknown_letters():
         width, _, _ = text_to_path.get_text_width_height_descent(text, FontProperties(size=size), ismath=False)
     return float(width)

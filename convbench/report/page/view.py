@@ -26,7 +26,7 @@ from convbench.report.words.answer import cautions, confidence, outcome, sentenc
 from convbench.report.words.decision import AGAIN, command, decision, next_steps
 from convbench.report.words.facts import calls, conditions, environment, place, protocol
 from convbench.report.words.findings import failure, observation, remedy
-from convbench.report.words.names import cell, input_size, kind, places, reducer, shared_setup
+from convbench.report.words.names import advisable, cell, input_size, kind, places, reducer, shared_setup
 from convbench.report.words.numbers import TIE, gained
 from convbench.report.words.quality import recommend
 
@@ -47,6 +47,7 @@ def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
     headline = headline_of(results)
     answers = recommend(results)
     texts = sentences(run, results, answers)
+    picks = [answer.pick.result for answer in answers if answer.pick] if answers else [headline.pick]
     caution, kinds = cautions(results)
     variant_places = places([variant.group for variant in headline.variants])
     return {
@@ -66,7 +67,8 @@ def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
         "caution": caution,
         "cautions": kinds,
         "outcome": outcome(run, results),
-        "ranking": _ranking(headline, answers) if headline.is_ordered else [],
+        "ranking": _ranking(headline, picks) if headline.is_ordered else [],
+        "unlike": _unlike(headline, answers),
         "kind": (word := kind(contender.result for contender in headline.ranking)),
         "ranked": _ranking_heading(word, "fastest" if headline.timed else "smallest", headline.of_one),
         "size": input_size(contender.result.case.architecture for contender in headline.ranking).heading,
@@ -109,11 +111,19 @@ def _ranking_heading(kind: str, superlative: str, of_one: bool) -> str:
     return f"The models, {superlative} first" if kind == "model" else f"Each {kind} at its {superlative}"
 
 
-def _ranking(headline: Headline, answers: Sequence[Recommendation]) -> list[dict[str, str]]:
-    """Return each reducer once, fastest first, all measured alike, with the headline's picks marked."""
-    picks = [answer.pick.result for answer in answers if answer.pick] if answers else [headline.pick]
+def _ranking(headline: Headline, picks: Iterable[Result | None]) -> list[dict[str, str]]:
+    """Return each reducer once and the page's picks, fastest first, all measured alike, with the picks marked."""
     pick_ids = {pick.case.id for pick in picks if pick}
-    return [_rank(contender, headline, contender.result.case.id in pick_ids) for contender in headline.by_series]
+    rows = {contender.result.case.id for contender in headline.by_series} | pick_ids
+    contenders = [contender for contender in headline.ranking if contender.result.case.id in rows]
+    return [_rank(contender, headline, contender.result.case.id in pick_ids) for contender in contenders]
+
+
+def _unlike(headline: Headline, answers: Iterable[Recommendation]) -> list[str]:
+    """Return the names of the tasks' picks that are not in the ranking, whose cases are all alike."""
+    ranked = {contender.result.case.id for contender in headline.ranking}
+    picks = [answer.pick for answer in answers if answer.pick]
+    return list(dict.fromkeys(advisable(pick) for pick in picks if pick.result.case.id not in ranked))
 
 
 def _rank(contender: Contender, headline: Headline, is_pick: bool) -> dict[str, str]:

@@ -22,7 +22,7 @@ from convbench.core.record import EAGER, Record, RunDescription
 from convbench.core.text import counted, joined, some_long
 from convbench.report.words import trade, units
 from convbench.report.words.abstention import abstention, extend
-from convbench.report.words.decision import ASIDE, Step, command, cost_steps, withheld_rivals
+from convbench.report.words.decision import ASIDE, Step, command, cost_steps, training_step, withheld_rivals
 from convbench.report.words.findings import failure
 from convbench.report.words.names import advisable, after_norm, around, configuration, model
 from convbench.report.words.numbers import (
@@ -108,7 +108,7 @@ def missing_quality(run: RunDescription, results: Sequence[Result], directory: s
         return f"{text}: {number} skipped, {failure(records[0].failure)}"
     if results and all(result.record.status != "ok" for result in results):
         return f"{text}, and no case was measured: {failure(results[0].record.failure)}"
-    return f"{text}: run `{command(run, Step('', 'quality=train'), _place(run, directory))}`"
+    return f"{text}: run `{command(run, training_step(run), _place(run, directory))}`"
 
 
 def unfinished(run: RunDescription, records: Sequence[Record], directory: str) -> str:
