@@ -19,7 +19,7 @@ from convbench.cli.list import _description
 from convbench.core.errors import CaseFailed, ConvbenchError, Impossible, StoreError, Unavailable
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Record, Training, Trial, Whole
 from convbench.core.registry import declares, executors, variants
-from convbench.core.storage import cache, store
+from convbench.core.storage import cache, merging, store
 from convbench.core.traits import VariantTraits
 from convbench.plugins.executors.fake import invented
 from convbench.runs import preparation, sweep
@@ -399,6 +399,19 @@ def test_a_run_whose_budget_ended_resumes_with_another_budget(tmp_path: Path) ->
     assert not (tmp_path / "previous").exists()
     with pytest.raises(StoreError, match="its protocol differs"):
         begin("protocol.max_time=9")
+
+
+def test_a_run_that_is_extended_twice_knows_both_runs_that_it_was(tmp_path: Path) -> None:
+    """A history would show copies of them beside it. To resume it with the same cases changes nothing."""
+    runs = []
+    for place, reducers in enumerate((["gap"], ["gap", "gmp"], ["gmp", "gap"], ["gap", "gmp", "gem"])):
+        suite = from_data({"name": "t", "matrix": {"reducer": reducers}}, ())
+        with executors.get("fake").build("cpu", suite.cases) as fake:
+            sweep.begin(preparation.prepare(suite, fake, Selection(), f"call {place}"), tmp_path, resume=True)
+        runs.append(store.read_description(tmp_path))
+    first, second, resumed, third = runs
+    assert resumed == second
+    assert third.parts == (merging.identity(first), merging.identity(second))
 
 
 def test_a_changed_meaning_of_all_threads_is_named(tmp_path: Path) -> None:
