@@ -412,6 +412,7 @@ def test_a_run_that_is_extended_twice_knows_both_runs_that_it_was(tmp_path: Path
     first, second, resumed, third = runs
     assert resumed == second
     assert third.parts == (merging.identity(first), merging.identity(second))
+    assert third.command == "call 3" and "gem" in third.suite
 
 
 def test_a_changed_meaning_of_all_threads_is_named(tmp_path: Path) -> None:
