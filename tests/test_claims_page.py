@@ -81,6 +81,8 @@ def test_the_table_fits_80_columns(pilot):
         (Number("", 45.76, "×", 40.98, 55.3), "46× [41, 55]"),
         (Number("", 3.1e-3, "s", 3.0e-3, 3.3e-3), "3.10 ms [3.00, 3.30]"),
         (Number("", 2.0, "×", float("-inf"), float("inf")), "2.0×"),
+        (Number("", 3561.4, "size"), "3,560"),
+        (Number("", 6784.0, "size"), "6,784"),
     ],
 )
 def test_a_claims_number_has_its_unit_and_interval(number, text):
