@@ -53,9 +53,9 @@ def number(quantity: Number) -> str:
         return units.interval(interval)
     if not interval.bounded:
         return _value(quantity.value, unit)
-    if unit == "points":
-        middle, low, high = shares(interval, "+z")
-        return f"{middle} points [{low}, {high}]"
+    if unit in ("points", "share"):
+        middle, low, high = shares(interval, "+z" if unit == "points" else "")
+        return f"{middle}{SUFFIXES[unit]} [{low}, {high}]"
     low, high = (_value(bound, unit).removesuffix(SUFFIXES.get(unit, "")) for bound in interval[1:])
     return f"{units.factor(interval) if unit == '×' else _value(quantity.value, unit)} [{low}, {high}]"
 
