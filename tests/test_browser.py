@@ -145,6 +145,9 @@ def settle(page):
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
+TOPS = """all => Object.fromEntries(all.map((text) => [text.textContent, text.getBBox().y]))"""
+
+
 def texts(chart):
     return sorted(filter(None, chart.locator(".plot svg text").all_text_contents()))
 
@@ -321,6 +324,7 @@ def test_the_script_draws_the_same_charts_as_matplotlib(show):
     page = show()
     for chart in (size_chart(page), trade_off(page)):
         before, words = marks(chart), texts(chart)
+        tops = chart.locator(".plot svg text").evaluate_all(TOPS)
         chart.get_by_role("button", name="Reset").click()
         assert chart.locator(".layer").count() == 1
         after = marks(chart)
@@ -331,6 +335,7 @@ def test_the_script_draws_the_same_charts_as_matplotlib(show):
             for a, b in zip(mark, other, strict=True)
         )
         assert texts(chart) == words
+        assert chart.locator(".plot svg text").evaluate_all(TOPS) == pytest.approx(tops, abs=1)
 
 
 @pytest.mark.parametrize(

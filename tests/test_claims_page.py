@@ -75,12 +75,14 @@ def test_the_table_fits_80_columns(pilot):
         (Number("", 0.5, "share"), "50 %"),
         (Number("", 6.8e-8, "share"), "6.8 × 10⁻⁸"),
         (Number("", 0.0, "share"), "0 %"),
-        (Number("", 0.9231, "share", 0.9, 0.95, 5), "92.3 % [90, 95]"),
+        (Number("", 0.9231, "share", 0.9, 0.95, 5), "92.3 % [90.0, 95.0]"),
         (Number("", -0.0512, "points", -0.06, 0.01), "-5.1 points [-6.0, +1.0]"),
         (Number("", -0.0001, "points", -0.003, 0.001), "+0.0 points [-0.3, +0.1]"),
         (Number("", 45.76, "×", 40.98, 55.3), "46× [41, 55]"),
         (Number("", 3.1e-3, "s", 3.0e-3, 3.3e-3), "3.10 ms [3.00, 3.30]"),
         (Number("", 2.0, "×", float("-inf"), float("inf")), "2.0×"),
+        (Number("", 3561.4, "size"), "3,560"),
+        (Number("", 6784.0, "size"), "6,784"),
     ],
 )
 def test_a_claims_number_has_its_unit_and_interval(number, text):

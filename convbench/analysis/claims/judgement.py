@@ -16,7 +16,8 @@ Quantified = tuple[tuple[str, Verdict], ...]
 class Number(NamedTuple):
     """A number behind a verdict.
 
-    ``unit`` is a base unit, ``share`` (0 to 1), ``points`` (a difference of shares: 0.01 is one point) or ``×``.
+    ``unit`` is a base unit, ``share`` (0 to 1), ``points`` (a difference of shares: 0.01 is one point), ``×``
+    or ``size`` (of an LSTM input).
     ``low`` and ``high`` bound the 95 % interval, and ``n`` counts the seeds or configurations behind the number.
     """
 

@@ -49,7 +49,7 @@ def activation_gain(evidence: Evidence) -> Judgement:
     if not tasks:
         raise Lacking(f"Trainings of FC with and without activation are needed: {TRAIN}.")
     cells = {task: evidence.pair(task, ACTIVE, PLAIN) for task in tasks}
-    differences, numbers = compare(cells, "with ReLU", "without", "with less without")
+    differences, numbers = compare(cells, "with ReLU", "without", "with ReLU less without")
     exclusions = left_out(quality for pair in cells.values() for quality in pair)
     why = f"A gain from the activation is {by_verdict(differences)}; the article's code has none."
     verdicts = gains(differences)

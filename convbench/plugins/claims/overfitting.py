@@ -100,7 +100,7 @@ def _plot(gaps: dict[Cell, tuple[dict[int, float], ...]]) -> Plot | None:
         "The gap on identity by training clips",
         "How to read this: training less test accuracy, means over seeds with 95 % intervals; higher is more "
         "overfitting.",
-        ("Training clips", "clips"), ("Training less test accuracy", "points"), tuple(curves),
+        ("Training clips", "clips"), ("Training less test accuracy, in points", "points"), tuple(curves),
     )  # fmt: skip
 
 

@@ -52,13 +52,15 @@ def judge(steps: Sequence[Result], inference: Sequence[Result] = ()) -> Judgemen
     numbers = [_latency("Training step", step) for step in steps]
     numbers += [
         _ratio_number("Training step", steps),
-        Number(f"Last size with a step below {FLAT:g}× that at {first_size:,}", flat_size),
+        Number(f"Last size with a step below {FLAT:g}× that at {first_size:,}", flat_size, "size"),
     ]
     bends = {"fitted to latency (t = a + bD)": bend(steps), "by MACs": bend_of_macs(steps)}
     numbers += [
-        Number(f"Size at which it doubles a training step, {basis}", size) for basis, size in bends.items() if size
+        Number(f"Size at which it doubles a training step, {basis}", size, "size")
+        for basis, size in bends.items()
+        if size
     ]
-    numbers += [Number("D× of inference, closed form", crossover_size)] if crossover_size else []
+    numbers += [Number("D× of inference, closed form", crossover_size, "size")] if crossover_size else []
     numbers += [_ratio_number("Inference", inference)] if len(inference) > 1 else []
     why = f"A training step at {last_size:,} takes {units.factor(ratio)} as long as at {first_size:,}"
     if flat_size > first_size:

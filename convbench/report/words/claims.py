@@ -53,9 +53,9 @@ def number(quantity: Number) -> str:
         return units.interval(interval)
     if not interval.bounded:
         return _value(quantity.value, unit)
-    if unit == "points":
-        middle, low, high = shares(interval, "+z")
-        return f"{middle} points [{low}, {high}]"
+    if unit in ("points", "share"):
+        middle, low, high = shares(interval, "+z" if unit == "points" else "")
+        return f"{middle}{SUFFIXES[unit]} [{low}, {high}]"
     low, high = (_value(bound, unit).removesuffix(SUFFIXES.get(unit, "")) for bound in interval[1:])
     return f"{units.factor(interval) if unit == '×' else _value(quantity.value, unit)} [{low}, {high}]"
 
@@ -65,6 +65,8 @@ def _value(value: float, unit: str) -> str:
         return f"{signed(value)} points"
     if unit == "share":
         return _tiny(value) if 0 < abs(value) < TINY else f"{100 * value:.3g} %"
+    if unit == "size":
+        return f"{value if float(value).is_integer() else float(f'{value:.3g}'):,.0f}"
     if unit == "1":
         return f"{int(value):,}" if float(value).is_integer() and abs(value) < 1e6 else units.human(value, "1")
     return units.factor(value) if unit == "×" else units.human(value, unit)

@@ -100,8 +100,8 @@ class Chart {
 
   drawHeadings(layer) {
     const { x, y, width, height } = this.box;
-    layer.append(element("text", { class: "tick", x: x + width / 2, y: y + height + 28, "text-anchor": "middle" }, heading(this.axes.x)));
-    layer.append(element("text", { class: "tick", x: x - 0.12 * width, y: y - 10 }, heading(this.axes.y)));
+    layer.append(element("text", { class: "tick", x: x + width / 2, y: y + height + 26.6, "text-anchor": "middle" }, heading(this.axes.x)));
+    layer.append(element("text", { class: "tick", x: x - 0.12 * width, y: y - 8.8 }, heading(this.axes.y)));
   }
 
   // One path per reducer and panel for its curves, clipped to the panel.
