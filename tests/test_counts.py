@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from convbench.core.record import Case, Choice, Clip, Finding, Parts, Protocol, Recurrent, Whole
 from convbench.core.registry import backbones, reducers, scenarios
 from convbench.measure.counts import dispatched, formulas, traced
-from convbench.measure.counts.counted import macs_by_stage
+from convbench.measure.counts.counted import SLOW, macs_by_stage, on_meta_or_reason
 from convbench.measure.counts.einsum import contraction_macs
 from convbench.measure.live import count as live
 from convbench.measure.stages.entries import in_threads
@@ -138,6 +138,9 @@ def test_a_users_scenario_is_counted_over_its_whole_clip(monkeypatch):
     scenarios.register("halved")(lambda subject: lambda: subject.without_gradients(subject.inputs.args[0][:, ::2]))
     half, whole = Clip(1, 2, 3, 8, 8), Clip(1, 4, 3, 8, 8)
     assert macs_by_stage(case(clip=whole, scenario="halved")) == macs_by_stage(case(clip=half))
+    slow = case(clip=replace(whole, frames=6), scenario="halved")
+    assert on_meta_or_reason(slow, 0, seconds=0.0) == SLOW, "2,000 frames took half a minute on meta"
+    assert macs_by_stage(slow) == macs_by_stage(case(clip=replace(half, frames=3))), "counted on the real call"
 
 
 @pytest.mark.parametrize("frames", [2, 3, 5])

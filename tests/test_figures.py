@@ -131,8 +131,9 @@ def test_each_listed_mark_is_drawn_once(name, default):
 def test_the_same_results_give_the_same_bytes(name, default):
     run = {"machine": "reference", "threads": "threads", "runtimes": "runtimes"}.get(name)
     case_results = results(RUNS[run]()) if run else default[0]
-    first, second = (next(figures.get(name).build(case_results)) for _ in range(2))
-    assert svg(first) == svg(second)
+    first, second = (next(iter(figures.get(name).build(case_results)), None) for _ in range(2))
+    assert first or name not in LISTED
+    assert not first or svg(first) == svg(second)
 
 
 def test_costs_are_drawn_against_size_and_pairwise(default):

@@ -296,6 +296,14 @@ def test_a_static_probe_is_exact():
             "the probe odd yielded a reading of 'odd_bytes': declare a Metric with its name",
         ),
         ([Reading(Metric("odd_bytes", None), (3.0,))], "cannot be stored: unit: Input should be a valid string"),
+        (
+            [Reading(Metric("odd_bytes", ""), (3.0,))],
+            "metric 'odd_bytes': it has no unit: write its base unit, such as s",
+        ),
+        (
+            [Reading(Metric("odd_bytes", "B", number="exact"), (1, 2))],
+            'the probe odd: the samples of odd_bytes, (1.0, 2.0), differ, but its metric has number="exact"',
+        ),
     ],
 )
 def test_a_probe_that_yields_something_else_is_named(yielded, words):

@@ -217,8 +217,8 @@ def test_traits_of_a_variant_are_known_without_torch():
     ran = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     known, declared = ran.stdout.splitlines()
-    assert known.split() == [
+    assert {
         *("allocator", "aot-inductor", "autocast", "channels_last", "checkpoint", "compile", "eager", "half", "int8"),
         *("onnxruntime", "openvino", "optimizer", "tensorrt"),
-    ]
+    } <= set(known.split())
     assert declared == "fp16 inductor True True"

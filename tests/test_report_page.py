@@ -339,8 +339,8 @@ def test_figures_keep_their_colours_if_styles_are_forbidden(tmp_path):
     """Viewers of CI artefacts forbid styles and scripts: figures were black, and swatches as wide as the page."""
     text = written(records.default_records(), tmp_path)
     drawn = re.findall(r"<svg viewBox=.*?</svg>", text, re.S)
-    assert len(drawn) == 11
-    assert all(re.match(r'<svg viewBox="0 0 (\d+) \d+" width="\1">', figure) for figure in drawn)
+    assert len(drawn) == text.count("<figure") >= 11
+    assert all(re.match(r'<svg viewBox="0 0 ([\d.]+) [\d.]+" width="\1">', figure) for figure in drawn)
     assert not [figure for figure in drawn if " style=" in figure]
     assert set(re.findall(r"var\(--\w+(,?#?)", "".join(drawn))) == {",#"}
     assert all(' fill="none"' in line for line in re.findall(r"<polyline[^>]*>", "".join(drawn)))
@@ -392,11 +392,12 @@ def test_a_caption_does_not_repeat_its_heading():
 
 
 def test_every_figure_says_how_to_read_it(default):
-    assert default.count("<figure") == default.count("<figcaption") == 11
-    assert len(set(re.findall(r'<span id="([^"]+-how)">', default))) == 11
+    drawn = default.count("<figure")  # a new figure adds to convbench's eleven
+    assert drawn == default.count("<figcaption") >= 11
+    assert len(set(re.findall(r'<span id="([^"]+-how)">', default))) == drawn
     words = re.findall(r'(?:<span id="[^"]+-how">)+([A-Z][^<]+)', default)
     assert len(words) == len(set(words)), "figures with the same words share them"
-    assert default.count("How to read this") == len(re.findall(r'<details class="reading">', default)) < 11
+    assert default.count("How to read this") == len(re.findall(r'<details class="reading">', default)) < drawn
 
 
 @pytest.mark.parametrize(

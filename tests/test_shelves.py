@@ -1,4 +1,4 @@
-"""Test the rules for every reducer and backbone, exact counts of the shipped plug-ins, and how to add one."""
+"""Test the rules for every plug-in of a model or its call, exact counts of the shipped ones, and how to add one."""
 
 from __future__ import annotations
 
@@ -12,14 +12,20 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from convbench import suite
 from convbench.core.errors import ConvbenchError, Impossible
-from convbench.core.record import Choice, Features, Scalar
-from convbench.core.registry import backbones, reducers
+from convbench.core.record import Case, Choice, Clip, Features, Finding, Parts, Recurrent, Scalar
+from convbench.core.registry import SHELVES, Plugin, Registry, backbones, reducers, scenarios, variants
+from convbench.core.traits import FP32, VariantTraits, dtype, impossible, missing_modules, of_variant
+from convbench.measure.comparison.first_call import open_case
+from convbench.measure.counts import dispatched
+from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.preflight import preflight
 from convbench.models.network import build
+from convbench.models.subject import assemble
 from convbench.suite.options import signature
 
 TESTS = Path(__file__).parent
@@ -92,7 +98,9 @@ def test_memory_format_and_batch_do_not_change_a_reducers_output(name: str, feat
 def test_a_reducer_learns_and_lets_the_backbone_learn(name: str) -> None:
     features = Features(3, 11, 11)
     module, frames = reducer(name, features), maps(features).requires_grad_()
-    module(frames).square().sum().backward()
+    vectors = module(frames)
+    assert vectors.requires_grad, "the vectors must depend on the maps by differentiable operators"
+    vectors.square().sum().backward()
     gradients = [frames.grad, *(parameter.grad for parameter in module.parameters())]
     assert all(gradient is not None and torch.isfinite(gradient).all() and gradient.any() for gradient in gradients)
 
@@ -152,18 +160,68 @@ def test_the_blocks_of_impala_and_resnet_add_to_their_input() -> None:
     torch.testing.assert_close(resnet(frames), resnet[0](frames))
 
 
+# --- Every variant and scenario ---------------------------------------------------------------------------------------
+
+
+def tiny(scenario: str, *variant: Choice) -> Case:
+    return Case(Parts(Choice("conv"), Choice("gap"), rnn=Recurrent("lstm", 8)), Clip(2, 3, 3, 8, 8), variant, scenario)
+
+
+def is_quick(traits: VariantTraits) -> bool:
+    """Whether a variant runs in this process in no time: it compiles nothing and needs no other process or runtime."""
+    return not (traits.compiles or traits.builds or traits.last or traits.environment)
+
+
+@pytest.mark.parametrize("scenario", [plugin.name for plugin in scenarios])
+@pytest.mark.parametrize("name", [plugin.name for plugin in variants if is_quick(of_variant(plugin.name))])
+def test_a_variant_gives_the_output_of_eager_in_the_number_type_that_it_declares(name: str, scenario: str) -> None:
+    case = tiny(scenario, Choice(name))
+    if impossible(case) or missing_modules(of_variant(name).modules):
+        pytest.skip(f"{name} cannot run here in {scenario}")
+    subject, opening = open_case(case, 0)
+    doubts = [item.code for item in opening if isinstance(item, Finding) and item.level == "warning"]
+    assert not doubts, "the variant spoils its inputs or its output"
+    computed = subject.number_type
+    assert computed == FP32 or computed == dtype(case), f"declare @declares(VariantTraits(dtype={computed!r}))"
+
+
+@pytest.mark.parametrize("name", [plugin.name for plugin in scenarios])
+def test_a_scenario_can_be_called_again_and_costs_the_macs_that_are_counted(name: str) -> None:
+    call = assemble(tiny(name), 0).run
+    first, second = (list(tensors(call())) for _ in range(2))
+    assert first, "the call must return what the model returned, which is compared with eager's"
+    assert [tensor.shape for tensor in first] == [tensor.shape for tensor in second]
+    assert all(torch.isfinite(tensor).all() for tensor in first)
+    assert macs_by_stage(tiny(name)) == dispatched.count(assemble(tiny(name), 0, "meta")).macs, (
+        "MACs are counted with one and two frames: each further frame must cost the same"
+    )
+
+
+def tensors(output: object) -> Iterator[torch.Tensor]:
+    return (leaf for leaf in tree_leaves(output) if isinstance(leaf, torch.Tensor))
+
+
 # --- How a plug-in describes itself -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("plugin", [*reducers, *backbones], ids=lambda plugin: plugin.name)
-def test_a_plugin_has_a_summary_line_and_defaults_for_options(plugin) -> None:
-    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", plugin.name)
-    assert re.fullmatch(r"\S.{10,150}[.:;)\w]", plugin.summary)
-    shelf = reducers if plugin.name in REDUCERS else backbones
+@pytest.mark.parametrize(
+    ("shelf", "plugin"),
+    [(shelf, plugin) for shelf in SHELVES for plugin in shelf],
+    ids=lambda value: getattr(value, "kind", getattr(value, "name", "")),
+)
+def test_a_plugin_has_a_summary_line_and_typed_options_with_defaults(shelf: Registry, plugin: Plugin) -> None:
+    parts_of_a_model = shelf in (reducers, backbones)
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*" if parts_of_a_model else r"\w+(-\w+)*", plugin.name)
+    assert re.fullmatch(r"\S.{10,150}[.:;)\w]", plugin.summary), "its docstring begins with a line for `convbench list`"
+    if not shelf.has_options:
+        return
+    untyped = [name for name, parameter in plugin.options.items() if parameter.annotation is parameter.empty]
+    assert not untyped, "a suite checks an option by its annotation"
     options = signature(shelf, plugin.name)
-    assert options.required == set()
+    assert options.required == set() or not parts_of_a_model
     for option, default in options.defaults.items():
-        assert options.option(option).validate_python(default) == [default], "the default is not what is annotated"
+        if not callable(default):  # which only Python can give
+            assert options.option(option).validate_python(default) == [default], "the default is not what is annotated"
 
 
 # --- Exact counts -----------------------------------------------------------------------------------------------------

@@ -226,10 +226,14 @@ def foreign_metrics(readings: Iterable[Reading]) -> list[Metric]:
 
 
 def refuse_clash(metric: Metric) -> None:
-    """Raise ConvbenchError if the name of another package's metric cannot be a column or belongs to another one."""
+    """Raise ConvbenchError if another package's metric has no unit, or if its name is taken or cannot be a column."""
     namesake = CATALOGUE.get(metric.name)
     if namesake and metric.name not in RESERVED and (namesake.unit, namesake.better) == (metric.unit, metric.better):
         return
+    if not metric.unit:
+        raise ConvbenchError(
+            f"metric {metric.name!r}: it has no unit: write its base unit, such as s or B, or 1 for counts"
+        )
     if not _NAME.fullmatch(metric.name):
         raise ConvbenchError(
             f"metric {metric.name!r}: a name has only lower-case letters, digits and underscores: rename it"

@@ -80,10 +80,16 @@ def _check(name: str, result: object) -> Reading | Finding:
     _storable(name, result.metric)
     refuse_clash(result.metric)
     try:
-        return replace(result, samples=tuple(map(float, result.samples)))
+        samples = tuple(map(float, result.samples))
     except (TypeError, ValueError) as error:
-        samples = f"the samples of {result.metric.name}, {value_text(result.samples)},"
-        raise ConvbenchError(f"the probe {name}: {samples} are not a tuple of numbers, such as (3.0,)") from error
+        words = f"the samples of {result.metric.name}, {value_text(result.samples)},"
+        raise ConvbenchError(f"the probe {name}: {words} are not a tuple of numbers, such as (3.0,)") from error
+    if result.metric.number == "exact" and samples and min(samples) < max(samples):
+        words = f"the samples of {result.metric.name}, {value_text(samples)}, differ"
+        raise ConvbenchError(
+            f'the probe {name}: {words}, but its metric has number="exact": yield one, or declare "median"'
+        )
+    return replace(result, samples=samples)
 
 
 def _storable(name: str, value: Stored) -> Stored:

@@ -42,11 +42,11 @@ MOST_COUNTS = 256
 
 
 def on_meta_or_reason(case: Case, seed: int, seconds: float = SECONDS_ON_META) -> Subject | str:
-    """Return the eager subject on ``meta``, called once if it is a user's model, or why it does not run there.
+    """Return the eager subject on ``meta``, called once if the call is a user's, or why it does not run there.
 
     The reason is ``SLOW`` if its call takes more than ``seconds``.
     """
-    if isinstance(case.architecture, Parts):
+    if not _calls_users_code(case):
         return subject.assemble(case, seed, device="meta")
     if (case, seed) in _REASONS:
         return _REASONS[case, seed]
@@ -55,6 +55,11 @@ def on_meta_or_reason(case: Case, seed: int, seconds: float = SECONDS_ON_META) -
     except Exception as error:
         _REASONS[case, seed] = SLOW if isinstance(error, _TooSlow) else reason_of(error)
         return _REASONS[case, seed]
+
+
+def _calls_users_code(case: Case) -> bool:
+    """Whether a user's whole model or scenario decides how many operators a call has."""
+    return not isinstance(case.architecture, Parts) or scenarios.get(case.scenario).origin != OWN
 
 
 @subject.retry_with_gradients
@@ -184,11 +189,11 @@ def _count(subject: Subject) -> StageCounts:
     exactly and much faster on ``meta``, and work that a stage does once per call is counted once.
     """
     case = subject.case.eager
-    if not isinstance(case.architecture, Parts):
+    if _calls_users_code(case):  # a scenario may skip frames, or need several
         return dispatched.count(subject)
     frames = case.frames_per_call // case.clip.batch
     few = 2 if case.scenario == "train" else 1  # batch norm cannot train on a single value per channel
-    if frames <= few or scenarios.get(case.scenario).origin != OWN:  # which may skip frames, or need several
+    if frames <= few:
         return _count_frames(case, frames)
     counts, more_macs = _count_frames(case, few), _count_frames(case, few + 1).macs
     totals = {stage: macs + (frames - few) * (more_macs[stage] - macs) for stage, macs in counts.macs.items()}

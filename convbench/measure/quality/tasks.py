@@ -33,7 +33,7 @@ def load(choice: Choice, clip: Clip, training: Training, seed: int) -> Splits:
 
 
 def _check(splits: object, choice: Choice, clip: Clip) -> Splits:
-    """Return a task's splits. Raises ConvbenchError, naming the task, if shapes or labels are not as requested."""
+    """Return a task's splits. Raises ConvbenchError, naming the task, if types, shapes or labels are wrong."""
     import torch
 
     from convbench.measure.quality.data import Splits
@@ -42,6 +42,8 @@ def _check(splits: object, choice: Choice, clip: Clip) -> Splits:
         raise ConvbenchError(f"the task {choice} returned {type(splits).__name__}: it must return Splits")
     shape, numbers = (clip.frames, clip.channels, clip.height, clip.width), range(len(splits.classes))
     for part, (clips, labels) in zip(splits._fields, splits[:3], strict=False):
+        if not (isinstance(clips, torch.Tensor) and isinstance(labels, torch.Tensor) and clips.dtype == torch.float32):
+            raise ConvbenchError(f"the task {choice}: clips and labels of {part} must be tensors, and clips float32")
         if clips.shape[1:] != shape:
             raise ConvbenchError(f"the task {choice}: clips of {part} are {tuple(clips.shape[1:])}, not {shape}")
         if labels.shape != clips.shape[:1] or labels.dtype != torch.int64 or not set(labels.tolist()) <= set(numbers):

@@ -198,7 +198,7 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
         f"Counted on the real call, since the model does not run on torch's meta device ({d['reason']})."
     ),
     codes.SLOW_ON_META: lambda _: (
-        "Counted on the real call: its forward has so many operators that torch's meta device would take longer."
+        "Counted on the real call: it has so many operators that torch's meta device would take longer."
     ),
     codes.NOT_IN_INFERENCE_MODE: lambda d: (
         f"Called {d['mode']}, since the model does not run in torch's inference mode ({d['reason']})."
