@@ -267,6 +267,12 @@ def tried_page(tmp_path_factory):
     return written(records.tried_records(), tmp_path_factory.mktemp("page"))
 
 
+def test_the_ranking_names_the_picks_that_are_not_in_it(default, tried_page):
+    """A task's pick with a LayerNorm or in a variant was named by the headline and missing from the table below it."""
+    assert "Picked below, but unlike these: gmp, LSTM input 32, compile; spatial-softmax, LSTM input 64" in tried_page
+    assert "Picked below" not in default
+
+
 def test_the_quality_section_follows_the_ranking_if_quality_ran(default, tried_page, tmp_path):
     assert re.findall(r'<h2 id="([\w-]+)"', tried_page)[:4] == ["glance", "ranking", "quality", "trade-offs"]
     assert "Quality" not in re.findall(r"<h2[^>]*>([^<]+)", default)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes as MplAxes
@@ -48,35 +49,30 @@ def label(axes: MplAxes, places: Sequence[Place], words: Sequence[str]) -> None:
     for place, mark, text in sorted(zip(places, pixels, words, strict=True), key=lambda row: -row[1][1]):
         offsets, boxes = _choices(axes, mark, text_width(text, SIZE))
         others = marks[np.hypot(*(marks - mark).T) > 1.0]
-        nearest = np.clip(mark, boxes[:, :2], boxes[:, 2:])
-        distances = np.hypot(*(nearest - mark).T)
-        is_clear = distances + CLEARLY <= _distances(boxes, others).min(axis=1, initial=math.inf)
-        is_clear &= abs(offsets[:, 1]) <= FAR
-        joins = np.linspace(mark, nearest, 16)
+        ends = np.clip(mark, boxes[:, :2], boxes[:, 2:])
+        distances = np.hypot(*(ends - mark).T)
+        is_joined = distances + CLEARLY > _distances(boxes, others).min(axis=1, initial=math.inf)
+        is_joined |= abs(offsets[:, 1]) > FAR
+        leaders = np.linspace(mark, ends, 16)
+        crossings = _covers(labels, leaders.reshape(-1, 2)).any(axis=0).reshape(16, -1).sum(axis=0)
         cost = np.hypot(*offsets.T) + MARK * _covers(boxes, marks, room=4.0).sum(axis=1)
         cost += ON_LINE * _covers(boxes, on_lines, room=2.0).sum(axis=1) + LABEL * _overlaps(boxes, labels)
-        cost += ~is_clear * (
-            JOINED + ON_LINE * _covers(labels, joins.reshape(-1, 2)).sum(axis=0).reshape(16, -1).sum(axis=0)
-        )
+        cost += is_joined * (JOINED + ON_LINE * crossings)
         best = int(np.argmin(cost))
-        left, bottom, right, top = boxes[best]
         labels = np.vstack([labels, boxes[best]])
-        leader = None
-        if not is_clear[best]:
-            on_lines = np.concatenate([on_lines, joins[:, best]])
-            relative = ((nearest[best] - (left, bottom)) / (right - left, top - bottom)).tolist()
-            leader = {
-                "arrowstyle": "-",
-                "color": MUTED,
-                "linewidth": 0.5,
-                "relpos": relative,
-                "shrinkA": 0,
-                "shrinkB": 3,
-            }
+        if is_joined[best]:
+            on_lines = np.concatenate([on_lines, leaders[:, best]])
+        is_left = boxes[best, 0] < mark[0] + offsets[best, 0]  # the label ends at its offset
         axes.annotate(
             text, place, xytext=offsets[best].tolist(), textcoords="offset points", fontsize=SIZE, color=TEXT,
-            ha="left" if left > mark[0] else "right", arrowprops=leader,
+            ha="right" if is_left else "left", arrowprops=_leader(boxes[best], ends[best]) if is_joined[best] else None,
         )  # fmt: skip
+
+
+def _leader(box: Floats, end: Floats) -> dict[str, Any]:
+    """Return the line from a place at the rim of a label's box to its mark."""
+    relative = ((end - box[:2]) / (box[2:] - box[:2])).tolist()
+    return {"arrowstyle": "-", "color": MUTED, "linewidth": 0.5, "relpos": relative, "shrinkA": 0, "shrinkB": 3}
 
 
 def _choices(axes: MplAxes, mark: Floats, width: float) -> tuple[Floats, Floats]:
