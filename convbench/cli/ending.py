@@ -21,7 +21,7 @@ from typing import Any
 import typer
 
 from convbench.core import installed
-from convbench.core.code import missing_module, place_of
+from convbench.core.code import missing_module, modules_of, place_of
 from convbench.core.errors import ConvbenchError, Interrupted, typed_line
 from convbench.core.text import cut
 
@@ -98,7 +98,7 @@ def code_of(command: Callable[[], Any]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _report("interrupted", 128 + numbers[0] if numbers else Interrupted.exit_code)
     except BaseException as error:
-        if isinstance(error, SystemExit) and _modules(error)[-1].startswith("typer."):  # completion for a shell
+        if isinstance(error, SystemExit) and modules_of(error)[-1].startswith("typer."):  # completion for a shell
             return int(error.code or 0)
         if numbers:  # Ctrl-C in an import or an extension may come back as any error, such as numpy's ImportError
             return _report(f"interrupted ({typed_line(error)})", 128 + numbers[0])
@@ -110,17 +110,12 @@ def code_of(command: Callable[[], Any]) -> int:
 
 def _remedy(error: BaseException) -> str:
     """Say where to report an unforeseen error: in the user's code or a plug-in package if that raised it."""
-    packages = filter(None, map(installed.brought_by, _modules(error)))
+    packages = filter(None, map(installed.brought_by, modules_of(error)))
     if place := place_of(error):
         return f"the error above came from your {place}: fix it there, or report it if convbench is at fault"
     if package := next(packages, ""):
         return f"the error above came from {package}: report it there, or to convbench if that is at fault"
     return "this is a bug in convbench: please report it with the lines above"
-
-
-def _modules(error: BaseException) -> list[str]:
-    """Return the modules through which an error came, that of the line that raised it last."""
-    return [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
 
 
 def _path_problem(error: BaseException) -> str:

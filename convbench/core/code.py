@@ -101,6 +101,11 @@ def place_of(error: BaseException) -> str:
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
 
 
+def modules_of(error: BaseException) -> list[str]:
+    """Return the modules through which an error came, that of the line that raised it last."""
+    return [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+
+
 def missing_module(error: BaseException) -> str:
     """Say what to install or repair if a module that convbench depends on is missing or broken; empty otherwise."""
     if package := _broken_package(error):

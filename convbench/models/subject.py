@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
+from convbench.core.code import modules_of
 from convbench.core.errors import ConvbenchError, is_out_of_memory
 from convbench.core.imports import import_path
 from convbench.core.option_types import settings
@@ -108,7 +108,7 @@ def _forget_failed_compilation(error: Exception) -> None:
     It skips a function that it once failed to compile, and operators such as ``torch.cond``, which compile what they
     are given, then fail in every later call.
     """
-    if any("_dynamo" in frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)):
+    if any(name.startswith("torch._dynamo") for name in modules_of(error)):
         torch._dynamo.reset()
 
 

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from convbench.core import traits
+from convbench.core.code import modules_of
 from convbench.core.errors import CaseFailed
 from convbench.core.record import Case, Parts
 from convbench.measure.counts.counted import on_meta_or_reason, reason_of
@@ -125,13 +126,12 @@ def _predict_case(case: Case, until: float) -> Prediction:
 
 def _advice(error: Exception) -> str:
     """Explain why shapes do not tell the peak, in words if the model's own code is the reason."""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    modules = [str(frame.f_globals.get("__name__")) for frame in frames]
+    modules = modules_of(error)
     if reason := next(
         (reason for prefix, reason in BUILDERS.items() if any(name.startswith(prefix) for name in modules)), ""
     ):
         return reason
-    places = {frame.f_code for frame in frames}
+    places = {frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)}
     if subject.transform.__code__ in places:
         return "its variant reads the values of weights or clips, as int8 does, and a prediction knows shapes only"
     kind = type(error).__name__

@@ -155,14 +155,14 @@ def next_steps(
         steps.append(Step("every case failed: mend the reasons below, then run it again"))
     steps += [*(cost_steps(run, results, answers) if not missing else []), *_remedy(run, results, headline)]
     if headline.has_rivals and len(costs(results)) == len(results) and is_triable(results):
-        steps.append(training_step(run)._replace(why="cost alone does not show the best: train each, then run advise"))
+        steps.append(training_step(run, "cost alone does not show the best: train each, then run advise"))
     commands = {step[1:]: step for step in reversed(steps) if not step.resume or _goes_on(run)}
     return [step for step in steps if step in commands.values()]
 
 
-def training_step(run: RunDescription) -> Step:
+def training_step(run: RunDescription, why: str = "") -> Step:
     """Return the step that trains the run's models; their costs stay if the run can be resumed."""
-    return Step("", "quality=train", resume=_goes_on(run))
+    return Step(why, "quality=train", resume=_goes_on(run))
 
 
 def cost_steps(run: RunDescription, results: Sequence[Result], answers: Sequence[Recommendation]) -> list[Step]:
