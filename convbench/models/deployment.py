@@ -1,4 +1,4 @@
-"""Define a deployment, a model that another runtime runs, and ``Engine``, the contract of a runtime."""
+"""Define a deployment, a model that another runtime runs, and ``Runtime``, the contract of a runtime."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class LoadedModel:
         return self.tensors(self.run(self.arrays(tensors)))
 
 
-class Engine(Protocol):
+class Runtime(Protocol):
     """A runtime: a frozen dataclass that can be pickled, so that another process can load an exported model."""
 
     @property
@@ -101,7 +101,7 @@ class Deployment:
     its result into the model's output. ``keeper`` removes the folder at the end if it belongs to this process.
     """
 
-    engine: Engine
+    runtime: Runtime
     folder: Path
     example: Example
     threads: int
@@ -119,4 +119,4 @@ class Deployment:
         return sum(path.stat().st_size for path in files)
 
     def profile(self, calls: int, before_call: BeforeCall) -> list[Times] | None:
-        return self.engine.profile(self.folder, self.example, self.threads, calls, before_call)
+        return self.runtime.profile(self.folder, self.example, self.threads, calls, before_call)
