@@ -14,7 +14,7 @@ from convbench.models.values import tensors
 
 ASIDE = "scopes.json"
 """The file beside an exported model that names the module of each of its nodes. No runtime loads it."""
-Call = tuple[tuple[Any, ...], dict[str, Any]]
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Times = Mapping[str, float]
 BeforeCall = Callable[[], object]
 Method = Literal["dynamic", "static", "torchao"]
@@ -29,7 +29,7 @@ class Example:
     axis of each input tensor, or None for a tensor without one. It is empty if the batch size is fixed.
     """
 
-    call: Call
+    call: Arguments
     output: Any
     first: tuple[Any, ...] | None
     names: tuple[str, ...]

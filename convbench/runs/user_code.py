@@ -18,7 +18,7 @@ from convbench.core import imports
 from convbench.core.errors import CaseFailed, ConvbenchError, SuiteError
 from convbench.core.record import Case, Whole
 from convbench.runs.process.processes import Processes
-from convbench.runs.process.running import Call
+from convbench.runs.process.running import ProcessCall
 from convbench.runs.process.script import user_imports
 from convbench.suite import Suite
 
@@ -42,7 +42,7 @@ def load(source: str, overrides: Sequence[str] = (), processes: Processes | None
     imports.add_suite_folder(Path(source))
     if not any(map(OWN.search, texts(source, overrides))):
         return suites.load(source, overrides)
-    call = Call(suites.load, (source, tuple(overrides)), timeout=SECONDS, forks=processes is not None)
+    call = ProcessCall(suites.load, (source, tuple(overrides)), timeout=SECONDS, forks=processes is not None)
     try:
         if processes is not None:
             return processes.run(call)
@@ -105,7 +105,7 @@ def call_safely(
     try:
         tasks = {case.trial.task for case in cases if case.trial}
         more = 0.0 if limited_by else SECONDS_A_CASE * len(cases) + SECONDS_A_TASK * len(tasks)
-        call = Call(work, args, timeout=seconds + more, imports=user_imports(cases), limited_by=limited_by)
+        call = ProcessCall(work, args, timeout=seconds + more, imports=user_imports(cases), limited_by=limited_by)
         return processes.run(call)
     except CaseFailed as error:
         raise ConvbenchError(explain(error, activity)) from error

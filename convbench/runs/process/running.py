@@ -31,7 +31,7 @@ SECONDS_BETWEEN_LOOKS = 1.0
 
 
 @dataclass(frozen=True)
-class Call(Generic[T]):
+class ProcessCall(Generic[T]):
     """A function and its arguments, all of which can be pickled, and how its process starts.
 
     ``variables`` are added to its environment. ``timeout`` is in seconds, and ``limited_by`` names the setting that it
@@ -59,7 +59,7 @@ class Call(Generic[T]):
 class RunningCall(Generic[T]):
     """A call in its process. The caller must ``end`` it, whatever its result."""
 
-    def __init__(self, call: Call[T], folder: Path) -> None:
+    def __init__(self, call: ProcessCall[T], folder: Path) -> None:
         self.timeout, self.limited_by, self.folder = call.timeout, call.limited_by, folder
         self.at_end: Callable[[RunningCall[T]], None] = lambda _: None
         self.begin_again: Callable[[], bool] = lambda: False
