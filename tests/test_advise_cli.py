@@ -23,7 +23,7 @@ from convbench.core.metric import Metric
 from convbench.core.quantities import amount, duration, share
 from convbench.core.record import Failure, Finding, Reading
 from convbench.report.words.advice import differences, sentences
-from convbench.report.words.decision import next_runs
+from convbench.report.words.next_runs import next_runs
 from convbench.report.words.numbers import likely
 
 GOLDEN = Path(__file__).parent / "golden" / "advice.txt"

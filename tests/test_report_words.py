@@ -53,7 +53,8 @@ from convbench.report.words import abstention, advice, findings, names, numbers,
 from convbench.report.words.answer import answer, cautions, confidence, sentences
 from convbench.report.words.budget import by_task as budget_of_task
 from convbench.report.words.budget import fitting, limit_text
-from convbench.report.words.decision import UNORDERED, NextRun, command, decision, next_runs
+from convbench.report.words.first_lines import UNORDERED, decision
+from convbench.report.words.next_runs import NextRun, command, next_runs
 
 INF = float("inf")
 

@@ -22,9 +22,10 @@ from convbench.core.record import EAGER, Record, RunDescription
 from convbench.core.text import counted, joined, some_long
 from convbench.report.words import trade, units
 from convbench.report.words.abstention import abstention, extend
-from convbench.report.words.decision import ASIDE, NextRun, command, runs_for_cost, training_run, withheld_rivals
 from convbench.report.words.findings import failure
+from convbench.report.words.first_lines import ASIDE
 from convbench.report.words.names import advisable, after_norm, around, configuration, model
+from convbench.report.words.next_runs import NextRun, command, runs_for_cost, training_run, withheld_rivals
 from convbench.report.words.numbers import (
     accuracy,
     amount,
