@@ -23,7 +23,7 @@ from matplotlib.textpath import TextPath
 from convbench.analysis import table
 from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.history.course import Course
-from convbench.analysis.history.series import Point, Series
+from convbench.analysis.history.series import RunValue, Series
 from convbench.analysis.results import part_of_call, results
 from convbench.core import metrics
 from convbench.core.record import Case, Choice, Clip, Reading, Record, Recurrent, Visit, Whole
@@ -420,7 +420,7 @@ def test_a_course_has_round_sizes_and_dates_that_do_not_overlap(minutes):
     """Ticks were at 4.768 MiB, and the times of runs on one day overlapped."""
     starts = [str(np.datetime64("2026-11-22T12:00") + minutes * run) for run in range(12)]
     values = tuple([5.0 * 2**20] * 7 + [9.6 * 2**20] * 5)
-    points = tuple(Point("r", f"{start}Z", "", False, size) for start, size in zip(starts, values, strict=True))
+    points = tuple(RunValue("r", f"{start}Z", "", False, size) for start, size in zip(starts, values, strict=True))
     series = Course(Series("gap", "e1", "p", points), values, values)
     axes = course.draw(series, metrics.CPU_PEAK, "gap", "gap").figure.axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == [f"{size} MiB" for size in range(5, 11)]

@@ -26,7 +26,7 @@ import convbench
 from convbench.analysis.history import numbers, overview
 from convbench.analysis.history.course import SLOPE_RUNS, Change, Confirmation, course, is_short, logs_and_shape
 from convbench.analysis.history.overview import HistoryQuery
-from convbench.analysis.history.series import Point, Series, minute, series
+from convbench.analysis.history.series import RunValue, Series, minute, series
 from convbench.analysis.history.steps import LEAST_NOISE
 from convbench.cli import app
 from convbench.core import metrics
@@ -36,7 +36,7 @@ from convbench.core.errors import ConvbenchError, Refused, StoreError
 from convbench.core.record import Choice, Reading
 from convbench.core.statistics import Interval
 from convbench.core.storage import index, merging, store
-from convbench.core.storage.index import Entry
+from convbench.core.storage.index import RunEntry
 from convbench.report.page import history as page
 from convbench.report.words import history as words
 
@@ -50,12 +50,12 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-def point(number: int, value: float, **more) -> Point:
+def point(number: int, value: float, **more) -> RunValue:
     fields = {"run": f"{number:03}", "started": day(number), "commit": commit(number), "dirty": False}
-    return Point(**(fields | {"value": value, "reference": 3e-4} | more))
+    return RunValue(**(fields | {"value": value, "reference": 3e-4} | more))
 
 
-def of(*points: Point) -> Series:
+def of(*points: RunValue) -> Series:
     return Series("case", "e1", "p", points)
 
 
@@ -233,8 +233,8 @@ def test_a_changed_count_is_reported_at_once_as_exact():
     assert (down.place, down.worse) == (3, False)
 
 
-def entry(number: int, **more) -> Entry:
-    return Entry(f"{number:03}", "default", **({"started": day(number), "commit": commit(number)} | more))
+def entry(number: int, **more) -> RunEntry:
+    return RunEntry(f"{number:03}", "default", **({"started": day(number), "commit": commit(number)} | more))
 
 
 def test_runs_are_sorted_by_commit_or_else_by_date():
@@ -260,7 +260,7 @@ def test_dates_of_different_time_zones_are_sorted_by_moment():
 
 def test_a_points_day_is_its_day_in_utc():
     """East of Greenwich, a run at night used to show the next day's date, and --since left it out."""
-    early = Point("run", "2026-09-02T01:30:00+13:00", "", False, 1.0)
+    early = RunValue("run", "2026-09-02T01:30:00+13:00", "", False, 1.0)
     assert early.day == "2026-09-01" == minute(early.started)[:10]
 
 
@@ -867,7 +867,7 @@ def test_a_search_is_suggested_only_if_commits_lie_between():
     (Interval(math.inf, math.inf, math.inf), "exact", "higher, from zero"),
 ])  # fmt: skip
 def test_the_size_of_a_change_is_told_in_words(ratio, word, text):
-    point = Point("r", "2026-11-01T00:00:00Z", "0123abc", False, 1.0)
+    point = RunValue("r", "2026-11-01T00:00:00Z", "0123abc", False, 1.0)
     assert words.size(Change(1, point, point, point, ratio, True, word), "B") == text
 
 
@@ -879,7 +879,7 @@ def test_the_size_of_a_change_is_told_in_words(ratio, word, text):
     ("inconclusive", 1.2, "inconclusive by a paired check, ratio 0.990 [0.980, 1.200]: too few pairs [x.json]"),
 ])  # fmt: skip
 def test_what_is_known_of_a_change_is_told_in_words(word, high, text):
-    point, check = Point("r", "2026-11-01T00:00:00Z", "0123abc", False, 1.0), None
+    point, check = RunValue("r", "2026-11-01T00:00:00Z", "0123abc", False, 1.0), None
     if word in ("refuted", "inconclusive"):
         check = Confirmation("gap", "a", "b", word, Interval(0.99, 0.98, high), "too few pairs", "m", "x.json")
     assert words.standing(Change(1, point, point, point, Interval(1.1, 1.0, 1.2), True, word, check)).startswith(text)

@@ -12,11 +12,11 @@ from convbench.analysis.history.overview import no_run
 from convbench.analysis.history.series import moment, require_date
 from convbench.core.errors import ConvbenchError, StoreError
 from convbench.core.storage import index
-from convbench.core.storage.index import Entry, Index
+from convbench.core.storage.index import Index, RunEntry
 from convbench.core.text import counted
 
 
-def runs_of(roots: Sequence[Path], suite: str = "", machine: str = "", since: str = "") -> list[Entry]:
+def runs_of(roots: Sequence[Path], suite: str = "", machine: str = "", since: str = "") -> list[RunEntry]:
     """Return every run below the folders, the newest first: copies, shards and runs that cannot be read, too.
 
     ``suite`` and ``machine`` are globs, the latter for a part of the machine's words in any case of letters; ``since``

@@ -44,7 +44,7 @@ Holder = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class AllocationChange:
     """One allocation (bytes > 0) or release (bytes < 0), its time (ns), and the events around it (outermost first)."""
 
     time: int
@@ -106,7 +106,7 @@ def timeline_of(subject: Subject) -> Timeline:
     with recording as profiler, in_threads(partial(_note_thread, threads)), hooks:
         call(subject, marks.phase)
     events = list(_events(profiler.profiler.kineto_results.experimental_event_tree(), device.type))
-    changes = sorted((event for event in events if isinstance(event, Change)), key=lambda change: change.time)
+    changes = sorted((event for event in events if isinstance(event, AllocationChange)), key=lambda change: change.time)
     spans = Spans([event for event in events if isinstance(event, tuple)])
     for tensor in attributes():
         if tensor.device.type == device.type:
@@ -210,13 +210,13 @@ class _Kinds:
             for part in storage_tensors(parameter.grad)
         }
 
-    def of(self, birth: Change, release: Change | None) -> Holder:
+    def of(self, birth: AllocationChange, release: AllocationChange | None) -> Holder:
         if release is None and birth.pointer in self.gradients:
             return "gradients", self.gradients[birth.pointer]
         stage = self.spans.stage(birth.time) if self.stages else OTHER
         return self._kind(birth, release), stage
 
-    def _kind(self, birth: Change, release: Change | None) -> str:
+    def _kind(self, birth: AllocationChange, release: AllocationChange | None) -> str:
         recurrent = next((event for event in birth.stack if is_recurrent(event[0])), None)
         if recurrent and self._is_workspace(birth, release, recurrent):
             return "workspace"
@@ -225,16 +225,18 @@ class _Kinds:
             return "temporaries"
         return "activations"
 
-    def _is_workspace(self, birth: Change, release: Change | None, recurrent: tuple[str, int]) -> bool:
+    def _is_workspace(
+        self, birth: AllocationChange, release: AllocationChange | None, recurrent: tuple[str, int]
+    ) -> bool:
         if release and recurrent in release.stack:
             return True
         return self.stages and self.spans.phase(birth.time) == "forward" and birth.pointer not in self.outputs
 
 
-def _lives(changes: list[Change], initial_lives: dict[int, Life], kinds: _Kinds) -> list[Life]:
+def _lives(changes: list[AllocationChange], initial_lives: dict[int, Life], kinds: _Kinds) -> list[Life]:
     """Match allocations with their releases. A release of unknown memory means that it was alive before the call."""
     open_lives = dict(initial_lives)
-    births: dict[int, Change] = {}
+    births: dict[int, AllocationChange] = {}
     lives = list(initial_lives.values())
     for change in changes:
         if change.bytes > 0:
@@ -250,14 +252,14 @@ def _lives(changes: list[Change], initial_lives: dict[int, Life], kinds: _Kinds)
     return lives + [Life(birth.bytes, kinds.of(birth, None), birth.time) for birth in births.values()]
 
 
-def _events(roots: list[Any], device: str) -> Iterator[Change | tuple[str, int, int]]:
+def _events(roots: list[Any], device: str) -> Iterator[AllocationChange | tuple[str, int, int]]:
     """Yield the event tree's allocations on one device type, and our own marks as (name, begin ns, end ns)."""
     pending: list[tuple[Any, tuple[tuple[str, int], ...]]] = [(root, ()) for root in roots]
     while pending:
         event, stack = pending.pop()
         if event.typed[0] == _EventType.Allocation:
             if event.typed[1].device.type == device:
-                yield Change(event.start_time_ns, event.typed[1].alloc_size, event.typed[1].ptr, stack)
+                yield AllocationChange(event.start_time_ns, event.typed[1].alloc_size, event.typed[1].ptr, stack)
             continue
         if event.name.startswith(PREFIX):
             yield event.name, event.start_time_ns, event.end_time_ns

@@ -28,7 +28,7 @@ APART = 0.022
 """Share of the axis between reducers of the same size, so that their intervals can be seen."""
 
 
-class Point(NamedTuple):
+class PanelPoint(NamedTuple):
     """A place on a panel with its interval; hollow if some of its runs were left out."""
 
     x: float
@@ -127,26 +127,28 @@ def _size(quality: Quality) -> float:
 
 
 def _draw_accuracy(axes: MplAxes, members: Sequence[Quality], dodge: dict[Parts, float]) -> None:
-    lines: dict[tuple[str, str], list[Point]] = defaultdict(list)
+    lines: dict[tuple[str, str], list[PanelPoint]] = defaultdict(list)
     for quality in members:
         parts, x = quality.architecture, _size(quality) * dodge[quality.architecture]
         if quality.mean is None:
             axes.plot([x], [0], marker="x", color=look(parts.reducer.name)[0], markersize=7, clip_on=False, zorder=4)
         else:
             is_partial = bool(quality.collapsed or quality.failed)
-            lines[parts.reducer.name, str(parts.reducer)].append(Point(x, quality.mean, quality.interval, is_partial))
+            lines[parts.reducer.name, str(parts.reducer)].append(
+                PanelPoint(x, quality.mean, quality.interval, is_partial)
+            )
     _draw_series(axes, lines)
 
 
 def _draw_costs(
     axes: MplAxes, costs: dict[Parts, Result], column: Metric, ends: tuple[float, float], dodge: dict[Parts, float]
 ) -> None:
-    lines: dict[tuple[str, str], list[Point]] = defaultdict(list)
+    lines: dict[tuple[str, str], list[PanelPoint]] = defaultdict(list)
     for parts, cost in costs.items():
         if height := value(cost, column):
             interval = cost.latency if column is metrics.LATENCY and cost.latency and cost.latency.bounded else None
             x = float(parts.lstm_input or 1) * dodge[parts]
-            lines[parts.reducer.name, str(parts.reducer)].append(Point(x, height, interval))
+            lines[parts.reducer.name, str(parts.reducer)].append(PanelPoint(x, height, interval))
     scales.log_axis(axes, "x", ends, "size")
     places = [
         end
@@ -160,7 +162,7 @@ def _draw_costs(
     _draw_series(axes, lines)
 
 
-def _draw_series(axes: MplAxes, lines: dict[tuple[str, str], list[Point]]) -> None:
+def _draw_series(axes: MplAxes, lines: dict[tuple[str, str], list[PanelPoint]]) -> None:
     for (name, _), points in sorted(lines.items()):
         colour, marker = look(name)
         sorted_points = sorted(points)

@@ -8,7 +8,7 @@ from itertools import pairwise
 from matplotlib.axes import Axes
 
 from convbench.analysis.history.course import Change, Course
-from convbench.analysis.history.series import Point, minute
+from convbench.analysis.history.series import RunValue, minute
 from convbench.core.metric import Metric, with_title
 from convbench.core.scales import fitting_unit
 from convbench.report.drawing import Drawing, scales
@@ -43,7 +43,7 @@ def draw(course: Course, metric: Metric, name: str, title: str) -> Drawing:
     return Drawing(name, title, CAPTION, axes.figure)
 
 
-def _dates(points: Sequence[Point], count: int) -> dict[int, str]:
+def _dates(points: Sequence[RunValue], count: int) -> dict[int, str]:
     """Return the places of a few runs with their days; runs on the same day get their time (UTC)."""
     places = sorted({round(part * (len(points) - 1) / (count - 1)) for part in range(count)})
     days = [points[place].day for place in places]
