@@ -21,7 +21,7 @@ from convbench.core.errors import CaseFailed, ConvbenchError, Impossible, Unavai
 from convbench.core.metric import Metric
 from convbench.core.record import Case, Choice, Clip, Finding, Parts, Protocol, Reading, Record, Recurrent, Whole
 from convbench.core.registry import Plugin, declares, probes, scenarios, variants
-from convbench.measure import attempts, harness, reference
+from convbench.measure import attempts, harness, probing, reference
 from convbench.measure.comparison import first_call
 from convbench.measure.probes import ProbeTraits, is_exact, results_of, traits_of
 from convbench.models import subject, values
@@ -332,23 +332,38 @@ def test_a_scenario_or_variant_with_a_wrong_result_is_named(monkeypatch):
         subject.transform(subject.assemble(case(Choice("odd")), 0))
 
 
-def test_a_third_party_late_probe_runs_last(monkeypatch):
+@pytest.mark.parametrize(
+    ("twin", "moments"),
+    [
+        ("", ["static meta", "passive meta", "timed cpu", "last cpu", "tardy meta"]),
+        ("it reads values", ["passive cpu", "timed cpu", "last cpu", "tardy cpu", "static cpu"]),
+    ],
+    ids=["on meta", "not on meta"],
+)
+def test_each_kind_of_probe_runs_at_its_moment(monkeypatch, twin, moments):
     """Only convbench's own prediction used to run last, because the harness knew it by name."""
     order: list[str] = []
 
-    @declares(ProbeTraits(static=True, late=True))
-    def tardy(_subject, _protocol):
-        order.append("tardy")
-        return ()
+    def probe(name: str, **traits: bool) -> Plugin:
+        @declares(ProbeTraits(**traits))
+        def noted(case_subject, _protocol):
+            order.append(f"{name} {case_subject.device}")
+            return ()
 
-    def timely(_subject, _protocol):
-        order.append("timely")
-        return ()
+        return Plugin(name, noted, "", {})
 
-    named = [Plugin("tardy", tardy, "", {}), Plugin("timely", timely, "", {})]
+    named = [
+        probe("tardy", static=True, late=True), probe("timed"), probe("static", static=True),
+        probe("passive", static=True, passive=True),
+    ]  # fmt: skip
     monkeypatch.setattr(harness, "select", lambda _: named)
-    assert harness.measure(case(), QUICK).status == "ok"
-    assert order == ["timely", "tardy"]
+    if twin:
+        monkeypatch.setattr(probing, "on_meta_or_reason", lambda *_: twin)
+    record = harness.measure(case(), QUICK, last_probes=[probe("last").build])
+    assert order == moments
+    assert [finding.data for finding in record.findings if finding.code == "not_on_meta"] == (
+        [{"reason": twin}] if twin else []
+    )
 
 
 def test_the_reference_workload_needs_only_the_device():

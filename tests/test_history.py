@@ -23,7 +23,7 @@ from invented_runs import FC, GAP, GMP, commit, day
 from typer.testing import CliRunner
 
 import convbench
-from convbench.analysis.history import numbers, overview
+from convbench.analysis.history import contents, overview
 from convbench.analysis.history.course import SLOPE_RUNS, Change, Confirmation, course, is_short, logs_and_shape
 from convbench.analysis.history.overview import HistoryQuery
 from convbench.analysis.history.series import RunValue, Series, minute, series
@@ -301,13 +301,13 @@ def test_every_kind_of_machine_in_a_run_has_a_name(tmp_path):
     """A run merged from shards of two machines has several."""
     kinds = {"e1": {"cpu": "A"}, "e2": {"cpu": "B", "cores": 2}}
     place = invented.write(tmp_path / "a", 0, {GAP: 1e-3}, environments=kinds)
-    assert numbers.read(place).machines == {"e1": "A", "e2": "B, 2 cores"}
+    assert contents.read(place).machines == {"e1": "A", "e2": "B, 2 cores"}
 
 
 def test_the_index_gives_the_same_answer_without_reading_again(tmp_path, monkeypatch):
     folder = invented.many(tmp_path / "s")
     first = history_of(folder)
-    monkeypatch.setattr(numbers, "read", None)
+    monkeypatch.setattr(contents, "read", None)
     assert history_of(folder) == first
     assert first.exit_code == 3
     ((changed, change),) = first.changes
@@ -396,7 +396,7 @@ def test_a_repeated_measurement_replaces_the_old_one_in_any_folder(tmp_path, lef
 
 
 def shown(folder: Path) -> list[str]:
-    return index.ask([folder], numbers.read, lambda runs: [entry.path for entry in runs.entries().values()])
+    return index.ask([folder], contents.read, lambda runs: [entry.path for entry in runs.entries().values()])
 
 
 def test_the_complete_part_of_a_half_copied_store_is_read(tmp_path):
@@ -548,13 +548,13 @@ def test_a_damaged_outdated_or_unwritable_index_is_rebuilt(tmp_path, cache, monk
 
 def test_an_index_keeps_how_each_metric_becomes_one_number(tmp_path):
     records.stored(tmp_path / "a", records.default_records()[:2])
-    metrics = index.ask([tmp_path], numbers.read, index.Index.metrics)
+    metrics = index.ask([tmp_path], contents.read, index.Index.metrics)
     assert {short: metrics[short].number for short in ("latency", "params")} == {"latency": "median", "params": "exact"}
 
 
 def _refresh(folder: Path, barrier) -> None:
     barrier.wait()
-    assert index.ask([folder], numbers.read, lambda runs: len(list(runs.rows("latency")))) == 40
+    assert index.ask([folder], contents.read, lambda runs: len(list(runs.rows("latency")))) == 40
 
 
 def test_an_unused_index_is_removed(tmp_path, cache):
@@ -624,7 +624,7 @@ def test_a_concurrent_update_does_not_change_a_running_query(tmp_path):
         others[-1].join(0.5)
         return entries, {row[0] for row in runs.rows("latency")}
 
-    entries, of_numbers = index.ask([folder], numbers.read, interrupted)
+    entries, of_numbers = index.ask([folder], contents.read, interrupted)
     others[0].join(60)
     assert of_numbers == entries
     assert len(shown(folder)) == 5
@@ -632,7 +632,7 @@ def test_a_concurrent_update_does_not_change_a_running_query(tmp_path):
 
 def test_an_interrupted_index_keeps_what_it_has_read(tmp_path, monkeypatch, caplog):
     """A nightly job with a time limit used to begin with the first of its thousand runs again, every night."""
-    folder, read, names = invented.many(tmp_path / "s", count=6), numbers.read, []
+    folder, read, names = invented.many(tmp_path / "s", count=6), contents.read, []
 
     def read_some(directory: Path) -> index.Contents:
         names.append(directory.name)

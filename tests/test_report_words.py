@@ -20,8 +20,8 @@ from convbench.analysis.choice.by_budget import answer_within, by_cost
 from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.candidates import Why
 from convbench.analysis.choice.recommendation import Ask, Doubt, Reason
+from convbench.analysis.costs.chart_view import initial_view
 from convbench.analysis.costs.headlines import headline_of
-from convbench.analysis.costs.selection import initial_view
 from convbench.analysis.quality.qualities import by_task, qualities
 from convbench.analysis.results import result as result_of
 from convbench.analysis.results import results

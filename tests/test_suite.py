@@ -30,9 +30,9 @@ from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent
 from convbench.models import network, variants
 from convbench.runs import user_code
 from convbench.suite.axes import AXES, ClipLayout, RecurrentLayout
+from convbench.suite.axis_values import Choices
 from convbench.suite.layout import TrainingLayout
 from convbench.suite.source import value_of
-from convbench.suite.values import Choices
 
 TESTS = Path(__file__).parent
 BAD = TESTS / "suites_bad"

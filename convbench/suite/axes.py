@@ -18,8 +18,8 @@ from pydantic import (
 
 from convbench.core.case import RNN_TEXT
 from convbench.core.record import Clip, Recurrent
+from convbench.suite.axis_values import FieldValues, OneOrMany
 from convbench.suite.mistakes import quoted
-from convbench.suite.values import FieldValues, OneOrMany
 
 Size = Annotated[int, Field(ge=1, le=2**31 - 1)]
 CLIP_TEXT = r"\d+x\d+x\d+x\d+x\d+"

@@ -16,10 +16,10 @@ from convbench.core import imports, registry
 from convbench.core.errors import ConvbenchError, Unavailable
 from convbench.core.record import EAGER, STAGES, Choice, Whole
 from convbench.core.registry import Registry, did_you_mean
+from convbench.suite.axis_values import MODEL_SETTINGS, Chain, Choices, Models, Plain, as_list
 from convbench.suite.mistakes import Location, Mistakes, message_of, quoted
 from convbench.suite.options import Signature, models, signature
 from convbench.suite.source import value_of
-from convbench.suite.values import MODEL_SETTINGS, Chain, Choices, Models, Plain, as_list
 
 _TEXT = re.compile(r"\s*(?P<name>[^()\s]+)\s*(?:\((?P<options>.*)\))?\s*")
 _PLUS = re.compile(r"\+(?![^(]*\))")

@@ -18,7 +18,7 @@ from unittest.mock import patch
 import numpy as np
 from scipy.stats import ttest_ind_from_stats
 
-from convbench.analysis.history import numbers, overview
+from convbench.analysis.history import contents, overview
 from convbench.analysis.history.course import course
 from convbench.analysis.history.series import RunValue, Series
 from convbench.core import metrics
@@ -326,7 +326,7 @@ def timed(folder: Path) -> list[str]:
         place.mkdir(parents=True)
         (place / "run.json").write_text("{}")
     roots, lines = [folder / "store"], []
-    with patch.object(cache, "folder", return_value=folder), patch.object(numbers, "read", invented):
+    with patch.object(cache, "folder", return_value=folder), patch.object(contents, "read", invented):
         for name, only in (
             ("build the index", ("reducer-7",)),
             ("one case of 200", ("reducer-7",)),

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from convbench.analysis.history import numbers
+from convbench.analysis.history import contents
 from convbench.analysis.history.course import Change, Confirmation, Course, course, is_short
 from convbench.analysis.history.series import UNDATED, Series, moment, require_date, series
 from convbench.analysis.history.steps import LEAST_POINTS
@@ -96,7 +96,7 @@ def history(question: HistoryQuery, confirmations: Sequence[Confirmation] = (), 
     ``unread`` says for each confirmation that cannot be read why not. Raises StoreError if no run can be read,
     ConvbenchError if none has the metric or the case, Refused if no two runs can be compared.
     """
-    entries, metric, all_series, machines = index.ask(question.roots, numbers.read, partial(_contents, question))
+    entries, metric, all_series, machines = index.ask(question.roots, contents.read, partial(_contents, question))
     if not all_series:
         raise ConvbenchError(f"--metric {question.metric}: no run has a value of it for these cases")
     latency_checks = confirmations if question.metric == metrics.LATENCY.option else ()  # checks measure nothing else

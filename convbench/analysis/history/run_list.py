@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
-from convbench.analysis.history import numbers
+from convbench.analysis.history import contents
 from convbench.analysis.history.overview import no_run
 from convbench.analysis.history.series import moment, require_date
 from convbench.core.errors import ConvbenchError, StoreError
@@ -24,7 +24,7 @@ def runs_of(roots: Sequence[Path], suite: str = "", machine: str = "", since: st
     there is no run, ConvbenchError if none is left or ``since`` is no date.
     """
     require_date(since)
-    entries = list(index.ask(roots, numbers.read, partial(Index.entries, with_copies=True)).values())
+    entries = list(index.ask(roots, contents.read, partial(Index.entries, with_copies=True)).values())
     if not entries:
         raise StoreError(no_run(roots))
     matches = [

@@ -14,7 +14,7 @@ from convbench.core.record import Record
 from convbench.core.registry import figures
 from convbench.core.text import counted
 from convbench.core.visits import SLOW_MACHINE, at_better_moments, scope
-from convbench.report.drawing import Drawing, scales
+from convbench.report.drawing import Drawing, log_axes
 from convbench.report.drawing.style import HUES, MUTED, TEXT, canvas
 
 LEAST = 3
@@ -73,7 +73,7 @@ def _draw(moments: Sequence[ReferenceRun]) -> Drawing:
     ratios = [moment.ratio for moment in moments]
     axes = canvas(height=150, top=24, left=44, width=380)
     axes.set_xlim(-0.02 * max(times[-1], 1.0), 1.02 * max(times[-1], 1.0))
-    scales.log_axis(axes, "y", scales.limits([*ratios, 1.0, SLOW_MACHINE]), "×")
+    log_axes.log_axis(axes, "y", log_axes.limits([*ratios, 1.0, SLOW_MACHINE]), "×")
     axes.axhline(SLOW_MACHINE, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
     flags = [moment.is_disturbed or ratio > SLOW_MACHINE for moment, ratio in zip(moments, ratios, strict=True)]
     for is_disturbed, colour, marker, gid in ((False, HUES[0], "o", "quiet-0"), (True, HUES[6], "x", "disturbed-0")):
