@@ -121,7 +121,7 @@ def test_the_user_is_told_once_of_a_long_wait(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(running, "wait", wait)
     process = SimpleNamespace(is_alive=lambda: True, sentinel=0, join=lambda _: None)
     for activity in ("", "checking the suite's cases"):
-        call = running.RunningCall(Call(len, (), timeout=420.0, activity=activity), tmp_path)
+        call = running.RunningCall(ProcessCall(len, (), timeout=420.0, activity=activity), tmp_path)
         now[0] = 0.0
         call.begins(process, receiver)
         assert call.result() == "ready"
