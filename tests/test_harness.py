@@ -74,7 +74,7 @@ def test_memory_that_eager_took_before_is_not_reserved_by_a_variant(monkeypatch)
     }.items():
         monkeypatch.setattr(torch.cuda, name, answer)
     monkeypatch.setattr(memory.allocations, "timeline_of", lambda _: memory.allocations.timeline([]))
-    monkeypatch.setattr(memory.nvml, "process_bytes", lambda *_: None)
+    monkeypatch.setattr(memory.nvml, "process_bytes", lambda _: {})
     readings = memory.memory(SimpleNamespace(device="cuda", on_gpu=True, deployment=None, run=run), QUICK)
     assert {reading.metric.name: reading.samples for reading in readings}["cuda_peak_reserved_bytes"] == (4,)
 
