@@ -97,7 +97,6 @@ def _first_args(subject: Subject, first: Call, second: Call, outputs: tuple[Any,
 
 
 def _returns(subject: Subject, call: Call, expected: Any) -> bool:
-    """Whether a call returns the expected output."""
     args, kwargs = values.map_leaves(torch.clone, call)
     try:
         output = structure.row(subject.without_gradients(*args, **kwargs))
