@@ -114,7 +114,9 @@ def timeline_of(subject: Subject) -> Timeline:
             initial_lives.setdefault(tensor.untyped_storage().data_ptr(), Life(size, ("activations", OTHER)))
     lives = _lives(changes, initial_lives, _Kinds(subject, spans, marks.outputs))
     if allocated_bytes is not None:
-        lives.append(_library_life(allocated_bytes, lives))
+        # What CUDA's allocator had handed out before beyond these: cuBLAS's workspace, and blocks rounded up to 512 B.
+        initial_bytes = sum(life.bytes for life in lives if life.begin == -math.inf)
+        lives.append(Life(allocated_bytes - initial_bytes, ("workspace", OTHER)))
     return replace(timeline(lives), threads=bool(threads))
 
 
@@ -173,15 +175,6 @@ def holdings(subject: Subject) -> dict[int, Life]:
     for tensor in subject.next_state():
         hold(tensor, "activations", OTHER)
     return lives
-
-
-def _library_life(allocated_bytes: int, lives: list[Life]) -> Life:
-    """Memory that CUDA's allocator had handed out before the call beyond the tensors that we know of or saw released.
-
-    It consists of cuBLAS's workspace and the rounding of blocks up to 512 B.
-    """
-    initial_bytes = sum(life.bytes for life in lives if life.begin == -math.inf)
-    return Life(allocated_bytes - initial_bytes, ("workspace", OTHER))
 
 
 def _packed_weights(subject: Subject) -> dict[int, Life]:
