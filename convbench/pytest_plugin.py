@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 Mistake = pytest.Collector.CollectError
 """The error for a mistake in a marker: pytest shows its message without a traceback."""
 MARKER = "convbench(suite, only=(), skip=(), device='auto'): run a test for every case of a suite"
+PARAMETER = "make case_benchmark a parameter of the test function"
 BENCHMARK = "pytest-benchmark: pip install 'convbench[pytest]', or leave out -p no:benchmark"
 COUNTS = ("params", "macs")
 """The metrics that are stored beside a case's times, if they can be counted."""
@@ -52,14 +53,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make a test per case of the marker's suite: a path from the test file or the root, a shipped name, or data."""
+    nodes = [node for node, _ in metafunc.definition.iter_markers_with_node(EXPORTED)]
     if "case_benchmark" not in metafunc.fixturenames:
+        if metafunc.definition in nodes:  # that of a class or a module may be meant for other tests
+            raise Mistake(f"{metafunc.definition.nodeid}: @pytest.mark.convbench without case_benchmark: {PARAMETER}")
         return
     if not metafunc.config.pluginmanager.hasplugin("benchmark"):
         raise Mistake(f"{metafunc.definition.nodeid}: case_benchmark needs {BENCHMARK}")
     marker = metafunc.definition.get_closest_marker("convbench")
     if marker is None:
         raise Mistake(f"{metafunc.definition.nodeid}: case_benchmark needs @pytest.mark.convbench with a suite")
-    if [mark.name for mark in metafunc.definition.own_markers].count(marker.name) > 1:
+    if nodes.count(nodes[0]) > 1:
         raise Mistake(f"{metafunc.definition.nodeid}: two suites for one test: write a test for each")
     folders = (metafunc.definition.path.parent, metafunc.config.rootpath)
     try:
@@ -81,10 +85,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 def case_benchmark(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[], Any]:
     """Call the case under ``benchmark`` and return its output. A wrong output fails the test before it is timed."""
+    if not hasattr(request, "param"):  # a unittest.TestCase, or request.getfixturevalue
+        pytest.fail(f"case_benchmark came too late to make a test per case: {PARAMETER}", pytrace=False)
     case, protocol = request.param
 
     def run() -> Any:
-        from convbench.core.errors import Unavailable
+        from convbench.core.errors import ConvbenchError, Unavailable
         from convbench.core.traits import changes_process
 
         if changes_process(case):
@@ -93,6 +99,10 @@ def case_benchmark(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[
             return _measure(case, protocol, benchmark, request)
         except Unavailable as error:
             pytest.skip(str(error))
+        except ConvbenchError as error:
+            if error.__cause__:  # the traceback of the user's code tells more
+                raise
+            pytest.fail(str(error), pytrace=False)
 
     return run
 
@@ -153,6 +163,7 @@ def _note(record: Record, benchmark: Any, request: pytest.FixtureRequest) -> Non
         request.config.stash[WITHHELD][request.node.nodeid] = sentences[findings.WITHHELD]
         benchmark.disabled = True
     benchmark.group = benchmark.group or record.case.scenario
+    benchmark.params = benchmark.params | {"case_benchmark": record.case.id}  # pytest's own dictionary keeps the case
     counts = {name: record.samples(name) for name in COUNTS}
     benchmark.extra_info |= {name: samples[0] for name, samples in counts.items() if samples}
     benchmark.extra_info |= {"findings": list(sentences.values())} if sentences else {}
@@ -203,13 +214,16 @@ def _untraced() -> Iterator[None]:
         sys.settrace(tracer)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say after pytest-benchmark's tables which cases are not in them, and why."""
-    if reasons := terminalreporter.config.stash[WITHHELD]:
-        terminalreporter.section("convbench: measured, but disturbed, so not in the tables and files")
-        for test, reason in reasons.items():
-            terminalreporter.write_line(f"{test}: {reason}")
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """Say after pytest-benchmark's tables which cases are not in them, and why, even if it then finds a regression."""
+    try:
+        return (yield)
+    finally:
+        if reasons := terminalreporter.config.stash[WITHHELD]:
+            terminalreporter.section("convbench: measured, but disturbed, so not in the tables and files")
+            for test, reason in reasons.items():
+                terminalreporter.write_line(f"{test}: {reason}")
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)

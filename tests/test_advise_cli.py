@@ -23,7 +23,7 @@ from convbench.core.metric import Metric
 from convbench.core.quantities import amount, duration, share
 from convbench.core.record import Failure, Finding, Reading
 from convbench.report.words.advice import differences, sentences
-from convbench.report.words.decision import next_steps
+from convbench.report.words.next_runs import next_runs
 from convbench.report.words.numbers import likely
 
 GOLDEN = Path(__file__).parent / "golden" / "advice.txt"
@@ -451,7 +451,7 @@ def test_advice_says_how_to_measure_the_costs_that_it_lacks(tmp_path):
         assert out.endswith(f"visits: run `convbench run mine.yaml --resume --until-sure --out {directory}`")
     run, stored_records = records.run_of([withheld, *timed, *lessons]), [withheld, *timed, *lessons]
     answers = recommendations(stored_records, Ask())
-    steps = next_steps(run, results(stored_records), headline_of(results(stored_records)), answers)
+    steps = next_runs(run, results(stored_records), headline_of(results(stored_records)), answers)
     assert len([step for step in steps if step.until_sure]) == 1, "the page has the command too, once"
 
 

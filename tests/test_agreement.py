@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import records
 
-from convbench.analysis.agreement import agreement
 from convbench.analysis.compare import match
 from convbench.analysis.results import results
+from convbench.analysis.run_agreement import agreement
 from convbench.core.record import Finding, Reading
 from convbench.report.words.comparison import notes
 

@@ -18,8 +18,8 @@ import records
 from test_report_page import HOSTILE, hostile_records
 
 from convbench.analysis import table
+from convbench.analysis.costs.chart_view import initial_view
 from convbench.analysis.costs.pareto import fronts
-from convbench.analysis.costs.selection import initial_view
 from convbench.analysis.results import result, results
 from convbench.core.record import Case, Choice, Clip, Visit, Whole
 from convbench.report.drawing.scatter import value

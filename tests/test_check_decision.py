@@ -81,16 +81,16 @@ def test_large_slowdowns_need_few_pairs_and_small_slowdowns_more():
     for slowdown in (0.25, 0.10, 0.05):
         logs, new = pairs(slowdown, 0.005, 32, rng), triples(slowdown, 0.005, 24, rng)
         confirmed = next(n for n in range(1, 25) if decision.confirmation(new[:n], RULE, 10) == "regression")
-        suspect = next(n for n in range(1, 33) if decision.call(logs[:n], RULE) == "suspect")
+        suspect = next(n for n in range(1, 33) if decision.conclusion(logs[:n], RULE) == "suspect")
         counts[slowdown] = (suspect, confirmed)
     assert counts == {0.25: (2, 3), 0.10: (3, 4), 0.05: (6, 5)}
 
 
 def test_four_pairs_pass_if_they_agree_well_below_the_guard():
     quiet = [0.004, -0.006, 0.002, 0.001]
-    assert [decision.call(quiet[:count], RULE) for count in range(1, 5)] == ["undecided"] * 3 + ["ok"]
-    assert decision.call([0.004, -0.026, 0.002, 0.001], RULE) == "undecided"
-    assert decision.call([0.024, 0.014, 0.022, 0.021], RULE) == "undecided"
+    assert [decision.conclusion(quiet[:count], RULE) for count in range(1, 5)] == ["undecided"] * 3 + ["ok"]
+    assert decision.conclusion([0.004, -0.026, 0.002, 0.001], RULE) == "undecided"
+    assert decision.conclusion([0.024, 0.014, 0.022, 0.021], RULE) == "undecided"
 
 
 def test_a_bad_pair_counts_once_however_bad_it_is():
@@ -111,7 +111,7 @@ def test_the_interval_shown_makes_the_decision():
         logs = pairs(slowdown, rng.uniform(0.001, 0.05), int(rng.integers(1, 33)), rng)
         ratio = decision.ratio(logs)
         expected = "suspect" if ratio.low > 1.02 else "ok" if ratio.high < 1.04 else "undecided"
-        assert decision.call(logs, RULE) == expected
+        assert decision.conclusion(logs, RULE) == expected
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_no_red_if_base_differs_from_itself_as_much():
 @pytest.mark.parametrize(("first", "later", "outcome"), [([0.0] * 4, 0.3, "ok"), ([0.3] * 2, 0.0, "suspect")])
 def test_the_first_call_of_a_case_counts_whatever_later_pairs_say(first, later, outcome):
     logs = [*first, *[later] * 28]
-    assert decision.decide(logs, RULE) == outcome != decision.call(logs, RULE)
+    assert decision.decide(logs, RULE) == outcome != decision.conclusion(logs, RULE)
 
 
 @pytest.mark.parametrize(
@@ -232,8 +232,8 @@ def test_the_smallest_visible_slowdown_is_just_called():
     logs = pairs(0.0, 0.03, 20, np.random.default_rng(2))
     visible = decision.smallest_visible(logs, RULE)
     moved = math.log1p(visible) - float(np.median(logs))
-    assert decision.call([log + moved + 1e-9 for log in logs], RULE) == "suspect"
-    assert decision.call([log + moved - 1e-3 for log in logs], RULE) == "undecided"
+    assert decision.conclusion([log + moved + 1e-9 for log in logs], RULE) == "suspect"
+    assert decision.conclusion([log + moved - 1e-3 for log in logs], RULE) == "undecided"
     assert decision.smallest_visible(logs[:1], RULE) == math.inf
 
 

@@ -35,7 +35,7 @@ from convbench.core.errors import CaseFailed
 from convbench.measure import running_clock
 from convbench.measure import side as side_of_head
 from convbench.measure.machine import malloc
-from convbench.models.training_step import Step
+from convbench.models.training_step import StepResult
 
 SUITE = """
 matrix: {reducer: [gap, {name: avg-k, k: [2, 4]}], clip: 1x2x3x16x16, rnn: lstm8}
@@ -125,7 +125,7 @@ def test_an_idle_workers_import_is_confined_until_something_waits_for_it(monkeyp
 
 
 def test_gradients_of_a_training_step_are_compared_by_norm(tmp_path):
-    step = Step(torch.tensor(0.5), {"out.weight": torch.ones(2)})
+    step = StepResult(torch.tensor(0.5), {"out.weight": torch.ones(2)})
     assert worker._write_outputs(step, str(tmp_path / "out.npz")) is True
 
 

@@ -42,7 +42,7 @@ from convbench.runs.cluster.driver import Driver
 from convbench.runs.cluster.engine import Absent, Beat, Done, Event, Limits, Lost, Piece
 from convbench.runs.cluster.executor import Cluster
 from convbench.runs.cluster.hosts import Groups
-from convbench.runs.cluster.ledger import OpenJobs
+from convbench.runs.cluster.open_jobs import OpenJobs
 from convbench.runs.cluster.roll import Roll, correct_record
 from convbench.runs.cluster.worker import _become, _host_name, spec
 from convbench.runs.executor import Host, Job

@@ -12,7 +12,7 @@ import pytest
 
 from convbench.runs import early_server, user_code
 from convbench.runs.early_server import COMPILER, DIGITS
-from convbench.runs.process.running import Call
+from convbench.runs.process.running import ProcessCall
 from convbench.runs.process.start import forkserver_pid
 
 pytestmark = pytest.mark.slow
@@ -43,7 +43,7 @@ def test_cases_run_on_the_early_server(begin_server):
     server = forkserver_pid()
     processes = early_server.take([])
     try:
-        assert processes.run(Call(os.getppid)) == server
+        assert processes.run(ProcessCall(os.getppid)) == server
     finally:
         processes.close()
     assert not psutil.pid_exists(server)
@@ -56,7 +56,7 @@ def test_a_server_without_the_needed_imports_is_replaced(begin_server):
     try:
         assert not psutil.pid_exists(server)
         assert not folder.exists()
-        assert processes.run(Call(os.getppid)) == forkserver_pid() != server
+        assert processes.run(ProcessCall(os.getppid)) == forkserver_pid() != server
     finally:
         processes.close()
 

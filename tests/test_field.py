@@ -23,7 +23,7 @@ from convbench.core import errors
 from convbench.core.errors import CaseFailed, ConvbenchError
 from convbench.core.record import Case, Choice, Clip, Finding, Parts, Protocol, Reading, Record, Whole
 from convbench.core.registry import probes
-from convbench.measure import attempts, harness, progress, side
+from convbench.measure import attempts, harness, probing, progress, side
 from convbench.measure.counts import dispatched
 from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.memory import allocations
@@ -411,7 +411,7 @@ def test_a_call_slow_on_meta_is_counted_once_for_real(monkeypatch):
     monkeypatch.setattr(dispatched, "count", count)
     usual = measured(case("Cells", SMALL), [*COUNTS, "prediction"])
     assert devices == ["meta"]
-    monkeypatch.setattr(harness, "SECONDS_ON_META", 0.0)
+    monkeypatch.setattr(probing, "SECONDS_ON_META", 0.0)
     slow = measured(case("Cells", SMALL), [*COUNTS, "prediction"])
     assert devices == ["meta", "cpu"]
     assert codes(slow) - codes(usual) == {"slow_on_meta"}

@@ -23,13 +23,13 @@ from matplotlib.textpath import TextPath
 from convbench.analysis import table
 from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.history.course import Course
-from convbench.analysis.history.series import Point, Series
+from convbench.analysis.history.series import RunValue, Series
 from convbench.analysis.results import part_of_call, results
 from convbench.core import metrics
 from convbench.core.record import Case, Choice, Clip, Reading, Record, Recurrent, Visit, Whole
 from convbench.core.registry import figures
 from convbench.core.statistics import Interval
-from convbench.report.drawing import course, ratios, scales, style
+from convbench.report.drawing import course, log_axes, ratios, style
 from convbench.report.drawing.bars import Margins, bars
 from convbench.report.drawing.labels import label
 from convbench.report.page.payload import payload
@@ -420,7 +420,7 @@ def test_a_course_has_round_sizes_and_dates_that_do_not_overlap(minutes):
     """Ticks were at 4.768 MiB, and the times of runs on one day overlapped."""
     starts = [str(np.datetime64("2026-11-22T12:00") + minutes * run) for run in range(12)]
     values = tuple([5.0 * 2**20] * 7 + [9.6 * 2**20] * 5)
-    points = tuple(Point("r", f"{start}Z", "", False, size) for start, size in zip(starts, values, strict=True))
+    points = tuple(RunValue("r", f"{start}Z", "", False, size) for start, size in zip(starts, values, strict=True))
     series = Course(Series("gap", "e1", "p", points), values, values)
     axes = course.draw(series, metrics.CPU_PEAK, "gap", "gap").figure.axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == [f"{size} MiB" for size in range(5, 11)]
@@ -442,7 +442,7 @@ def test_a_course_has_round_sizes_and_dates_that_do_not_overlap(minutes):
     ],
 )
 def test_the_ticks_of_a_linear_axis_have_the_same_decimals(values, unit, texts):
-    assert scales.even_labels(values, unit) == texts
+    assert log_axes.even_labels(values, unit) == texts
 
 
 @pytest.mark.parametrize(("cell", "crossover"), [("lstm", "6,784"), ("gru", "9,088")])
@@ -608,7 +608,7 @@ def test_bars_share_one_scale_and_an_overlong_bar_is_cut():
 @given(st.floats(1e-9, 1e12), st.floats(1.0001, 1e9), st.sampled_from(["s", "B", "1", "size"]))
 def test_ticks_are_few_and_within_the_axis(low, stretch, unit):
     high = low * stretch
-    ticks = scales.ticks(low, high, unit)
+    ticks = log_axes.ticks(low, high, unit)
     assert all(low * (1 - 1e-9) <= tick <= high * (1 + 1e-9) for tick in ticks)
     assert ticks == sorted(ticks)
     assert 1 <= len(ticks) <= 24
@@ -617,19 +617,19 @@ def test_ticks_are_few_and_within_the_axis(low, stretch, unit):
 @given(st.floats(1e-9, 1e9), st.floats(0.3, 0.9), st.sampled_from([3, 5]))
 def test_a_small_number_of_ticks_is_well_spaced(low, decades, most):
     """On an axis to 460 µs, 100 µs and 150 µs were printed over each other, and there was no tick to their right."""
-    ticks = scales.ticks(low, low * 10**decades, "s", most)
+    ticks = log_axes.ticks(low, low * 10**decades, "s", most)
     assert 2 <= len(ticks) <= most + 1
     gaps = [math.log10(after / before) for before, after in pairwise(ticks)]
     assert min(gaps) > 0.9 * decades / most
 
 
 def test_the_dot_plot_of_a_short_span_has_round_ticks():
-    assert scales.ticks(71e-6, 460e-6, "s", max_ticks=3) == pytest.approx([1e-4, 2e-4])
+    assert log_axes.ticks(71e-6, 460e-6, "s", max_ticks=3) == pytest.approx([1e-4, 2e-4])
 
 
 @given(st.lists(st.floats(1e-9, 1e15), min_size=1))
 def test_axis_limits_lie_beyond_all_values(values):
-    low, high = scales.limits(values)
+    low, high = log_axes.limits(values)
     assert low < min(values) <= max(values) < high
 
 
@@ -638,7 +638,7 @@ def test_axis_limits_lie_beyond_all_values(values):
     (1.5, "×", "1.5×"), (1e9, "FLOP", "1 G"),
 ])  # fmt: skip
 def test_a_tick_is_labelled_in_its_unit_with_a_prefix(value, unit, text):
-    assert scales.label(value, unit) == text
+    assert log_axes.label(value, unit) == text
 
 
 def test_a_marker_keeps_its_area():
@@ -774,14 +774,14 @@ def test_a_metric_of_extreme_values_has_figures():
 
 
 def test_byte_ticks_in_a_narrow_span_are_round_in_mib():
-    places = scales.ticks(15 * 2**20, 21 * 2**20, "B")
-    assert [scales.label(place, "B") for place in places] == ["16 MiB", "18 MiB", "20 MiB"]
+    places = log_axes.ticks(15 * 2**20, 21 * 2**20, "B")
+    assert [log_axes.label(place, "B") for place in places] == ["16 MiB", "18 MiB", "20 MiB"]
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.8e6, 1.6e6), (3e5, 4.5e5)])
 def test_byte_ticks_below_a_unit_are_round_in_the_smaller_unit(low, high):
     """An axis was labelled 819.2 KiB, 921.6 KiB, 1 MiB."""
-    places = scales.ticks(low, high, "B")
+    places = log_axes.ticks(low, high, "B")
     assert len(places) >= 2
     assert all(place % 2**14 == 0 for place in places)
 

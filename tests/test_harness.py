@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import math
 import re
 import subprocess
@@ -21,7 +22,7 @@ from convbench.core.errors import CaseFailed, ConvbenchError, Impossible, Unavai
 from convbench.core.metric import Metric
 from convbench.core.record import Case, Choice, Clip, Finding, Parts, Protocol, Reading, Record, Recurrent, Whole
 from convbench.core.registry import Plugin, declares, probes, scenarios, variants
-from convbench.measure import attempts, harness, reference
+from convbench.measure import attempts, harness, probing, reference
 from convbench.measure.comparison import first_call
 from convbench.measure.probes import ProbeTraits, is_exact, results_of, traits_of
 from convbench.models import subject, values
@@ -57,6 +58,18 @@ def gap() -> Record:
     return quick(case())
 
 
+def readings_on_gpu(monkeypatch, run, **answers) -> dict[str, tuple[float, ...]]:
+    """Return the readings of memory of a GPU whose allocator gives these answers."""
+    usual = {"synchronize": lambda _: None, "empty_cache": lambda: None, "memory_snapshot": list,
+             "max_memory_allocated": lambda _: 3, "max_memory_reserved": lambda _: 4}  # fmt: skip
+    for name, answer in (usual | answers).items():
+        monkeypatch.setattr(torch.cuda, name, answer)
+    monkeypatch.setattr(memory.allocations, "timeline_of", lambda _: memory.allocations.timeline([]))
+    monkeypatch.setattr(memory.nvml, "process_bytes", lambda _: {})
+    readings = memory.memory(SimpleNamespace(device="cuda", on_gpu=True, deployment=None, run=run), QUICK)
+    return {reading.metric.name: reading.samples for reading in readings}
+
+
 def test_memory_that_eager_took_before_is_not_reserved_by_a_variant(monkeypatch):
     """Torch keeps freed memory of the GPU: the peak reserved of each variant was at least that of eager."""
     reserved = {"now": 10, "peak": 10}
@@ -65,18 +78,32 @@ def test_memory_that_eager_took_before_is_not_reserved_by_a_variant(monkeypatch)
         reserved["now"] = max(reserved["now"], 4)
         reserved["peak"] = max(reserved["peak"], reserved["now"])
 
-    for name, answer in {
-        "synchronize": lambda _: None,
-        "empty_cache": lambda: reserved.update(now=1),
-        "reset_peak_memory_stats": lambda _: reserved.update(peak=reserved["now"]),
-        "max_memory_allocated": lambda _: 3,
-        "max_memory_reserved": lambda _: reserved["peak"],
-    }.items():
-        monkeypatch.setattr(torch.cuda, name, answer)
-    monkeypatch.setattr(memory.allocations, "timeline_of", lambda _: memory.allocations.timeline([]))
-    monkeypatch.setattr(memory.nvml, "process_bytes", lambda _: {})
-    readings = memory.memory(SimpleNamespace(device="cuda", on_gpu=True, deployment=None, run=run), QUICK)
-    assert {reading.metric.name: reading.samples for reading in readings}["cuda_peak_reserved_bytes"] == (4,)
+    readings = readings_on_gpu(
+        monkeypatch, run,
+        empty_cache=lambda: reserved.update(now=1),
+        reset_peak_memory_stats=lambda _: reserved.update(peak=reserved["now"]),
+        max_memory_reserved=lambda _: reserved["peak"],
+    )  # fmt: skip
+    assert readings["cuda_peak_reserved_bytes"] == (4,)
+
+
+def test_the_peak_of_cuda_graphs_includes_the_memory_that_they_hold(monkeypatch):
+    """An H200 told 82 MiB of a graph's recording, in kinds that summed to the 16 MiB of a replay; it holds 66 MiB."""
+    calls, peak = itertools.count(), {"bytes": 0}
+
+    def run():
+        peak["bytes"] = max(peak["bytes"], 82 if next(calls) < 2 else 16)
+
+    segments = [{"segment_pool_id": (0, 0), "total_size": 20, "allocated_size": 10},
+                {"segment_pool_id": (0, 1), "total_size": 70, "allocated_size": 4}]  # fmt: skip
+    readings = readings_on_gpu(
+        monkeypatch, run,
+        reset_peak_memory_stats=lambda _: peak.update(bytes=0),
+        max_memory_allocated=lambda _: peak["bytes"],
+        memory_snapshot=lambda: segments,
+    )  # fmt: skip
+    assert readings["cuda_peak_allocated_bytes"] == (82,)
+    assert memory.allocations.held_by_graphs() == 66
 
 
 def test_an_eager_case_has_every_metric(gap):
@@ -332,23 +359,38 @@ def test_a_scenario_or_variant_with_a_wrong_result_is_named(monkeypatch):
         subject.transform(subject.assemble(case(Choice("odd")), 0))
 
 
-def test_a_third_party_late_probe_runs_last(monkeypatch):
+@pytest.mark.parametrize(
+    ("twin", "moments"),
+    [
+        ("", ["static meta", "passive meta", "timed cpu", "last cpu", "tardy meta"]),
+        ("it reads values", ["passive cpu", "timed cpu", "last cpu", "tardy cpu", "static cpu"]),
+    ],
+    ids=["on meta", "not on meta"],
+)
+def test_each_kind_of_probe_runs_at_its_moment(monkeypatch, twin, moments):
     """Only convbench's own prediction used to run last, because the harness knew it by name."""
     order: list[str] = []
 
-    @declares(ProbeTraits(static=True, late=True))
-    def tardy(_subject, _protocol):
-        order.append("tardy")
-        return ()
+    def probe(name: str, **traits: bool) -> Plugin:
+        @declares(ProbeTraits(**traits))
+        def noted(case_subject, _protocol):
+            order.append(f"{name} {case_subject.device}")
+            return ()
 
-    def timely(_subject, _protocol):
-        order.append("timely")
-        return ()
+        return Plugin(name, noted, "", {})
 
-    named = [Plugin("tardy", tardy, "", {}), Plugin("timely", timely, "", {})]
+    named = [
+        probe("tardy", static=True, late=True), probe("timed"), probe("static", static=True),
+        probe("passive", static=True, passive=True),
+    ]  # fmt: skip
     monkeypatch.setattr(harness, "select", lambda _: named)
-    assert harness.measure(case(), QUICK).status == "ok"
-    assert order == ["timely", "tardy"]
+    if twin:
+        monkeypatch.setattr(probing, "on_meta_or_reason", lambda *_: twin)
+    record = harness.measure(case(), QUICK, last_probes=[probe("last").build])
+    assert order == moments
+    assert [finding.data for finding in record.findings if finding.code == "not_on_meta"] == (
+        [{"reason": twin}] if twin else []
+    )
 
 
 def test_the_reference_workload_needs_only_the_device():

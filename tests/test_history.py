@@ -23,10 +23,10 @@ from invented_runs import FC, GAP, GMP, commit, day
 from typer.testing import CliRunner
 
 import convbench
-from convbench.analysis.history import numbers, overview
+from convbench.analysis.history import contents, overview
 from convbench.analysis.history.course import SLOPE_RUNS, Change, Confirmation, course, is_short, logs_and_shape
 from convbench.analysis.history.overview import HistoryQuery
-from convbench.analysis.history.series import Point, Series, minute, series
+from convbench.analysis.history.series import RunValue, Series, minute, series
 from convbench.analysis.history.steps import LEAST_NOISE
 from convbench.cli import app
 from convbench.core import metrics
@@ -36,7 +36,7 @@ from convbench.core.errors import ConvbenchError, Refused, StoreError
 from convbench.core.record import Choice, Reading
 from convbench.core.statistics import Interval
 from convbench.core.storage import index, merging, store
-from convbench.core.storage.index import Entry
+from convbench.core.storage.index import RunEntry
 from convbench.report.page import history as page
 from convbench.report.words import history as words
 
@@ -50,12 +50,12 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-def point(number: int, value: float, **more) -> Point:
+def point(number: int, value: float, **more) -> RunValue:
     fields = {"run": f"{number:03}", "started": day(number), "commit": commit(number), "dirty": False}
-    return Point(**(fields | {"value": value, "reference": 3e-4} | more))
+    return RunValue(**(fields | {"value": value, "reference": 3e-4} | more))
 
 
-def of(*points: Point) -> Series:
+def of(*points: RunValue) -> Series:
     return Series("case", "e1", "p", points)
 
 
@@ -233,8 +233,8 @@ def test_a_changed_count_is_reported_at_once_as_exact():
     assert (down.place, down.worse) == (3, False)
 
 
-def entry(number: int, **more) -> Entry:
-    return Entry(f"{number:03}", "default", **({"started": day(number), "commit": commit(number)} | more))
+def entry(number: int, **more) -> RunEntry:
+    return RunEntry(f"{number:03}", "default", **({"started": day(number), "commit": commit(number)} | more))
 
 
 def test_runs_are_sorted_by_commit_or_else_by_date():
@@ -260,7 +260,7 @@ def test_dates_of_different_time_zones_are_sorted_by_moment():
 
 def test_a_points_day_is_its_day_in_utc():
     """East of Greenwich, a run at night used to show the next day's date, and --since left it out."""
-    early = Point("run", "2026-09-02T01:30:00+13:00", "", False, 1.0)
+    early = RunValue("run", "2026-09-02T01:30:00+13:00", "", False, 1.0)
     assert early.day == "2026-09-01" == minute(early.started)[:10]
 
 
@@ -301,13 +301,13 @@ def test_every_kind_of_machine_in_a_run_has_a_name(tmp_path):
     """A run merged from shards of two machines has several."""
     kinds = {"e1": {"cpu": "A"}, "e2": {"cpu": "B", "cores": 2}}
     place = invented.write(tmp_path / "a", 0, {GAP: 1e-3}, environments=kinds)
-    assert numbers.read(place).machines == {"e1": "A", "e2": "B, 2 cores"}
+    assert contents.read(place).machines == {"e1": "A", "e2": "B, 2 cores"}
 
 
 def test_the_index_gives_the_same_answer_without_reading_again(tmp_path, monkeypatch):
     folder = invented.many(tmp_path / "s")
     first = history_of(folder)
-    monkeypatch.setattr(numbers, "read", None)
+    monkeypatch.setattr(contents, "read", None)
     assert history_of(folder) == first
     assert first.exit_code == 3
     ((changed, change),) = first.changes
@@ -396,7 +396,7 @@ def test_a_repeated_measurement_replaces_the_old_one_in_any_folder(tmp_path, lef
 
 
 def shown(folder: Path) -> list[str]:
-    return index.ask([folder], numbers.read, lambda runs: [entry.path for entry in runs.entries().values()])
+    return index.ask([folder], contents.read, lambda runs: [entry.path for entry in runs.entries().values()])
 
 
 def test_the_complete_part_of_a_half_copied_store_is_read(tmp_path):
@@ -548,13 +548,13 @@ def test_a_damaged_outdated_or_unwritable_index_is_rebuilt(tmp_path, cache, monk
 
 def test_an_index_keeps_how_each_metric_becomes_one_number(tmp_path):
     records.stored(tmp_path / "a", records.default_records()[:2])
-    metrics = index.ask([tmp_path], numbers.read, index.Index.metrics)
+    metrics = index.ask([tmp_path], contents.read, index.Index.metrics)
     assert {short: metrics[short].number for short in ("latency", "params")} == {"latency": "median", "params": "exact"}
 
 
 def _refresh(folder: Path, barrier) -> None:
     barrier.wait()
-    assert index.ask([folder], numbers.read, lambda runs: len(list(runs.rows("latency")))) == 40
+    assert index.ask([folder], contents.read, lambda runs: len(list(runs.rows("latency")))) == 40
 
 
 def test_an_unused_index_is_removed(tmp_path, cache):
@@ -624,7 +624,7 @@ def test_a_concurrent_update_does_not_change_a_running_query(tmp_path):
         others[-1].join(0.5)
         return entries, {row[0] for row in runs.rows("latency")}
 
-    entries, of_numbers = index.ask([folder], numbers.read, interrupted)
+    entries, of_numbers = index.ask([folder], contents.read, interrupted)
     others[0].join(60)
     assert of_numbers == entries
     assert len(shown(folder)) == 5
@@ -632,7 +632,7 @@ def test_a_concurrent_update_does_not_change_a_running_query(tmp_path):
 
 def test_an_interrupted_index_keeps_what_it_has_read(tmp_path, monkeypatch, caplog):
     """A nightly job with a time limit used to begin with the first of its thousand runs again, every night."""
-    folder, read, names = invented.many(tmp_path / "s", count=6), numbers.read, []
+    folder, read, names = invented.many(tmp_path / "s", count=6), contents.read, []
 
     def read_some(directory: Path) -> index.Contents:
         names.append(directory.name)
@@ -867,7 +867,7 @@ def test_a_search_is_suggested_only_if_commits_lie_between():
     (Interval(math.inf, math.inf, math.inf), "exact", "higher, from zero"),
 ])  # fmt: skip
 def test_the_size_of_a_change_is_told_in_words(ratio, word, text):
-    point = Point("r", "2026-11-01T00:00:00Z", "0123abc", False, 1.0)
+    point = RunValue("r", "2026-11-01T00:00:00Z", "0123abc", False, 1.0)
     assert words.size(Change(1, point, point, point, ratio, True, word), "B") == text
 
 
@@ -879,7 +879,7 @@ def test_the_size_of_a_change_is_told_in_words(ratio, word, text):
     ("inconclusive", 1.2, "inconclusive by a paired check, ratio 0.990 [0.980, 1.200]: too few pairs [x.json]"),
 ])  # fmt: skip
 def test_what_is_known_of_a_change_is_told_in_words(word, high, text):
-    point, check = Point("r", "2026-11-01T00:00:00Z", "0123abc", False, 1.0), None
+    point, check = RunValue("r", "2026-11-01T00:00:00Z", "0123abc", False, 1.0), None
     if word in ("refuted", "inconclusive"):
         check = Confirmation("gap", "a", "b", word, Interval(0.99, 0.98, high), "too few pairs", "m", "x.json")
     assert words.standing(Change(1, point, point, point, Interval(1.1, 1.0, 1.2), True, word, check)).startswith(text)

@@ -17,6 +17,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from multiprocessing.util import Finalize
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import psutil
@@ -33,9 +34,9 @@ from convbench.plugins.executors.isolated import Isolated, _JobPool, measure
 from convbench.runs.early_server import COMPILER
 from convbench.runs.executor import Host, Job
 from convbench.runs.probe_plan import ProbePlan, jobs, visit_record
-from convbench.runs.process import processes, start
+from convbench.runs.process import processes, running, start
 from convbench.runs.process.processes import Processes
-from convbench.runs.process.running import Call
+from convbench.runs.process.running import ProcessCall
 from convbench.runs.process.start import TRAINED, end_stopped_forkserver, forkserver_pid, hold_interrupts, is_alive
 from convbench.runs.schedule import Schedule
 
@@ -97,14 +98,34 @@ def test_a_call_is_repeated_once_after_its_server_is_killed(tmp_path, times):
     place = tmp_path / "calls"
     place.write_text("")
     with closing(Processes()) as processes:
-        call = Call(kill_the_server, (str(place), times), timeout=60)
+        call = ProcessCall(kill_the_server, (str(place), times), timeout=60)
         if times == 1:
             assert processes.run(call) == "returned"
         else:
             with pytest.raises(CaseFailed, match=r"^killed by SIGKILL, with the server that starts processes$"):
                 processes.run(call)
         assert len(place.read_text()) == times
-        assert processes.run(Call(len, ("abc",))) == 3
+        assert processes.run(ProcessCall(len, ("abc",))) == 3
+
+
+def test_the_user_is_told_once_of_a_long_wait(tmp_path, monkeypatch, caplog):
+    """A user's clips that took long were waited for 420 s without a word."""
+    now, (receiver, sender) = [0.0], multiprocessing.Pipe(duplex=False)
+    monkeypatch.setattr(running, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def wait(_: object, seconds: float) -> None:
+        now[0] += seconds
+        if now[0] == 2 * running.SECONDS_OF_SILENCE:
+            sender.send("ready")
+
+    monkeypatch.setattr(running, "wait", wait)
+    process = SimpleNamespace(is_alive=lambda: True, sentinel=0, join=lambda _: None)
+    for activity in ("", "checking the suite's cases"):
+        call = running.RunningCall(ProcessCall(len, (), timeout=420.0, activity=activity), tmp_path)
+        now[0] = 0.0
+        call.begins(process, receiver)
+        assert call.result() == "ready"
+    assert caplog.messages == ["convbench: checking the suite's cases takes longer than 20 s: waiting for up to 420 s"]
 
 
 def stop_the_server(place: str) -> str:
@@ -129,10 +150,10 @@ def test_a_stopped_server_is_replaced(monkeypatch):
     monkeypatch.setattr(threading, "Timer", StopTimer)
     monkeypatch.setattr(processes, "PRELOAD", [])
     with closing(Processes()) as fresh_processes:
-        assert fresh_processes.run(Call(stop_the_server, ("ended",), timeout=60.0)) == "ended"
+        assert fresh_processes.run(ProcessCall(stop_the_server, ("ended",), timeout=60.0)) == "ended"
         fresh_processes.warm()
         os.kill(server := forkserver_pid(), signal.SIGSTOP)
-        assert fresh_processes.run(Call(abs, (-1,), timeout=60.0)) == 1
+        assert fresh_processes.run(ProcessCall(abs, (-1,), timeout=60.0)) == 1
         assert server != forkserver_pid()
 
 
@@ -150,7 +171,7 @@ def wrong_by_far() -> None:
 
 def test_readings_known_before_a_failure_are_kept(isolated):
     with pytest.raises(CaseFailed, match="differs from eager's") as failed:
-        isolated.processes.run(Call(wrong_by_far))
+        isolated.processes.run(ProcessCall(wrong_by_far))
     assert failed.value.results == (Reading(metrics.PARITY_LARGEST, (math.inf,)),)
 
 
@@ -167,7 +188,7 @@ def put_away(place: str) -> None:
 
 def test_a_failed_call_can_clean_up_as_its_process_ends(tmp_path, isolated):
     with pytest.raises(CaseFailed, match=r"^ValueError: not this one \(test_isolate.py:\d+\)$"):
-        isolated.processes.run(Call(fails_and_cleans_up, (str(tmp_path / "place"),)))
+        isolated.processes.run(ProcessCall(fails_and_cleans_up, (str(tmp_path / "place"),)))
     assert (tmp_path / "place").read_text() == "put away"
 
 
@@ -182,7 +203,7 @@ def falls_over_beside_a_child() -> None:
 def test_a_crash_is_reported_although_a_child_lives_on(isolated, forks):
     """The call used to wait for its time limit and report a timeout."""
     with pytest.raises(CaseFailed, match=r"^killed by SIGSEGV"):
-        isolated.processes.run(Call(falls_over_beside_a_child, forks=forks, timeout=30))
+        isolated.processes.run(ProcessCall(falls_over_beside_a_child, forks=forks, timeout=30))
 
 
 def forks_a_child(ending: str) -> str:
@@ -201,13 +222,13 @@ def forks_a_child(ending: str) -> str:
 @pytest.mark.parametrize("ending", ["exit", "raise", "return"])
 def test_a_child_that_the_users_code_forks_has_no_answer(isolated, ending):
     """The case failed with the SystemExit of its child."""
-    assert isolated.processes.run(Call(forks_a_child, (ending,))) == "of the parent"
+    assert isolated.processes.run(ProcessCall(forks_a_child, (ending,))) == "of the parent"
 
 
 def test_a_process_with_a_session_and_an_environment_of_its_own_ends_with_its_call(isolated):
     """Such a server of a model's own used to outlive the command, and to disturb the cases after it."""
     script = "import subprocess as s; print(s.Popen(['sleep', '60'], env={}, start_new_session=True, stdout=-3).pid)"
-    pid = isolated.processes.run(Call(subprocess.check_output, ([sys.executable, "-c", script],)))
+    pid = isolated.processes.run(ProcessCall(subprocess.check_output, ([sys.executable, "-c", script],)))
     assert not is_alive(int(pid))
 
 
@@ -218,7 +239,7 @@ def writes_into_the_pipe() -> None:
 def test_what_cannot_be_read_as_an_answer_fails_the_call_alone(isolated):
     """An UnpicklingError used to end the run."""
     with pytest.raises(CaseFailed, match="ended with exit code 0 and no result"):
-        isolated.processes.run(Call(writes_into_the_pipe))
+        isolated.processes.run(ProcessCall(writes_into_the_pipe))
 
 
 def test_a_refused_process_start_is_reported_and_spares_the_server(monkeypatch):
@@ -226,11 +247,11 @@ def test_a_refused_process_start_is_reported_and_spares_the_server(monkeypatch):
         raise OSError(24, "Too many open files")
 
     with closing(Processes()) as processes:
-        assert processes.run(Call(len, ("abc",))) == 3
+        assert processes.run(ProcessCall(len, ("abc",))) == 3
         server = forkserver_pid()
         with monkeypatch.context() as patched, pytest.raises(OSError, match="Too many open files"):
             patched.setattr("multiprocessing.process.BaseProcess.start", refused)
-            processes.run(Call(len, ("abc",)))
+            processes.run(ProcessCall(len, ("abc",)))
         assert forkserver_pid() == server
         assert is_alive(server)
 
@@ -340,7 +361,7 @@ def test_a_good_case_is_measured_after_bad_cases(isolated):
 
 
 def test_each_case_has_its_own_process(isolated):
-    pids = {isolated.processes.run(Call(os.getpid)) for _ in range(3)}
+    pids = {isolated.processes.run(ProcessCall(os.getpid)) for _ in range(3)}
     assert len(pids) == 3
     assert os.getpid() not in pids
 
@@ -348,7 +369,7 @@ def test_each_case_has_its_own_process(isolated):
 @pytest.mark.parametrize("forks", [True, False])
 def test_a_case_has_the_users_python_variables(isolated, forks):
     """A program that a model starts used to lack the folder of its script on its path."""
-    value = isolated.processes.run(Call(os.getenv, ("PYTHONSAFEPATH",), forks=forks))
+    value = isolated.processes.run(ProcessCall(os.getenv, ("PYTHONSAFEPATH",), forks=forks))
     assert value == os.environ.get("PYTHONSAFEPATH")
 
 
@@ -359,7 +380,7 @@ def sets_the_start_of_processes() -> str:
 
 def test_the_users_code_may_set_how_processes_start(isolated):
     """Many modules do so when they are imported: "context has already been set"."""
-    assert isolated.processes.run(Call(sets_the_start_of_processes)) == "fork"
+    assert isolated.processes.run(ProcessCall(sets_the_start_of_processes)) == "fork"
 
 
 def test_a_missing_allocator_skips_its_case(isolated, monkeypatch):
@@ -415,7 +436,7 @@ def test_processes_start_although_warnings_are_errors(monkeypatch):
     """torch warns on importing its compiler and on compiling. The server died, and every compiled case failed."""
     monkeypatch.setattr(sys, "warnoptions", ["error"])
     with closing(Processes([COMPILER])) as started:
-        assert started.run(Call(warns)) == "went on"
+        assert started.run(ProcessCall(warns)) == "went on"
 
 
 def warns() -> str:
@@ -436,7 +457,7 @@ def compiled_in() -> tuple[int, set[str]]:
 def test_only_visits_of_one_case_share_a_graph_cache():
     """A later visit of the same case finds its graph, and no other process does. The toolchain is ready in advance."""
     with closing(Processes((COMPILER,))) as processes:
-        calls = [Call(compiled_in, compiles=True, cache=cache) for cache in ("some", "some", "")]
+        calls = [ProcessCall(compiled_in, compiles=True, cache=cache) for cache in ("some", "some", "")]
         hits, before = zip(*map(processes.run, calls), strict=True)
     assert hits == (0, 1, 0)
     assert before[0] and before[0] == before[2]
@@ -446,10 +467,11 @@ def test_a_case_never_sees_ctrl_c():
     """The process that started first in an interpreter used to lack the signal mask, so a fresh one is used here."""
     script = (
         "import signal\nfrom contextlib import closing\n"
-        "from convbench.runs.process.processes import Processes\nfrom convbench.runs.process.running import Call\n"
+        "from convbench.runs.process.processes import Processes\n"
+        "from convbench.runs.process.running import ProcessCall\n"
         "if __name__ == '__main__':\n    with closing(Processes()) as processes:\n"
         "        for variables in ({}, {'NEEDS': 'a fresh interpreter'}):\n"
-        "            print(processes.run(Call(signal.pthread_sigmask, (signal.SIG_BLOCK, ()), variables)))\n"
+        "            print(processes.run(ProcessCall(signal.pthread_sigmask, (signal.SIG_BLOCK, ()), variables)))\n"
         "    print(signal.pthread_sigmask(signal.SIG_BLOCK, ()))\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -114,9 +114,9 @@ def test_a_model_evaluated_in_variants_is_trained_once(tmp_path: Path, monkeypat
     for case in (replace(LEARN, variant=(Choice("int8"),)), LEARN):
         model = nn.Linear(2, 2)
 
-        def trained(model: nn.Linear = model) -> fit.Curve:
+        def trained(model: nn.Linear = model) -> fit.TrainingCurve:
             trainings.append(model.weight.tolist())
-            return fit.Curve([12], [1.0], [0.5], [0.5], [0.5])
+            return fit.TrainingCurve([12], [1.0], [0.5], [0.5], [0.5])
 
         assert train_or_load(case, model, trained).loss == [0.5]
         assert [model.weight.tolist()] == trainings
@@ -209,7 +209,7 @@ def test_batches_are_full_and_no_clip_repeats_early() -> None:
 def test_dead_and_unconverged_trainings_are_found(
     named: list[int], val: list[float], expected: list[tuple[str, dict[str, float]]]
 ) -> None:
-    curve = fit.Curve(steps=[100, 200, 300], val=val, loss=[2.0, 1.0, 0.5])
+    curve = fit.TrainingCurve(steps=[100, 200, 300], val=val, loss=[2.0, 1.0, 0.5])
     labels = [i % 10 for i in range(len(named))]
     reported = findings.of_training(named, labels, curve, 0.6)
     assert [(finding.code, finding.data) for finding in reported] == expected
@@ -247,7 +247,7 @@ def test_a_schedule_that_ended_too_early_is_found(
     loss: list[float], train: float, val: float, fell: float | None
 ) -> None:
     assert convergence.late_fall(loss, train, val) == (fell and pytest.approx(fell))
-    curve = fit.Curve(list(range(len(loss))), loss=loss, val=[val] * len(loss))
+    curve = fit.TrainingCurve(list(range(len(loss))), loss=loss, val=[val] * len(loss))
     reported = findings.of_training([0, 1] * 50, [i % 10 for i in range(100)], curve, train)
     assert [finding.data for finding in reported] == ([{"fall": pytest.approx(fell)}] if fell else [])
 

@@ -15,7 +15,7 @@ from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Trial
 from convbench.core.registry import executors
 from convbench.measure.machine import environment, malloc
 from convbench.runs.executor import Job
-from convbench.runs.process.running import Call
+from convbench.runs.process.running import ProcessCall
 
 glibc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's mallopt")
 MIB = 1 << 20
@@ -40,7 +40,7 @@ def isolated():
 @pytest.fixture
 def fresh(isolated):
     """Return a function that calls another function in a fresh process, started with given environment variables."""
-    return lambda work, args=(), variables=None: isolated.processes.run(Call(work, args, variables or {}, 60))
+    return lambda work, args=(), variables=None: isolated.processes.run(ProcessCall(work, args, variables or {}, 60))
 
 
 def named_with_faults(*sizes: int) -> tuple[str, list[int]]:

@@ -21,7 +21,7 @@ from convbench.measure.comparison import first_call
 from convbench.measure.counts.counted import count_case, on_meta_or_reason
 from convbench.measure.memory import allocations, largest
 from convbench.measure.memory.allocations import sizes_of
-from convbench.measure.memory.operators import Layer
+from convbench.measure.memory.cpu_operators import Layer
 from convbench.measure.memory.peak import Peak, TakesTooLong
 from convbench.measure.memory.prediction import Prediction, optimizer_bytes, predict
 from convbench.measure.preflight import resolve

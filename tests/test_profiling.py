@@ -166,7 +166,7 @@ def test_a_failed_profile_is_a_finding_on_the_record(tmp_path, monkeypatch, erro
 
 def test_a_model_in_another_runtime_is_not_profiled(tmp_path):
     """It used to have a profile of ten microseconds in ``aten::detach``, with its inputs' bytes as its peak."""
-    elsewhere = SimpleNamespace(engine=SimpleNamespace(name="shop"))
+    elsewhere = SimpleNamespace(runtime=SimpleNamespace(name="shop"))
     subject = replace(assemble(EAGER, 0), deployment=elsewhere)
     (finding,) = capture.Capture(tmp_path)(subject, Protocol())
     assert (finding.code, finding.level, list(tmp_path.iterdir())) == ("not_profiled", "note", [])

@@ -7,11 +7,13 @@ import platform
 import re
 from dataclasses import replace
 from importlib.metadata import entry_points
+from types import SimpleNamespace
 
 import forked
 import pytest
 import records
 
+from convbench import pytest_plugin
 from convbench.core.registry import exports
 
 pytest_plugins = "pytester"
@@ -94,6 +96,7 @@ def test_only_cases_are_benchmarked_by_the_clock_of_run_and_a_disturbed_one_is_w
     assert benchmark["options"]["timer"] == "convbench"
     assert benchmark["extra_info"]["params"] == 28 * 32 + 4 * 8 * (32 + 8 + 2)
     assert benchmark["group"] == "inference"
+    assert f"test_speed[{benchmark['params']['case_benchmark']}]" == benchmark["name"]
     text = done.stdout.str()
     assert "measured, but disturbed, so not in the tables and files" in text
     reason = "the reference workload took 2.0× as long"
@@ -115,12 +118,44 @@ def test_cases_that_change_the_process_or_cannot_run_are_skipped(words, pytester
     assert "no device 'cuda:99' here: " in text
 
 
+LATE = """
+import unittest, pytest
+
+def build(): return 3
+
+@pytest.mark.convbench("tiny.yaml", device="cpu")
+class TestLate(unittest.TestCase):
+    @pytest.fixture(autouse=True)
+    def take(self, case_benchmark): pass
+    def test_speed(self): pass
+
+@pytest.mark.convbench({"matrix": {"model": "test_late:build", "clip": "1x2x3x8x8"}}, device="cpu")
+def test_no_module(case_benchmark): case_benchmark()
+"""
+
+
 def test_a_case_is_called_untimed_if_benchmarks_are_disabled(user, pytester):
     """A suite of plain data, as ``convbench.run`` takes it, used to end in a traceback of pathlib."""
     data = {"matrix": {"reducer": ["gap", "gmp"], "clip": "1x2x3x8x8", "rnn": "lstm8"}, "protocol": {"max_time": 300}}
     pytester.makepyfile(test_speed=SPEED.replace('"tiny.yaml"', repr(data)))
+    pytester.makepyfile(test_late=LATE)
     done = user("--benchmark-disable", "-k", "not other")
-    done.assert_outcomes(passed=1, deselected=1)
+    done.assert_outcomes(passed=1, errors=1, failed=1, deselected=1)
+    text = done.stdout.str()
+    assert "case_benchmark came too late to make a test per case: make case_benchmark a parameter of the test" in text
+    assert "test_late:build returned int: it must return a torch.nn.Module" in text
+    assert "pytest_plugin.py" not in text, "a mistake of the user needs no traceback"
+
+
+def test_what_was_withheld_is_said_even_if_pytest_benchmark_ends_with_an_exception():
+    """With --benchmark-compare-fail and a slower case nothing said that another case was not compared."""
+    lines, config = [], SimpleNamespace(stash={pytest_plugin.WITHHELD: {"test_a": "disturbed"}})
+    reporter = SimpleNamespace(config=config, section=lines.append, write_line=lines.append)
+    summary = pytest_plugin.pytest_terminal_summary(reporter)
+    next(summary)
+    with pytest.raises(LookupError):
+        summary.throw(LookupError("Performance has regressed."))
+    assert lines[1:] == ["test_a: disturbed"]
 
 
 @pytest.mark.parametrize(("cpu", "warns"), [("A 1", False), ("B  2", True)])
@@ -146,6 +181,8 @@ def test_comparing_an_export_warns_only_about_another_machine(user, pytester, cp
 
 MISTAKES = {
     '@pytest.mark.convbench("tiyn.yaml")': "tiyn.yaml: no such file in /",
+    '@pytest.mark.convbench("tiny.yaml")\ndef test_alone(): pass\n': "without case_benchmark: make case_benchmark a",
+    'pytestmark = 2 * [pytest.mark.convbench("tiny.yaml")]': "two suites for one test: write a test",
     "": "needs @pytest.mark.convbench with a suite",
     '@pytest.mark.convbench("tiny.yaml", only=["fc"])': "none of its 2 cases is selected",
     "@pytest.mark.convbench()": "missing a required argument: 'suite': write it as @pytest.mark.convbench(suite, ",

@@ -12,10 +12,10 @@ import pytest
 import records
 
 from convbench.analysis import latencies
-from convbench.analysis.agreement import agreement
 from convbench.analysis.costs.headlines import VAGUE_WIDTH, undecided_results
 from convbench.analysis.costs.ranking import rank
 from convbench.analysis.results import result, results
+from convbench.analysis.run_agreement import agreement
 from convbench.core import metrics
 from convbench.core.record import Finding, Reading, Visit
 from convbench.core.registry import executors

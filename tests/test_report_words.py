@@ -20,8 +20,8 @@ from convbench.analysis.choice.by_budget import answer_within, by_cost
 from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.candidates import Why
 from convbench.analysis.choice.recommendation import Ask, Doubt, Reason
+from convbench.analysis.costs.chart_view import initial_view
 from convbench.analysis.costs.headlines import headline_of
-from convbench.analysis.costs.selection import initial_view
 from convbench.analysis.quality.qualities import by_task, qualities
 from convbench.analysis.results import result as result_of
 from convbench.analysis.results import results
@@ -53,7 +53,8 @@ from convbench.report.words import abstention, advice, findings, names, numbers,
 from convbench.report.words.answer import answer, cautions, confidence, sentences
 from convbench.report.words.budget import by_task as budget_of_task
 from convbench.report.words.budget import fitting, limit_text
-from convbench.report.words.decision import UNORDERED, Step, command, decision, next_steps
+from convbench.report.words.first_lines import UNORDERED, decision
+from convbench.report.words.next_runs import NextRun, command, next_runs
 
 INF = float("inf")
 
@@ -200,8 +201,8 @@ def test_cases_of_which_only_facts_are_known_are_not_measured():
     run = records.run_of(run_records, planned=tuple(record.case.id for record in run_records))
     assert run.open_ids(run_records) == [facts.case.id]
     assert answer(run, run_records).endswith("1 of 3 cases measured, 1 failed, 1 not timed yet.")
-    steps = next_steps(run, results(run_records), headline_of(results(run_records)))
-    assert steps[0] == Step("1 planned case was not timed yet", resume=True)
+    steps = next_runs(run, results(run_records), headline_of(results(run_records)))
+    assert steps[0] == NextRun("1 planned case was not timed yet", resume=True)
 
 
 def test_later_seeds_do_not_hide_cases_not_yet_run():
@@ -211,7 +212,7 @@ def test_later_seeds_do_not_hide_cases_not_yet_run():
     plan = (records.case("fc", 128).id, *(record.case.id for record in [records.record(), *trained]))
     run = records.run_of(run_records, planned=plan, later=tuple(record.case.at_any_rate.id for record in later))
     assert "1 case measured, 6 trainings, 1 not run yet." in answer(run, run_records)
-    assert next_steps(run, results(run_records), headline_of(results(run_records)))[0].resume
+    assert next_runs(run, results(run_records), headline_of(results(run_records)))[0].resume
     assert "1 case measured, 5 trainings, 2 not run yet." in answer(run, run_records[:-1])
 
 
@@ -317,7 +318,7 @@ def test_low_confidence_names_the_uncertainty_of_the_pick():
     text = answer(records.run_of(run_records), run_records)
     assert re.search(r"Confidence: low \(the pick is known to ±\d+ % only, at least 3 processes a case\)", text)
     run = records.run_of(run_records, protocol=Protocol(visits=3))
-    steps = next_steps(run, results(run_records), headline_of(results(run_records)))
+    steps = next_runs(run, results(run_records), headline_of(results(run_records)))
     assert steps[0].until_sure and steps[0].why.startswith("the pick is known to ±"), (
         "a low confidence names its remedy"
     )
@@ -422,7 +423,7 @@ def test_a_fully_disturbed_run_reports_it_and_the_remedy():
     assert decision(headline, ()) == "Smallest of 2: gap at LSTM input 32; no latency was measured undisturbed."
     assert "latency was not measured" not in answer(run, run_records)
     assert "no latency was measured undisturbed" in fitting(answer_within(case_results, {}))
-    steps = next_steps(run, case_results, headline)
+    steps = next_runs(run, case_results, headline)
     assert (steps[0].why, steps[0].until_sure) == ("some cases have too few undisturbed visits", True)
 
 
@@ -1016,7 +1017,7 @@ def test_a_variants_gain_counts_models_at_the_headlines_threads():
 def test_missing_open_or_unrequested_results_become_next_commands():
     run_records = [records.record(records.case(name)) for name in ("gap", "gmp")]
     run = records.run_of(run_records, planned=("a", "b", "c"))
-    steps = next_steps(run, results(run_records), headline_of(results(run_records)))
+    steps = next_runs(run, results(run_records), headline_of(results(run_records)))
     assert [(step.resume, step.overrides) for step in steps] == [
         (True, ""), (False, "protocol.visits=3"), (True, "quality=train"),
     ]  # fmt: skip
@@ -1024,12 +1025,12 @@ def test_missing_open_or_unrequested_results_become_next_commands():
     assert again == "convbench run suites/default.yaml --resume --out reports/x"
     assert train == "convbench run suites/default.yaml quality=train --resume --out reports/x"
     run = records.run_of(run_records, command="convbench.run('mine.yaml')")
-    assert command(run, Step("open", resume=True, until_sure=True), "x") == (
+    assert command(run, NextRun("open", resume=True, until_sure=True), "x") == (
         "convbench.run('mine.yaml', resume=True, until_sure=True, out='x')"
     )
-    assert next_steps(run, [], headline_of([])) == [Step("2 planned cases were not run yet", resume=True)]
+    assert next_runs(run, [], headline_of([])) == [NextRun("2 planned cases were not run yet", resume=True)]
     unlike = {"hosts": {"shard 1": "e1", "shard 2": "e2"}, "environments": {"e1": {}, "e2": {}}}
-    assert next_steps(replace(run, **unlike), [], headline_of([])) == [], "no machine is of both kinds"
+    assert next_runs(replace(run, **unlike), [], headline_of([])) == [], "no machine is of both kinds"
 
 
 def test_a_pick_that_loses_its_time_to_page_faults_asks_for_an_allocator():
@@ -1038,26 +1039,26 @@ def test_a_pick_that_loses_its_time_to_page_faults_asks_for_an_allocator():
     run_records = [replace(visited("gap", 1e-3, 1e-3, 1e-3), findings=(faults,)), visited("gmp", 2e-3, 2e-3, 2e-3)]
     run = records.run_of(run_records, command="convbench run x variant=eager", protocol=Protocol(visits=3))
     case_results = results(run_records)
-    step, _ = next_steps(run, case_results, headline_of(case_results))
+    step, _ = next_runs(run, case_results, headline_of(case_results))
     assert step.why == "page faults take 64 % of the pick's time, which another allocator may save"
     assert command(run, step, "x") == (
         "convbench run x 'variant=[eager,allocator(malloc=glibc-arena)]' --out x-variant-eager-allocator"
     )
     narrow = replace(run, command="convbench run x --only '*/eager/*'")
-    assert [step.overrides for step in next_steps(narrow, case_results, headline_of(case_results))] == ["quality=train"]
+    assert [step.overrides for step in next_runs(narrow, case_results, headline_of(case_results))] == ["quality=train"]
     tried = results([*run_records, visited("gmp", 1e-3, 1e-3, 1e-3, variant="allocator")])
-    assert [step.overrides for step in next_steps(run, tried, headline_of(tried))] == ["quality=train"]
+    assert [step.overrides for step in next_runs(run, tried, headline_of(tried))] == ["quality=train"]
 
 
 def test_a_run_without_results_says_what_to_do():
     """Its page had no next step."""
     run_records = [records.failed(records.case(name)) for name in ("gap", "gmp")]
     run = records.run_of(run_records)
-    (step,) = next_steps(run, results(run_records), headline_of([]))
+    (step,) = next_runs(run, results(run_records), headline_of([]))
     assert step.why == "every case failed: mend the reasons below, then run it again"
     assert command(run, step, "reports/x") == "convbench run suites/default.yaml --out reports/x-again"
     mixed = results([*run_records, records.record(records.case("gem"))])
-    assert step not in next_steps(run, mixed, headline_of(mixed))
+    assert step not in next_runs(run, mixed, headline_of(mixed))
 
 
 def test_an_open_task_asks_for_seeds_before_latencies():
@@ -1066,7 +1067,7 @@ def test_an_open_task_asks_for_seeds_before_latencies():
     run_records = [visited("gap", 1e-3, 1.2e-3, 0.9e-3), visited("fc", 1e-3, 1.3e-3, 1.1e-3, lstm_input=8)]
     run_records += [records.lesson(0.5 + 0.1 * seed, seed=seed, of=of) for of in (gap, fc) for seed in (0, 1)]
     answers, run = quality.recommend(results(run_records)), records.run_of(run_records, protocol=Protocol(visits=3))
-    steps = next_steps(run, results(run_records), headline_of(results(run_records)), answers)
+    steps = next_runs(run, results(run_records), headline_of(results(run_records)), answers)
     assert [(step.why, step.until_sure) for step in steps] == [("more seeds would settle direction", True)]
 
 
@@ -1083,7 +1084,7 @@ def test_a_task_that_needs_longer_training_names_the_run(flag, failure, named):
     lessons = [records.failed(lesson.case) if failure else lesson for lesson in lessons]
     run_records = [visited("gap", 1e-3, 1e-3, 1e-3), visited("gmp", 9e-3, 9e-3, 9e-3), *lessons]
     answers, run = quality.recommend(results(run_records)), records.run_of(run_records, protocol=Protocol(visits=3))
-    steps = next_steps(run, results(run_records), headline_of(results(run_records)), answers)
+    steps = next_runs(run, results(run_records), headline_of(results(run_records)), answers)
     longer = [step for step in steps if step.overrides == "training.steps=1400"]
     assert [step.why for step in longer] == ["longer training may settle identity"] * named
     if named:
@@ -1102,14 +1103,14 @@ def test_only_a_run_merged_from_shards_of_unlike_machines_cannot_be_resumed(envi
     single = [visited("gap", 1e-3, 1e-3, 1e-3)]
     run = records.run_of(single, planned=(single[0].case.id, "another"), hosts=hosts,
                          environments={name: {} for name in environments})  # fmt: skip
-    steps = next_steps(run, results(single), headline_of(results(single)))
+    steps = next_runs(run, results(single), headline_of(results(single)))
     assert ("1 planned case was not run yet" in [step.why for step in steps]) == resumes
 
 
 def test_only_an_answer_that_seeds_would_settle_asks_for_seeds():
     run_records = [*records.quality_records(tasks=["direction"]), *records.quality_records(1, ["identity"])]
     answers = quality.recommend(results(run_records))
-    steps = next_steps(records.run_of(run_records), results(run_records), headline_of(results(run_records)), answers)
+    steps = next_runs(records.run_of(run_records), results(run_records), headline_of(results(run_records)), answers)
     assert steps[0].why == "more seeds would settle identity"
 
 
@@ -1117,7 +1118,7 @@ def test_cases_that_are_missing_come_before_seeds():
     run_records = records.quality_records(1, ["identity"])
     run = records.run_of(run_records, planned=("another", *(record.case.id for record in run_records)))
     answers = quality.recommend(results(run_records))
-    reasons = [step.why for step in next_steps(run, results(run_records), headline_of(results(run_records)), answers)]
+    reasons = [step.why for step in next_runs(run, results(run_records), headline_of(results(run_records)), answers)]
     assert reasons[0] == "1 planned case was not run yet"
     assert not any("more seeds" in reason for reason in reasons)
 
@@ -1226,9 +1227,9 @@ def test_one_model_is_not_called_the_fastest():
     run, headline = records.run_of(single, protocol=Protocol(visits=3)), headline_of(results(single))
     assert decision(headline, ()) == "gap at LSTM input 32: 1.00 ms a call."
     assert "astest" not in answer(run, single) and "optimum" not in answer(run, single)
-    assert next_steps(run, results(single), headline) == []
+    assert next_runs(run, results(single), headline) == []
     elsewhere = [*single, visited("gap", 1e-4, 1e-4, 1e-4, scenario="streaming")]
-    assert next_steps(run, results(elsewhere), headline_of(results(elsewhere))) == []
+    assert next_runs(run, results(elsewhere), headline_of(results(elsewhere))) == []
     counts = [records.record(samples=0)]
     assert decision(headline_of(results(counts)), ()).startswith("gap at LSTM input 32: 83.8 k parameters; latency")
 
@@ -1396,12 +1397,12 @@ def test_a_run_of_whole_models_is_not_advised_to_train():
     """The page advised quality=train, which such a suite refuses."""
     models = [records.record(Case(Whole(Choice(name)))) for name in ("shop:net", "shop:slim")]
     run, whole = records.run_of(models), results(models)
-    assert "quality=train" not in {step.overrides for step in next_steps(run, whole, headline_of(whole))}
+    assert "quality=train" not in {step.overrides for step in next_runs(run, whole, headline_of(whole))}
     text = answer(run, models)
     assert "quality=" not in text
     assert "optimum is claimed; a whole model of your own has no head that could be exchanged for a task's." in text
     both = [*models, records.record()]
-    assert "quality=train" in {step.overrides for step in next_steps(run, results(both), headline_of(results(both)))}
+    assert "quality=train" in {step.overrides for step in next_runs(run, results(both), headline_of(results(both)))}
     assert "quality=train runs it" in answer(run, both)
 
 
@@ -1409,9 +1410,9 @@ def test_a_single_visit_run_suggests_more_visits_next():
     """Resuming a run of single visits does not add visits."""
     case_results = results([visited("gap", 1e-3), visited("gmp", 1e-3)])
     run = records.run_of([result.record for result in case_results])
-    assert next_steps(run, case_results, headline_of(case_results))[0].overrides == "protocol.visits=3"
+    assert next_runs(run, case_results, headline_of(case_results))[0].overrides == "protocol.visits=3"
     several = replace(run, protocol=replace(run.protocol, visits=3))
-    assert next_steps(several, case_results, headline_of(case_results))[0].until_sure
+    assert next_runs(several, case_results, headline_of(case_results))[0].until_sure
     page = view(run, case_results)
     assert (page["visits"], page["assumed"]) == ([1], "15 %")
 

@@ -30,9 +30,9 @@ from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent
 from convbench.models import network, variants
 from convbench.runs import user_code
 from convbench.suite.axes import AXES, ClipLayout, RecurrentLayout
+from convbench.suite.axis_values import Choices
 from convbench.suite.layout import TrainingLayout
 from convbench.suite.source import value_of
-from convbench.suite.values import Choices
 
 TESTS = Path(__file__).parent
 BAD = TESTS / "suites_bad"
@@ -734,6 +734,11 @@ def test_mistakes_of_file_and_overrides_are_reported_together(monkeypatch: pytes
         (
             "matrix:\n  reducer: gap, fc\n",
             "2:12: reducer: 'gap, fc' is not written as name or name(option=value) (a list is written as [gap, fc])",
+        ),
+        (
+            "matrix: {model: my net.py:build}",
+            ("1:17: model: 'my net.py:build' is not written as name or name(option=value); a path with a space is a "
+            "mapping: {name: 'my net.py:build'}"),
         ),
         ("matrix: {reducer: {avg-k: {k: 4}}}", "1:19: reducer: needs a name: {name: avg-k, <options>}"),
         ("matrix: {model: {name: [a:f, b:f], stages: {lstm: rnn}}}", ("1:24: model.name: a list is not the name of a "

@@ -17,7 +17,7 @@ from convbench.report.export.advice_json import plain
 from convbench.report.page.budget import budget
 from convbench.report.page.quality_section import section
 from convbench.report.words import advice, quality, trade
-from convbench.report.words.decision import decision
+from convbench.report.words.first_lines import decision
 
 LOSSES = (0.002, 0.004, 0.003)
 

@@ -17,7 +17,7 @@ from convbench.core.record import Parts, Training
 from convbench.core.storage import store
 from convbench.runs import user_code
 from convbench.runs.process.processes import Processes
-from convbench.runs.process.running import Call
+from convbench.runs.process.running import ProcessCall
 from convbench.suite import load
 from convbench.suite.selection import Selection
 
@@ -282,7 +282,7 @@ def test_checking_cases_allows_time_to_load_their_clips(suite: str) -> None:
         def __init__(self) -> None:
             """Starts nothing."""
 
-        def run(self, call: Call[str]) -> str:
+        def run(self, call: ProcessCall[str]) -> str:
             limits.append(call.timeout)
             return call.work(*call.args)
 

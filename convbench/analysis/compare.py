@@ -24,7 +24,7 @@ from convbench.core.comparability import decides
 from convbench.core.record import Case, Record, RunDescription, Scalar
 from convbench.core.statistics import Interval, ratio_interval
 
-Row = tuple[Result | None, ...]
+ResultRow = tuple[Result | None, ...]
 OWN_NAME = "whole models"
 """The group of users' own models in a column that does not apply to them."""
 
@@ -68,7 +68,7 @@ def match(runs: Sequence[Sequence[Result]]) -> list[Match]:
         {_key(result.case, has_shared_device): result for result in measured_results(results)} for results in runs
     ]
     keys = dict.fromkeys(key for table in tables for key in table)
-    candidates: list[Row] = [tuple(table.get(key) for table in tables) for key in keys]
+    candidates: list[ResultRow] = [tuple(table.get(key) for table in tables) for key in keys]
     rows = [row for row in candidates if sum(result is not None for result in row) > 1]
     columns = [_base_ratios(rows, run) for run in range(len(runs))]
     environments = [{result.record.environment for result in table.values()} for table in tables]
@@ -164,7 +164,7 @@ def differences(runs: Sequence[RunDescription], cases: Iterable[Case] = ()) -> l
     return sorted((row for row in rows if len(set(map(repr, row.values))) > 1), key=lambda row: not row.grave)
 
 
-def _match(row: Row, ratios: tuple[Interval | None, ...], is_mixed: Sequence[bool]) -> Match:
+def _match(row: ResultRow, ratios: tuple[Interval | None, ...], is_mixed: Sequence[bool]) -> Match:
     """Build the match of a row. A run ``is_mixed`` if it shares a machine with the first and the two used several."""
     environment = row[0].record.environment if row[0] else None
     is_elsewhere = [
@@ -178,7 +178,7 @@ def _match(row: Row, ratios: tuple[Interval | None, ...], is_mixed: Sequence[boo
     return Match(measurements[0].case, row, comparable_ratios, counts_differ, any(is_elsewhere))
 
 
-def _base_ratios(rows: Sequence[Row], run: int) -> list[Interval | None]:
+def _base_ratios(rows: Sequence[ResultRow], run: int) -> list[Interval | None]:
     """Return the run's ratio over the first run in every row, formed visit by visit if the two took turns."""
     pairs = {
         i: (result, base)

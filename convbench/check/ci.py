@@ -64,7 +64,7 @@ def markdown(outcome: Outcome) -> str:
     return f"{text}\n"
 
 
-def _sections(rows: Sequence[words.Row]) -> list[Section]:
+def _sections(rows: Sequence[words.CaseRow]) -> list[Section]:
     cells = ["| " + " | ".join(map(_cell, row.cells)) + " |" for row in rows]
     details = [f"- {_cell(row.case)}: {_cell('; '.join(row.details))}" for row in rows if row.details]
     head = f"| {' | '.join(words.HEADINGS)} |\n|---|--:|--:|--:|--:|--:|---|\n"

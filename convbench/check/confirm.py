@@ -11,8 +11,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from convbench.analysis.history.contents import machine_name
 from convbench.analysis.history.course import Change, Confirmation, Decision
-from convbench.analysis.history.numbers import machine_name
 from convbench.analysis.history.overview import History
 from convbench.check import gate, outcome
 from convbench.check.inspection import Request

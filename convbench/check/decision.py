@@ -20,7 +20,7 @@ import numpy as np
 
 from convbench.check.settings import Rule
 
-Call = Literal["ok", "suspect", "undecided"]
+Conclusion = Literal["ok", "suspect", "undecided"]
 Confirmation = Literal["regression", "ok", "undecided"]
 
 
@@ -100,22 +100,22 @@ class Triple(NamedTuple):
         return self.slower - self.null / 2
 
 
-def call(logs: Sequence[float], rule: Rule) -> Call:
-    """Return the call that all pairs so far support."""
+def conclusion(logs: Sequence[float], rule: Rule) -> Conclusion:
+    """Return the conclusion that all pairs so far support."""
     low, high = bounds(logs, logs, SLOWER, PASS)
     if low > math.log1p(rule.tolerance):
         return "suspect"
     return "ok" if high < math.log1p(rule.guard) else "undecided"
 
 
-def decide(logs: Sequence[float], rule: Rule) -> Call:
-    """Return the first call other than undecided as the pairs came in: the one that counts."""
-    calls = (call(logs[:pairs], rule) for pairs in range(1, min(len(logs), SLOWER.max_pairs) + 1))
-    return next((outcome for outcome in calls if outcome != "undecided"), "undecided")
+def decide(logs: Sequence[float], rule: Rule) -> Conclusion:
+    """Return the first conclusion other than undecided as the pairs came in: the one that counts."""
+    conclusions = (conclusion(logs[:pairs], rule) for pairs in range(1, min(len(logs), SLOWER.max_pairs) + 1))
+    return next((outcome for outcome in conclusions if outcome != "undecided"), "undecided")
 
 
 def confirmation(triples: Sequence[Triple], rule: Rule, cases: int) -> Confirmation:
-    """Return the first call of a suspect's new pairs: a regression if they show again that head is slower than base.
+    """Return the first conclusion from a suspect's new pairs: a regression if they show again that head is slower.
 
     The level keeps the probability of a false regression among all ``cases`` of a check at ``OF_RUN`` or less.
     """
@@ -163,11 +163,11 @@ def smallest_visible(logs: Sequence[float], rule: Rule) -> float:
     return math.expm1(math.log1p(rule.tolerance) + float(np.median(logs)) - low)
 
 
-def forecast(logs: Sequence[float], rule: Rule) -> tuple[Call, int] | None:
-    """Return the call that follows if further pairs equal the median, and how many it takes; None if none follows."""
+def forecast(logs: Sequence[float], rule: Rule) -> tuple[Conclusion, int] | None:
+    """Return what follows if further pairs equal the median, and how many it takes; None if nothing follows."""
     middle = float(np.median(logs)) if len(logs) else math.log1p(rule.tolerance) / 2
     for count in range(1, SLOWER.max_pairs - len(logs) + 1):
-        if (outcome := call([*logs, *[middle] * count], rule)) != "undecided":
+        if (outcome := conclusion([*logs, *[middle] * count], rule)) != "undecided":
             return outcome, count
     return None
 

@@ -123,7 +123,7 @@ def compare_calls(
     timings: list[Timing] = []
     while len(timings) < SLOWER.max_pairs:
         timings.append(_time(calls, ("first", "second")))
-        decisions = _calls_of(timings, rule)
+        decisions = _conclusions(timings, rule)
         if "suspect" in decisions or "undecided" not in decisions or time.monotonic() >= deadline:
             break
     word, ratio, reason = _verdict(calls, timings, rule, deadline)
@@ -132,7 +132,7 @@ def compare_calls(
 
 
 def _verdict(calls: Calls, timings: list[Timing], rule: Rule, deadline: float) -> tuple[LiveVerdict, Ratio, str]:
-    ratio, decisions = decision.ratio([timing.log_ratio() for timing in timings]), _calls_of(timings, rule)
+    ratio, decisions = decision.ratio([timing.log_ratio() for timing in timings]), _conclusions(timings, rule)
     if decisions == ("ok", "ok"):
         return "same", ratio, ""
     if "suspect" not in decisions:
@@ -145,8 +145,8 @@ def _verdict(calls: Calls, timings: list[Timing], rule: Rule, deadline: float) -
     return _word(verdict, "faster"), _inverse(verdict.ratio) if verdict.ratio else ratio, verdict.reason
 
 
-def _calls_of(timings: list[Timing], rule: Rule) -> tuple[decision.Call, decision.Call]:
-    """Return the calls of both tests by the pairs so far: whether the second is slower, and whether it is faster."""
+def _conclusions(timings: list[Timing], rule: Rule) -> tuple[decision.Conclusion, decision.Conclusion]:
+    """Return the conclusions of both tests so far: whether the second is slower, and whether it is faster."""
     logs = [timing.log_ratio() for timing in timings]
     return decision.decide(logs, rule), decision.decide([-log for log in logs], rule)
 

@@ -41,10 +41,10 @@ def prospect(timings: Timings, case: str, stage: Stage, rule: Rule, count: int) 
     outlook = decision.forecast(logs, rule)
     if outlook is None:
         return "too noisy so far", decision.SLOWER.max_pairs - len(logs)
-    call, pairs = outlook
+    conclusion, pairs = outlook
     change = f"{percent(decision.ratio(logs).estimate - 1, signed=True)}, " if logs else ""
-    confirm_pairs = decision.CONFIRM_FIRST if call == "suspect" else 0
-    return f"{change}{call} if {_agreement(pairs, 'pair')}", pairs + confirm_pairs
+    confirm_pairs = decision.CONFIRM_FIRST if conclusion == "suspect" else 0
+    return f"{change}{conclusion} if {_agreement(pairs, 'pair')}", pairs + confirm_pairs
 
 
 def _agreement(count: int, noun: str) -> str:

@@ -20,7 +20,7 @@ GRAVITY: tuple[str, ...] = tuple(CODES)
 HEADINGS = ("case", "base", "head", "ratio", "95 % interval", "pairs", "verdict")
 
 
-class Row(NamedTuple):
+class CaseRow(NamedTuple):
     """One case as people read it: a short ``name`` that is unique in the table; ``details`` are facts and reasons."""
 
     case: str
@@ -38,7 +38,7 @@ class Row(NamedTuple):
         return (self.name, self.base, self.head, self.ratio, self.interval, self.pairs, self.verdict)
 
 
-def rows(outcome: Outcome) -> list[Row]:
+def rows(outcome: Outcome) -> list[CaseRow]:
     """Return the table, a row per case. Its name leaves out the parts that all cases share."""
     case_verdicts = verdicts(outcome)
     short_names, _ = names.apart([verdict.case.id for verdict in case_verdicts])
@@ -105,10 +105,10 @@ def fact(entry: Fact) -> str:
     return sentence
 
 
-def _row(verdict: CaseVerdict, name: str) -> Row:
+def _row(verdict: CaseVerdict, name: str) -> CaseRow:
     case = verdict.case
     faster = " (faster)" if verdict.word == "ok" and verdict.faster else ""
-    return Row(
+    return CaseRow(
         case.id,
         name,
         units.seconds(_seconds(case, 0)),

@@ -14,7 +14,7 @@ from convbench.core.default_folders import REPORTS
 from convbench.core.errors import ConvbenchError
 
 if TYPE_CHECKING:
-    from convbench.measure.memory.largest import Fit
+    from convbench.measure.memory.largest import LargestSize
 
 RunDirectory = Annotated[Path, typer.Argument(help="A run directory with profiles of its cases.")]
 Open = Annotated[bool, typer.Option("--open", help="Open it in the browser.")]
@@ -120,7 +120,7 @@ def fits(
                 print(f"  {_words(fit)}" + ("" if fit.reason else f", predicted peak {units.size(fit.peak)}"))
 
 
-def _words(fit: Fit) -> str:
+def _words(fit: LargestSize) -> str:
     if fit.reason:
         return f"{fit.axis}: {fit.reason}"
     if fit.is_flat:

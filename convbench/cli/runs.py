@@ -18,7 +18,7 @@ from convbench.core.imports import near
 from convbench.core.registry import did_you_mean
 
 if TYPE_CHECKING:
-    from convbench.core.storage.index import Entry
+    from convbench.core.storage.index import RunEntry
 
 FORMATS = ("table", "json", "csv")
 
@@ -55,7 +55,7 @@ def runs(
         _print(entries)
 
 
-def _row(entry: Entry) -> dict[str, Any]:
+def _row(entry: RunEntry) -> dict[str, Any]:
     """Return a run as a flat object; ``ok``, ``failed``, ``skipped`` and ``missing`` are numbers of cases."""
     return {
         "started": entry.started, "suite": entry.name, "commit": entry.commit, "dirty": entry.dirty,
@@ -64,7 +64,7 @@ def _row(entry: Entry) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _print(entries: list[Entry]) -> None:
+def _print(entries: list[RunEntry]) -> None:
     from convbench.analysis.history.overview import reason
     from convbench.analysis.history.series import minute
 

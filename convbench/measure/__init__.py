@@ -1,8 +1,8 @@
 """Turn a subject into readings: everything that runs a model is here.
 
 1. ``preflight`` builds every case on ``meta`` before anything is measured, and refuses impossible cases.
-2. ``harness`` measures one case: ``comparison`` makes its first call and compares it with eager, then each probe
-   (contract: ``probes``) reads it.
+2. ``harness`` measures one case: ``comparison`` makes its first call and compares it with eager, and ``probing`` lets
+   each probe (contract: ``probes``) read it at its moment.
 3. Probes use the tools in ``timing``, ``counts``, ``memory``, ``stages``, ``traces`` and ``quality``; ``machine``
    describes the machine and the software that the numbers belong to.
 """

@@ -1,4 +1,4 @@
-"""Define a deployment, a model that another runtime runs, and ``Engine``, the contract of a runtime."""
+"""Define a deployment, a model that another runtime runs, and ``Runtime``, the contract of a runtime."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from convbench.models.values import tensors
 
 ASIDE = "scopes.json"
 """The file beside an exported model that names the module of each of its nodes. No runtime loads it."""
-Call = tuple[tuple[Any, ...], dict[str, Any]]
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Times = Mapping[str, float]
 BeforeCall = Callable[[], object]
 Method = Literal["dynamic", "static", "torchao"]
@@ -29,7 +29,7 @@ class Example:
     axis of each input tensor, or None for a tensor without one. It is empty if the batch size is fixed.
     """
 
-    call: Call
+    call: Arguments
     output: Any
     first: tuple[Any, ...] | None
     names: tuple[str, ...]
@@ -70,7 +70,7 @@ class LoadedModel:
         return self.tensors(self.run(self.arrays(tensors)))
 
 
-class Engine(Protocol):
+class Runtime(Protocol):
     """A runtime: a frozen dataclass that can be pickled, so that another process can load an exported model."""
 
     @property
@@ -101,7 +101,7 @@ class Deployment:
     its result into the model's output. ``keeper`` removes the folder at the end if it belongs to this process.
     """
 
-    engine: Engine
+    runtime: Runtime
     folder: Path
     example: Example
     threads: int
@@ -119,4 +119,4 @@ class Deployment:
         return sum(path.stat().st_size for path in files)
 
     def profile(self, calls: int, before_call: BeforeCall) -> list[Times] | None:
-        return self.engine.profile(self.folder, self.example, self.threads, calls, before_call)
+        return self.runtime.profile(self.folder, self.example, self.threads, calls, before_call)

@@ -22,7 +22,7 @@ LEARNING_RATE = 1e-4
 LOSS_SCALE = 2.0**12
 
 
-class Step(NamedTuple):
+class StepResult(NamedTuple):
     """The results of one step: its loss, and by name the gradient of every parameter that has one."""
 
     loss: torch.Tensor
@@ -73,13 +73,13 @@ class TrainingStep:
             return lambda output, *_: mean_squares(output[0])
         return _users_loss(architecture.loss) if architecture.loss else mean_squares
 
-    def __call__(self) -> Step:
+    def __call__(self) -> StepResult:
         self.forget()
         loss = self.forward()
         self.backward(loss)
         self.optimize()
         gradients = ((name, parameter.grad) for name, parameter in self.model.named_parameters())
-        return Step(loss.detach(), {name: gradient for name, gradient in gradients if gradient is not None})
+        return StepResult(loss.detach(), {name: gradient for name, gradient in gradients if gradient is not None})
 
     def forget(self) -> None:
         """Release the gradients of the previous step."""

@@ -11,9 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from convbench.analysis.agreement import Agreement, agreement
 from convbench.analysis.latencies import quiet_references
 from convbench.analysis.results import results
+from convbench.analysis.run_agreement import Agreement, agreement
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Record, Scalar
 from convbench.core.storage import cache

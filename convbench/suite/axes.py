@@ -18,8 +18,8 @@ from pydantic import (
 
 from convbench.core.case import RNN_TEXT
 from convbench.core.record import Clip, Recurrent
+from convbench.suite.axis_values import FieldValues, OneOrMany
 from convbench.suite.mistakes import quoted
-from convbench.suite.values import OneOrMany, Shape
 
 Size = Annotated[int, Field(ge=1, le=2**31 - 1)]
 CLIP_TEXT = r"\d+x\d+x\d+x\d+x\d+"
@@ -55,7 +55,7 @@ class ClipLayout(Strict):
     def _parse_text(cls, value: Any) -> Any:
         return value if isinstance(value, dict) else clip_fields(value)
 
-    def shape(self) -> Shape:
+    def shape(self) -> FieldValues:
         """The fields that are given, each with its values."""
         return _shape(Clip, self)
 
@@ -87,7 +87,7 @@ class RecurrentLayout(Strict):
             raise ValueError("proj_size needs an lstm: nn.GRU has none")
         return self
 
-    def shape(self) -> Shape:
+    def shape(self) -> FieldValues:
         """The fields that are given, each with its values."""
         return _shape(Recurrent, self)
 
@@ -176,6 +176,6 @@ def rnn_fields(text: Any) -> dict[str, Any]:
     }
 
 
-def _shape(kind: type[Clip] | type[Recurrent], layout: BaseModel) -> Shape:
+def _shape(kind: type[Clip] | type[Recurrent], layout: BaseModel) -> FieldValues:
     names = [name for name in type(layout).model_fields if name in layout.model_fields_set]
-    return Shape(kind, {name: getattr(layout, name) for name in names})
+    return FieldValues(kind, {name: getattr(layout, name) for name in names})

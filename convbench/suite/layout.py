@@ -13,8 +13,8 @@ from convbench.core.errors import ConvbenchError
 from convbench.core.quantities import duration
 from convbench.core.record import SCHEMA_VERSION, Protocol, Training
 from convbench.suite.axes import AXES, AxesLayout, ClipLayout, PatternLayout, RecurrentLayout, Size, Strict
+from convbench.suite.axis_values import OneOrMany
 from convbench.suite.mistakes import Location, message_of, quoted
-from convbench.suite.values import OneOrMany
 
 WAIT: dict[str, Any] = {
     "anyOf": [

@@ -19,13 +19,13 @@ from convbench.core.record import Case, Choice, Protocol, Whole
 from convbench.core.text import counted, value_text
 from convbench.suite import plugs
 from convbench.suite.axes import AXES, OF_PARTS, AxesLayout, ClipLayout, PatternLayout, RecurrentLayout
+from convbench.suite.axis_values import Plain, Values, as_list, expand
 from convbench.suite.layout import KEYS, SuiteLayout, TrainingLayout, sections
 from convbench.suite.matrix import Axes, Sweep
 from convbench.suite.mistakes import Location, Mistakes, quoted
 from convbench.suite.overrides import WITHOUT_QUALITY, apply, asks_only_metrics, bare_axes_of
 from convbench.suite.source import find, loader, parse, read
 from convbench.suite.trials import trial_cases
-from convbench.suite.values import Plain, Values, as_list, expand
 
 PARKED = "x-"
 """Top-level keys with this prefix are the writer's own: a place for anchors."""

@@ -31,8 +31,8 @@ from convbench.core import traits
 from convbench.core.grouping import grouped
 from convbench.core.record import Case, Choice, Clip, Parts, Recurrent
 from convbench.suite.axes import OF_PARTS
+from convbench.suite.axis_values import Axis, expand, picks, size
 from convbench.suite.mistakes import Location, Mistakes
-from convbench.suite.values import Axis, expand, picks, size
 
 MAX_CASES = 10_000
 Axes = Mapping[str, Axis]

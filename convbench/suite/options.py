@@ -15,7 +15,7 @@ from convbench.core.errors import ConvbenchError, Unavailable
 from convbench.core.option_types import annotations_of, enumeration, word_of
 from convbench.core.record import Scalar
 from convbench.core.registry import Plugin, Registry, did_you_mean, tasks
-from convbench.suite.values import Many
+from convbench.suite.axis_values import Many
 
 _SCALARS = {str, int, float, bool, type(None)}
 _LISTS = {list, tuple, set, frozenset, Sequence}

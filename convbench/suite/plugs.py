@@ -16,10 +16,10 @@ from convbench.core import imports, registry
 from convbench.core.errors import ConvbenchError, Unavailable
 from convbench.core.record import EAGER, STAGES, Choice, Whole
 from convbench.core.registry import Registry, did_you_mean
+from convbench.suite.axis_values import MODEL_SETTINGS, Chain, Choices, Models, Plain, as_list
 from convbench.suite.mistakes import Location, Mistakes, message_of, quoted
 from convbench.suite.options import Signature, models, signature
 from convbench.suite.source import value_of
-from convbench.suite.values import MODEL_SETTINGS, Chain, Choices, Models, Plain, as_list
 
 _TEXT = re.compile(r"\s*(?P<name>[^()\s]+)\s*(?:\((?P<options>.*)\))?\s*")
 _PLUS = re.compile(r"\+(?![^(]*\))")
@@ -122,6 +122,7 @@ def plug_fields(raw: Any, at: Location, mistakes: Mistakes) -> tuple[str, dict[s
     match = _TEXT.fullmatch(raw)
     if match is None:
         hint = "; in a [list], quote text with commas in it" if "(" in raw or ")" in raw else ""
+        hint = f"; a path with a space is a mapping: {{name: {quoted(raw.strip())}}}" if ".py:" in raw else hint
         mistakes.add(at, f"{quoted(raw)} is not written as name or name(option=value){hint}")
         return None
     fields: dict[str, Any] = {}

@@ -18,13 +18,13 @@ from unittest.mock import patch
 import numpy as np
 from scipy.stats import ttest_ind_from_stats
 
-from convbench.analysis.history import numbers, overview
+from convbench.analysis.history import contents, overview
 from convbench.analysis.history.course import course
-from convbench.analysis.history.series import Point, Series
+from convbench.analysis.history.series import RunValue, Series
 from convbench.core import metrics
 from convbench.core.scales import percent
 from convbench.core.storage import cache, index
-from convbench.core.storage.index import Contents, Entry, IndexedValue
+from convbench.core.storage.index import Contents, IndexedValue, RunEntry
 
 RUNS, SERIES = 120, 200
 NOISES = (0.01, 0.015, 0.02, 0.03)
@@ -104,7 +104,7 @@ KINDS: dict[str, Callable[[Random], Truth]] = {
 }
 
 
-def points(truth: Truth, noise: float, rng: Random) -> list[Point]:
+def points(truth: Truth, noise: float, rng: Random) -> list[RunValue]:
     """Return the runs. The machine's speed wanders by 2 %, and the reference workload shows it to 0.5 %."""
     speed = np.zeros(RUNS)
     for run in range(1, RUNS):
@@ -114,7 +114,7 @@ def points(truth: Truth, noise: float, rng: Random) -> list[Point]:
     values = 5e-3 * np.exp(truth.logs + speed + luck + spikes)
     references = 3e-4 * np.exp(speed + 0.005 * rng.standard_normal(RUNS))
     return [
-        Point(f"{run:03}", "", f"{run:012x}", False, float(value), float(reference))
+        RunValue(f"{run:03}", "", f"{run:012x}", False, float(value), float(reference))
         for run, (value, reference) in enumerate(zip(values, references, strict=True))
     ]
 
@@ -123,7 +123,7 @@ Said = tuple[int, int, int]
 """A change: its likeliest place, and the first and last run that it may have begun at."""
 
 
-def ours(runs: Sequence[Point], truth: Truth) -> list[Said]:
+def ours(runs: Sequence[RunValue], truth: Truth) -> list[Said]:
     """Return the changes that ``convbench history`` reports, with one series per machine."""
     split = truth.other_machine
     parts = [(0, runs[:split]), (split, runs[split:])]
@@ -313,7 +313,7 @@ def invented(directory: Path) -> Contents:
     """Return what reading a run of 200 cases gives, without a file of results."""
     number = int(directory.name)
     rng = np.random.default_rng(number)
-    entry = Entry(str(directory), "suite", f"2026-01-01T00:00:{number % 60:02}+00:00", f"{number:012x}", False, 200)
+    entry = RunEntry(str(directory), "suite", f"2026-01-01T00:00:{number % 60:02}+00:00", f"{number:012x}", False, 200)
     values = [IndexedValue("latency", f"conv/reducer-{case}/cpu", "e1", "p", float(value), 3e-4)
               for case, value in enumerate(5e-3 * np.exp(0.015 * rng.standard_normal(200)))]  # fmt: skip
     return Contents(entry, directory.name, values, {"e1": "a machine"}, [metrics.LATENCY])
@@ -326,7 +326,7 @@ def timed(folder: Path) -> list[str]:
         place.mkdir(parents=True)
         (place / "run.json").write_text("{}")
     roots, lines = [folder / "store"], []
-    with patch.object(cache, "folder", return_value=folder), patch.object(numbers, "read", invented):
+    with patch.object(cache, "folder", return_value=folder), patch.object(contents, "read", invented):
         for name, only in (
             ("build the index", ("reducer-7",)),
             ("one case of 200", ("reducer-7",)),

@@ -28,9 +28,9 @@ from statistics import median
 import numpy as np
 from hogs import hogs
 
-from convbench.analysis.agreement import Agreement, agreement
 from convbench.analysis.latencies import machines
 from convbench.analysis.results import results
+from convbench.analysis.run_agreement import Agreement, agreement
 from convbench.cli.app import INCOMPLETE, MEASURED
 from convbench.core.record import Record
 from convbench.core.scales import percent

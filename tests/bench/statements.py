@@ -34,7 +34,7 @@ from convbench.core.record import Record, Visit
 from convbench.core.statistics import Interval
 from convbench.core.storage import store
 from convbench.report.words import units
-from convbench.report.words.decision import decision
+from convbench.report.words.first_lines import decision
 
 RUNS, DRAWN, ROUNDS, SAMPLES = 20, 10, 3, 40
 OUT = Path("reports/bench/statements.json")

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -65,6 +66,11 @@ class Findings:
         row = {"check": name, "case": str(getattr(case, "id", case)), "ours": ours, "theirs": theirs}
         with self.path.open("a") as lines:
             lines.write(json.dumps(row | {"within": within, "agrees": bool(agrees)}) + "\n")
+
+    def tell(self, table: str, **cells: Any) -> None:
+        """Add a row to a table of the summary: figures that nothing independent can be compared with."""
+        with (self.path.parent / f"table-{table}.jsonl").open("a") as lines:
+            lines.write(json.dumps(cells) + "\n")
 
     def note(self, name: str, value: Any) -> None:
         self.facts[name] = value
@@ -239,8 +245,15 @@ def stages_sum(device: str, findings: Findings) -> None:
                 _check_sum(findings, case, record)
                 split = {name: median(samples) for name, samples in _named_stages(record).items()}
                 host = median(record.samples(metrics.LATENCY.name))
+                _tell_times(findings, case, host, whole)
                 findings.note(case.id, {"device": whole, "host": host, "stages": split, "kernels": _busy(case),
                                         "findings": [str(finding) for finding in record.findings]})  # fmt: skip
+
+
+def _tell_times(findings: Findings, case: Case, host: float, device: float) -> None:
+    launching = percent(max(0.0, 1 - device / host), places=0)
+    findings.tell("launching", case=case.id, latency_us=round(host * 1e6, 1), device_us=round(device * 1e6, 1),
+                  launching=launching)  # fmt: skip
 
 
 def _record(findings: Findings, case: Case, *probes: str) -> Record:
@@ -324,6 +337,9 @@ def variants(device: str, findings: Findings) -> None:
         findings.check("sum of kinds", case, _sum_of_kinds(stored), peak, 0.0)
         host = median(record.samples(metrics.LATENCY.name))
         kinds = {kind: stored.get(metrics.CUDA_PEAK.part(kind).name, 0) for kind in metrics.KINDS}
+        _tell_times(findings, case, host, whole)
+        sizes = {"peak": peak, "reserved": stored[metrics.CUDA_RESERVED.name]} | kinds
+        findings.tell("MiB of variants", case=case.id, **{name: round(size / 2**20, 2) for name, size in sizes.items()})
         findings.note(case.id, {"device": whole, "host": host, "peak": peak, "kinds": kinds,
                                 "stages": _named_stages(record),
                                 "findings": [str(finding) for finding in record.findings]})  # fmt: skip
@@ -466,11 +482,17 @@ def contexts(device: str, findings: Findings) -> None:
 GATED = ("suites/article.yaml", ("clip.batch=[1,64]",), ("conv/gap/*",))
 """Suite, overrides and selection of the gate's cases: one bound by launches, one by computing."""
 SLOWDOWNS = ((0.0, 130.0), (0.05, 290.0))
-"""Slowdowns put into head, with the seconds after which no pair begins."""
+"""Slowdowns put into head, with the most seconds for the pairs of each, the fewest first."""
+LAST_PAIR = 445.0
+"""Seconds of the step after which no pair begins: an experiment that is interrupted leaves no verdict."""
 
 
 def gate(device: str, findings: Findings) -> None:
-    """Try the gate on the same code and on a known slowdown; cases that are open when time is up are inconclusive."""
+    """Try the gate on the same code and on a known slowdown, in turns; cases that are open at the end are inconclusive.
+
+    Each is tried once. Experiments for which all their seconds are left follow.
+    """
+    end = time.monotonic() + LAST_PAIR
     from convbench.check import selftest  # here, as the processes of other proofs need not import it
     from convbench.check.inspection import Request
     from convbench.check.settings import Rule, Settings
@@ -479,14 +501,23 @@ def gate(device: str, findings: Findings) -> None:
     trials, working_tree = findings.path.parent / "trials.jsonl", sides.WorkingTree.at(Path.cwd(), GATED[0])
     with sides.scratch_folder() as folder, sides.materialise(".", working_tree, folder) as side:
         test = selftest.Selftest(side, Request(*GATED), Settings(device=device), Rule(), folder)
-        for slowdown, seconds in SLOWDOWNS:
-            attempts = test.experiment(slowdown, Printer(), time.monotonic() + seconds)
+        for number, (slowdown, seconds) in enumerate(itertools.cycle(SLOWDOWNS)):
+            now = time.monotonic()
+            if number >= len(SLOWDOWNS) and now + seconds > end:
+                if now + SLOWDOWNS[0][1] > end:
+                    break
+                continue
+            attempts = test.experiment(slowdown, Printer(), min(now + seconds, end))
             for attempt in selftest.append(attempts, trials):
                 wrong_word = "ok" if slowdown else "regression"
                 is_wrong = float(attempt.word == wrong_word)
                 name = f"{percent(slowdown, places=0, signed=True)} is not {wrong_word}"
                 findings.check(name, attempt.case, is_wrong, 0.0, 0.0)
-            findings.note("figures", selftest.figures(selftest.stored_attempts(trials, test.conditions)))
+                findings.tell("verdicts", case=attempt.case, put_in=percent(attempt.achieved, signed=True),
+                              verdict=attempt.word, seen=percent(attempt.seen, signed=True), pairs=attempt.pairs,
+                              seconds=round(attempt.seconds))  # fmt: skip
+            figures = selftest.figures(selftest.stored_attempts(trials, test.conditions))
+            findings.note("figures", [*selftest.sentences(figures)])
 
 
 SECONDS_AGAIN = 25.0
@@ -494,10 +525,13 @@ SECONDS_AGAIN = 25.0
 
 
 def failures(_: str, findings: Findings) -> None:
-    """Measure the cases that failed in the runs again, each in a process of its own, for its traceback in the log."""
+    """Count the runs' cases, and measure failed ones again, each in its own process, for its traceback in the log."""
     until = time.monotonic() + SECONDS_AGAIN
     for path in sorted(findings.path.parent.glob(f"*/{store.RESULTS}")):
-        for record in store.load(path.parent)[1]:
+        description, records = store.load(path.parent)
+        counts = Counter(record.status for record in records)
+        findings.tell("runs", run=path.parent.name, planned=len(description.planned), **counts)
+        for record in records:
             if record.status == "failed" and time.monotonic() < until:
                 print(f"--- {record.case.id}: {record.failure}", flush=True)
                 _or_reason(partial(subprocess.run, [*AGAIN, str(path.parent), record.case.id], timeout=SECONDS_AGAIN))

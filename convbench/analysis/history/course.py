@@ -10,8 +10,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from convbench.analysis.history.series import Point, Series
-from convbench.analysis.history.steps import LEAST_STEP, Shape, Step, shape
+from convbench.analysis.history.series import RunValue, Series
+from convbench.analysis.history.steps import LEAST_STEP, SeriesShape, Step, shape
 from convbench.analysis.inference.arrays import Floats
 from convbench.analysis.stored_runs import COUNTS
 from convbench.core.metric import Metric
@@ -49,9 +49,9 @@ class Change:
     """
 
     place: int
-    at: Point
-    before: Point
-    after: Point
+    at: RunValue
+    before: RunValue
+    after: RunValue
     ratio: Interval
     worse: bool
     word: StepState = "suspected"
@@ -106,7 +106,7 @@ def course(series: Series, metric: Metric, confirmations: Sequence[Confirmation]
                   form.visible, math.expm1(form.noise))  # fmt: skip
 
 
-def logs_and_shape(points: Sequence[Point]) -> tuple[Floats, Shape]:
+def logs_and_shape(points: Sequence[RunValue]) -> tuple[Floats, SeriesShape]:
     """Return the logs of the values at the machine's usual speed, and their shape.
 
     The reference workload beside each value tells the machine's speed. Values are taken to follow it fully; if the
@@ -123,7 +123,7 @@ def logs_and_shape(points: Sequence[Point]) -> tuple[Floats, Shape]:
     return (values - excess * speed, shape(values - excess * speed)) if excess else (values, form)
 
 
-def _excess(values: Floats, speed: Floats, form: Shape) -> float:
+def _excess(values: Floats, speed: Floats, form: SeriesShape) -> float:
     """Return the power by which values follow the machine's speed within their levels; 0 if that may be chance."""
     places = np.setdiff1d(np.arange(len(values)), form.spikes)
     parts = np.split(places, np.searchsorted(places, [step.place for step in form.steps]))
@@ -133,7 +133,7 @@ def _excess(values: Floats, speed: Floats, form: Shape) -> float:
     return max(-1.0, min(STEEPEST - 1, slope)) if abs(slope) > SURE_ERRORS * error else 0.0
 
 
-def _change(points: Sequence[Point], step: Step, metric: Metric, confirmation: Confirmation | None) -> Change:
+def _change(points: Sequence[RunValue], step: Step, metric: Metric, confirmation: Confirmation | None) -> Change:
     before, after = points[step.before], points[step.last]
     ratio = Interval(*(math.exp(log) for log in (step.log, step.log - step.half, step.log + step.half)))
     commits = {(point.commit, point.dirty) for point in points[step.before : step.last + 1]}
@@ -146,7 +146,7 @@ def _change(points: Sequence[Point], step: Step, metric: Metric, confirmation: C
 
 
 def _check_of(
-    points: Sequence[Point], step: Step, steps: Sequence[Step], confirmations: Sequence[Confirmation]
+    points: Sequence[RunValue], step: Step, steps: Sequence[Step], confirmations: Sequence[Confirmation]
 ) -> Confirmation | None:
     """Return the check of this step alone: the latest that decides, else the latest; None without one.
 
@@ -163,7 +163,7 @@ def _check_of(
     return next(reversed(decisions or matches), None)
 
 
-def _exact(points: Sequence[Point], metric: Metric) -> Sequence[Change]:
+def _exact(points: Sequence[RunValue], metric: Metric) -> Sequence[Change]:
     """Return a change wherever a count differs from that of the run before, which needs no statistics."""
     changes = []
     for place, (before, after) in enumerate(pairwise(points), start=1):

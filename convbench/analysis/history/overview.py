@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from convbench.analysis.history import numbers
+from convbench.analysis.history import contents
 from convbench.analysis.history.course import Change, Confirmation, Course, course, is_short
 from convbench.analysis.history.series import UNDATED, Series, moment, require_date, series
 from convbench.analysis.history.steps import LEAST_POINTS
@@ -20,7 +20,7 @@ from convbench.core.errors import ConvbenchError, Refused, StoreError
 from convbench.core.metric import Metric, with_title
 from convbench.core.registry import did_you_mean
 from convbench.core.storage import index
-from convbench.core.storage.index import Entry, Index, Problem
+from convbench.core.storage.index import Index, Problem, RunEntry
 from convbench.core.text import counted, some
 
 NOTHING, CONFIRMED, SUSPECTED = 0, 1, 3
@@ -96,7 +96,7 @@ def history(question: HistoryQuery, confirmations: Sequence[Confirmation] = (), 
     ``unread`` says for each confirmation that cannot be read why not. Raises StoreError if no run can be read,
     ConvbenchError if none has the metric or the case, Refused if no two runs can be compared.
     """
-    entries, metric, all_series, machines = index.ask(question.roots, numbers.read, partial(_contents, question))
+    entries, metric, all_series, machines = index.ask(question.roots, contents.read, partial(_contents, question))
     if not all_series:
         raise ConvbenchError(f"--metric {question.metric}: no run has a value of it for these cases")
     latency_checks = confirmations if question.metric == metrics.LATENCY.option else ()  # checks measure nothing else
@@ -108,7 +108,7 @@ def history(question: HistoryQuery, confirmations: Sequence[Confirmation] = (), 
     return History(metric, courses, readable_count, machines, notes, question.since)
 
 
-def _contents(question: HistoryQuery, runs: Index) -> tuple[list[Entry], Metric, list[Series], Mapping[str, str]]:
+def _contents(question: HistoryQuery, runs: Index) -> tuple[list[RunEntry], Metric, list[Series], Mapping[str, str]]:
     """Return what the index holds for a question: the runs, the metric, its series, and the machines in words."""
     entries = runs.entries()
     if all(entry.problem for entry in entries.values()):
@@ -123,7 +123,9 @@ def _contents(question: HistoryQuery, runs: Index) -> tuple[list[Entry], Metric,
     return list(entries.values()), metric, all_series, runs.machines()
 
 
-def _split(candidates: Sequence[Series], metric: Metric, entries: Sequence[Entry]) -> tuple[list[Series], list[Series]]:
+def _split(
+    candidates: Sequence[Series], metric: Metric, entries: Sequence[RunEntry]
+) -> tuple[list[Series], list[Series]]:
     """Return the series with two points or more whose logarithms exist, and the others.
 
     A single series of one point stands in for them if there are none. Raises Refused if several series have one point
@@ -160,7 +162,7 @@ def _matching_cases(runs: Index, only: Sequence[str]) -> list[str] | None:
     return matches
 
 
-def _no_run_message(question: HistoryQuery, entries: Sequence[Entry]) -> str:
+def _no_run_message(question: HistoryQuery, entries: Sequence[RunEntry]) -> str:
     if entries:
         places = ", ".join(map(str, question.roots))
         return f"{places}: none of {counted(len(entries), 'run')} there can be read: {reason(entries[0])}"
@@ -171,12 +173,12 @@ def no_run(roots: Sequence[Path]) -> str:
     return f"{', '.join(map(str, roots))}: there is no run: `convbench run` writes one, `convbench pull` fetches them"
 
 
-def reason(entry: Entry) -> str:
+def reason(entry: RunEntry) -> str:
     """Return why a run is left out, with its path."""
     return entry.problem if entry.problem.startswith(entry.path) else f"{entry.path}: {entry.problem}"
 
 
-def _run_notes(entries: Sequence[Entry]) -> list[Note]:
+def _run_notes(entries: Sequence[RunEntry]) -> list[Note]:
     kinds = {
         **{kind: [entry for entry in entries if entry.kind == kind] for kind in get_args(Problem)},
         "incomplete": [entry for entry in entries if entry.missing and not entry.problem],
@@ -188,7 +190,7 @@ def _run_notes(entries: Sequence[Entry]) -> list[Note]:
     return notes + ([Note("suites", len(suites), some(suites))] if len(suites) > 1 else [])
 
 
-def _example(entry: Entry) -> str:
+def _example(entry: RunEntry) -> str:
     """Return what is wrong with a run, which includes its path, or the path alone of a run that can be read."""
     return entry.path if entry.kind in ("", "no results") else entry.problem
 

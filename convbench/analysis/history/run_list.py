@@ -7,16 +7,16 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
-from convbench.analysis.history import numbers
+from convbench.analysis.history import contents
 from convbench.analysis.history.overview import no_run
 from convbench.analysis.history.series import moment, require_date
 from convbench.core.errors import ConvbenchError, StoreError
 from convbench.core.storage import index
-from convbench.core.storage.index import Entry, Index
+from convbench.core.storage.index import Index, RunEntry
 from convbench.core.text import counted
 
 
-def runs_of(roots: Sequence[Path], suite: str = "", machine: str = "", since: str = "") -> list[Entry]:
+def runs_of(roots: Sequence[Path], suite: str = "", machine: str = "", since: str = "") -> list[RunEntry]:
     """Return every run below the folders, the newest first: copies, shards and runs that cannot be read, too.
 
     ``suite`` and ``machine`` are globs, the latter for a part of the machine's words in any case of letters; ``since``
@@ -24,7 +24,7 @@ def runs_of(roots: Sequence[Path], suite: str = "", machine: str = "", since: st
     there is no run, ConvbenchError if none is left or ``since`` is no date.
     """
     require_date(since)
-    entries = list(index.ask(roots, numbers.read, partial(Index.entries, with_copies=True)).values())
+    entries = list(index.ask(roots, contents.read, partial(Index.entries, with_copies=True)).values())
     if not entries:
         raise StoreError(no_run(roots))
     matches = [

@@ -9,12 +9,12 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from convbench.core.errors import ConvbenchError
-from convbench.core.storage.index import Entry, Row
+from convbench.core.storage.index import RunEntry, ValueRow
 
 UNDATED = datetime.min.replace(tzinfo=UTC)
 
 
-class Point(NamedTuple):
+class RunValue(NamedTuple):
     """One run's number in base units; ``reference`` is the time of the reference workload beside it, in seconds.
 
     ``run`` is the run's directory; ``commit`` has 12 digits, or is empty if it is unknown.
@@ -44,7 +44,7 @@ class Series:
     case: str
     machine: str
     protocol: str
-    points: tuple[Point, ...]
+    points: tuple[RunValue, ...]
     backward: int = 0
 
 
@@ -70,23 +70,23 @@ def minute(start: str) -> str:
 
 
 def series(
-    rows: Iterable[Row], entries: Mapping[int, Entry], line: Sequence[str] = (), *, anywhere: bool = False
+    rows: Iterable[ValueRow], entries: Mapping[int, RunEntry], line: Sequence[str] = (), *, anywhere: bool = False
 ) -> list[Series]:
     """Build all series of a metric, ordered by case. ``line`` holds the commits of this repository, oldest first.
 
     A metric that is the same ``anywhere`` has one series per case, without machine and protocol. Points are ordered by
     commit if all of their commits are in the line, else by date.
     """
-    points_by_key: dict[tuple[str, str, str], list[Point]] = {}
+    points_by_key: dict[tuple[str, str, str], list[RunValue]] = {}
     for run, case, machine, protocol, value, reference in rows:
         entry = entries[run]
-        point = Point(entry.path, entry.started, entry.commit, entry.dirty, value, reference)
+        point = RunValue(entry.path, entry.started, entry.commit, entry.dirty, value, reference)
         points_by_key.setdefault((case, *(("", "") if anywhere else (machine, protocol))), []).append(point)
     places = {commit[:12]: place for place, commit in enumerate(line)}
     return [_series(*key, points, places) for key, points in sorted(points_by_key.items())]
 
 
-def _series(case: str, machine: str, protocol: str, points: list[Point], places: Mapping[str, int]) -> Series:
+def _series(case: str, machine: str, protocol: str, points: list[RunValue], places: Mapping[str, int]) -> Series:
     dates = {point.run: moment(point.started) for point in points}
     order = [places.get(point.commit) for point in points]
     if None in order:

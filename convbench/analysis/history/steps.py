@@ -62,7 +62,7 @@ class Step(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Shape:
+class SeriesShape:
     """What a series of values consists of: steps, spikes (their places), ``slope`` and ``noise``, both per run.
 
     ``levels`` is the series without noise and spikes. ``visible`` is the smallest step in its middle that would be seen
@@ -92,12 +92,12 @@ class _Fit:
         return np.concatenate([part - part.mean() for part in np.split(self.flat, self.starts)])
 
 
-def shape(values: Sequence[float] | Floats) -> Shape:
+def shape(values: Sequence[float] | Floats) -> SeriesShape:
     """Find the shape of a series; a series of too few values has one level and nothing else."""
     series = np.asarray(values, dtype=float)
     count = len(series)
     if count < LEAST_POINTS:
-        return Shape(np.full(count, np.median(series) if count else 0.0))
+        return SeriesShape(np.full(count, np.median(series) if count else 0.0))
     spikes = _spikes(series)
     times = np.setdiff1d(np.arange(count), spikes)
     fit = _drop_small_steps(_fit(times, series[times]))
@@ -105,7 +105,7 @@ def shape(values: Sequence[float] | Floats) -> Shape:
     means = [part.mean() for part in np.split(fit.flat, fit.starts)]
     levels = np.repeat(means, np.diff([0, *places, count])) + fit.slope * np.arange(count)
     steps = tuple(_step(fit, times, number) for number in range(len(places)))
-    return Shape(levels, steps, spikes, fit.slope, fit.noise, _visible_step(len(times), fit))
+    return SeriesShape(levels, steps, spikes, fit.slope, fit.noise, _visible_step(len(times), fit))
 
 
 def _noise(values: Floats, most_far: float = 1.0) -> float:

@@ -21,7 +21,7 @@ from scipy.special import stdtr, stdtrit
 from convbench.analysis.inference.arrays import Flags, Floats
 from convbench.analysis.inference.clip_pool import covariance_of
 from convbench.analysis.inference.seed_table import SeedTable
-from convbench.analysis.inference.two_way import Fit, fit
+from convbench.analysis.inference.two_way import Estimates, fit
 from convbench.core.statistics import tail_of_selected
 
 ERROR = 0.05
@@ -73,7 +73,7 @@ def pairs(table: SeedTable) -> Pairs:
     return Pairs(gap, error, df, *_room(table), runs, own_error, estimates.df, table.gap_floors)
 
 
-def _contrasts(estimates: Fit) -> tuple[Floats, Floats, Floats]:
+def _contrasts(estimates: Estimates) -> tuple[Floats, Floats, Floats]:
     """Return the gaps of all pairs of a fit, with their errors and degrees of freedom (Satterthwaite)."""
     variance = np.diag(estimates.covariance)
     error = np.sqrt(np.maximum(variance[:, None] + variance - 2 * estimates.covariance, 0.0))

@@ -29,7 +29,7 @@ DIGITS = 12
 """Decimal places of a mean. Errors of the solution, which differ between machines, are smaller."""
 
 
-class Fit(NamedTuple):
+class Estimates(NamedTuple):
     """Means (k,) of configurations, up to a common constant if seeds differ.
 
     ``covariance`` (k, k) is that of their contrasts; ``noise`` (k,) are the variances of one run, and ``df`` (k,) their
@@ -42,7 +42,7 @@ class Fit(NamedTuple):
     df: Floats
 
 
-def fit(table: SeedTable) -> Fit:
+def fit(table: SeedTable) -> Estimates:
     """Fit the model to a table in which each configuration has at least one run.
 
     If shared seeds do not connect all configurations, directly or through others, a seed is noise like any other.
@@ -59,7 +59,7 @@ def fit(table: SeedTable) -> Fit:
     weight = 1 / np.where(np.isfinite(noise), noise, 1.0)
     mean, covariance, *_ = _solve(values, is_sound, weight, is_paired)
     mean = mean.round(DIGITS)  # configurations that are equally good must tie, on whichever machine this is solved
-    return Fit(mean, covariance + covariance_of(table.gap_floors), noise, df)
+    return Estimates(mean, covariance + covariance_of(table.gap_floors), noise, df)
 
 
 def is_connected(is_sound: Flags) -> bool:

@@ -15,7 +15,7 @@ from convbench.core.record import EAGER, Clip, Parts, Record
 
 
 @dataclass(frozen=True)
-class Control:
+class ControlledRuns:
     """Test accuracies by seed on a task with something removed.
 
     ``expected`` is what the best possible reader reaches without it; None if the task does not say. Dead runs are kept
@@ -46,7 +46,7 @@ class LinearProbe:
     variant: str = EAGER
 
 
-def controls(records: Iterable[Record]) -> list[Control]:
+def controls(records: Iterable[Record]) -> list[ControlledRuns]:
     """Return one entry per task, architecture, clip shape and control, at the learning rate that validates best."""
     runs = (lesson for lesson in lessons(records) if lesson.control and lesson.curve)
     cells = grouped(runs, lambda lesson: (lesson.task, lesson.architecture, lesson.clip, lesson.control))
@@ -70,14 +70,14 @@ def linear_probes(records: Iterable[Record], *, in_variants: bool = False) -> li
     ]
 
 
-def _control(members: Sequence[Lesson]) -> Control:
+def _control(members: Sequence[Lesson]) -> ControlledRuns:
     rate = best_rate(members)
     runs = sorted((lesson for lesson in members if lesson.learning_rate == rate), key=lambda lesson: lesson.seed)
     accuracies = {lesson.seed: lesson.curve[-1].test for lesson in runs}
     run = runs[0]
     name = str(run.control)
     expected = max(run.expected or 0.0, run.majority) if run.expected else None
-    return Control(run.task, run.architecture, run.clip, name, accuracies, run.chance, run.majority, expected)
+    return ControlledRuns(run.task, run.architecture, run.clip, name, accuracies, run.chance, run.majority, expected)
 
 
 def _readings(runs: Sequence[tuple[int, Record]], metric: Metric) -> dict[int, float]:

@@ -52,7 +52,7 @@ CREATE TABLE number (metric INTEGER, case_id INTEGER, run INTEGER, machine INTEG
     reference REAL, PRIMARY KEY (metric, case_id, run)) WITHOUT ROWID;
 """
 COLUMNS = "path, name, started, commit_id, dirty, results, missing, problem, kind, failed, skipped, machines"
-"""The columns of a run's ``Entry``, in the order of its fields."""
+"""The columns of a run's ``RunEntry``, in the order of its fields."""
 
 Problem = Literal["newer", "unreadable", "no results"]
 """Why a run is left out: a newer format, a damaged file, or nothing measured yet."""
@@ -72,7 +72,7 @@ class IndexedValue(NamedTuple):
     reference: float | None
 
 
-class Entry(NamedTuple):
+class RunEntry(NamedTuple):
     """A run as the index lists it: where it is, the commit of its code, and the ``problem`` if it is left out.
 
     ``results`` is the number of cases that it has, ``failed`` and ``skipped`` are among them; ``missing`` is the number
@@ -102,7 +102,7 @@ class Contents:
     measurement.
     """
 
-    entry: Entry
+    entry: RunEntry
     identity: str
     numbers: Sequence[IndexedValue] = ()
     machines: Mapping[str, str] = field(default_factory=dict)
@@ -112,7 +112,7 @@ class Contents:
 
 
 Reader = Callable[[Path], Contents]
-Row = tuple[int, str, str, str, float, float | None]
+ValueRow = tuple[int, str, str, str, float, float | None]
 """Run, case, machine, protocol, value, reference."""
 
 
@@ -189,7 +189,7 @@ class Index:
         finally:
             self._db.execute("ROLLBACK")
 
-    def entries(self, with_copies: bool = False) -> dict[int, Entry]:
+    def entries(self, with_copies: bool = False) -> dict[int, RunEntry]:
         """Return the runs that are shown, by number, or with their copies and the shards of merged runs, too."""
         rows = self._db.execute(f"SELECT id, {COLUMNS} FROM run WHERE shown OR ?", (with_copies,))
         return {number: self._entry(*row) for number, *row in rows}
@@ -210,7 +210,7 @@ class Index:
             for short, name, unit, better, title, number in rows
         }
 
-    def rows(self, metric: str, cases: Iterable[str] | None = None) -> Iterator[Row]:
+    def rows(self, metric: str, cases: Iterable[str] | None = None) -> Iterator[ValueRow]:
         """Yield the numbers of a metric in the runs that are shown, case by case; for these cases, or for all."""
         condition = (
             "" if cases is None else "AND n.case_id IN (SELECT id FROM word WHERE text IN (SELECT value FROM wanted))"
@@ -226,9 +226,9 @@ class Index:
             (metric,),
         )
 
-    def _entry(self, path: str, *values: Any) -> Entry:
+    def _entry(self, path: str, *values: Any) -> RunEntry:
         """Return a run with the path that the system knows, which the index may hold with escapes."""
-        entry = Entry(path, *values)
+        entry = RunEntry(path, *values)
         folder = self._folders.get(path, path)
         return entry._replace(path=folder, dirty=bool(entry.dirty), problem=entry.problem.replace(path, folder))
 

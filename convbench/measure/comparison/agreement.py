@@ -19,12 +19,12 @@ from convbench.measure.comparison.parity import NEXT_TO_NOTHING, TOLERANCE, Pari
 from convbench.measure.machine import precision
 from convbench.models.inputs import Inputs, inputs
 from convbench.models.subject import Subject
-from convbench.models.training_step import Step
+from convbench.models.training_step import StepResult
 
 
 def agreement(subject: Subject, eager: Subject, output: Any, expected: Any) -> Iterator[Reading | Finding]:
     """Yield how far an output is from eager's. Raises CaseFailed if it is not the same output."""
-    if isinstance(output, Step):
+    if isinstance(output, StepResult):
         _compare_steps(output, expected, tolerance(subject))
         return
     parity = compare(output, expected, tolerance(subject))
@@ -130,7 +130,7 @@ def arithmetic(subject: Subject) -> torch.dtype:
     return max((kind for kind in kinds if kind in TOLERANCE), key=TOLERANCE.__getitem__)
 
 
-def _compare_steps(step: Step, expected: Step, limit: float) -> None:
+def _compare_steps(step: StepResult, expected: StepResult, limit: float) -> None:
     """Compare the losses, and each gradient by the norm of its difference.
 
     For a gradient that is next to nothing, the norm of all gradients decides.

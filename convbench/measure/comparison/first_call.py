@@ -20,7 +20,7 @@ from convbench.measure.counts.counted import reason_of
 from convbench.models.deployment import Deployment
 from convbench.models.inputs import Inputs
 from convbench.models.subject import Subject, assemble, retry_with_gradients, transform
-from convbench.models.training_step import Step
+from convbench.models.training_step import StepResult
 
 Opening = list[Reading | Finding]
 
@@ -48,7 +48,9 @@ def open_case(case: Case, seed: int, *, checked: bool = False) -> tuple[Subject,
     except CaseFailed as error:
         if error.kind != "wrong output":
             raise
-        refuse_other_weights(partial(assemble, case.eager, seed), None if isinstance(expected, Step) else eager.model)
+        refuse_other_weights(
+            partial(assemble, case.eager, seed), None if isinstance(expected, StepResult) else eager.model
+        )
         excuse = by_chance(subject, eager, output, expected) or by_rounding(subject, eager, output, expected)
         if excuse is None:
             if subject.deployment:
@@ -76,7 +78,7 @@ def faults(inputs: Inputs, initial_versions: list[int], output: Any) -> Iterator
     tensors = [leaf for leaf in numbers(output).values() if isinstance(leaf, torch.Tensor)]
     nan_count = sum(int(leaf.isnan().sum()) for leaf in tensors)
     if nan_count:
-        part = "loss and gradients" if isinstance(output, Step) else "output"
+        part = "loss and gradients" if isinstance(output, StepResult) else "output"
         yield Finding(NOT_A_NUMBER, data={"share": nan_count / sum(leaf.numel() for leaf in tensors), "part": part})
 
 

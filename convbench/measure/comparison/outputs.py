@@ -12,7 +12,7 @@ from convbench.measure.comparison.parity import NUMBERS
 from convbench.measure.timing import wait_for
 from convbench.models import values
 from convbench.models.subject import Subject
-from convbench.models.training_step import Step
+from convbench.models.training_step import StepResult
 
 
 def time_call(subject: Subject) -> tuple[Any, float]:
@@ -22,7 +22,7 @@ def time_call(subject: Subject) -> tuple[Any, float]:
     wait_for(torch.device(subject.device))
     seconds = time.perf_counter() - start
     output = subject.output(result)
-    return output if isinstance(output, Step) else clone(output), seconds
+    return output if isinstance(output, StepResult) else clone(output), seconds
 
 
 def clone(output: Any) -> dict[str, Any]:
@@ -41,5 +41,5 @@ def _copy(leaf: Any) -> Any:
 
 def numbers(output: Any) -> dict[str, Any]:
     """The comparable numbers of an output by their paths; for a training step, its loss and gradients."""
-    parts = {"": output.loss, **output.gradients} if isinstance(output, Step) else output
+    parts = {"": output.loss, **output.gradients} if isinstance(output, StepResult) else output
     return {path: values.densify(leaf) for path, leaf in parts.items() if isinstance(leaf, NUMBERS)}

@@ -75,7 +75,7 @@ def trace(subject: Subject) -> Trace:
 
     Raises the tracer's own error if it cannot follow the call.
     """
-    call = _Call(subject)
+    call = _CountedCall(subject)
     torch.clear_autocast_cache()  # the tracer refuses weights that an autocast around the call has cast before
     with torch.no_grad(), as_written(), _into_compiled(), _without_marks(), _PlainSizes(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -135,7 +135,7 @@ class _PlainSizes(TorchFunctionMode):
             torch._C._set_tracing_state(state)  # type: ignore[attr-defined]
 
 
-class _Call(nn.Module):
+class _CountedCall(nn.Module):
     """A subject's call as a module, which the tracer requires, with the stages as scopes of the graph."""
 
     def __init__(self, subject: Subject) -> None:

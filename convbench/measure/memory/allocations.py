@@ -1,8 +1,8 @@
 """Every allocation of one call, from the profiler: when it was alive, its kind, and the stage that made it.
 
 Kinds: ``weights`` (parameters and buffers), ``inputs``, ``optimizer`` (its state), ``gradients`` (of parameters),
-``workspace`` (memory that a recurrent operator allocates beyond its outputs, and that GPU libraries keep between
-calls), ``activations`` (made by the forward pass and alive after the operator that made them, or kept by
+``workspace`` (memory that a recurrent operator allocates beyond its outputs, and that GPU libraries and CUDA graphs
+keep between calls), ``activations`` (made by the forward pass and alive after the operator that made them, or kept by
 modules between calls), ``temporaries``
 (everything else: scratch within an operator, gradients of activations, the optimizer's intermediates). Sizes are those
 of tensors as torch allocates them, in B.
@@ -41,10 +41,12 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # otherwise torch's profiler wri
 
 Holder = tuple[str, str]
 """Kind and stage."""
+DEFAULT_POOL = (0, 0)
+"""The pool of CUDA's allocator that all tensors outside of CUDA graphs come from."""
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class AllocationChange:
     """One allocation (bytes > 0) or release (bytes < 0), its time (ns), and the events around it (outermost first)."""
 
     time: int
@@ -99,14 +101,14 @@ def timeline_of(subject: Subject) -> Timeline:
         initial_lives = holdings(subject)  # a stream makes a call for its state
     marks, device = Marks(), torch.device(subject.device)
     attributes = watch_attributes(subject.model)
-    allocated_bytes = torch.cuda.memory_allocated(device) if subject.on_gpu else None
+    allocated_bytes = torch.cuda.memory_allocated(device) + held_by_graphs() if subject.on_gpu else None
     threads: set[int] = set()
     hooks = nullcontext() if opaque(subject.case) else listen(subject, marks)
     recording = profile(activities=activities(subject), profile_memory=True, acc_events=False)
     with recording as profiler, in_threads(partial(_note_thread, threads)), hooks:
         call(subject, marks.phase)
     events = list(_events(profiler.profiler.kineto_results.experimental_event_tree(), device.type))
-    changes = sorted((event for event in events if isinstance(event, Change)), key=lambda change: change.time)
+    changes = sorted((event for event in events if isinstance(event, AllocationChange)), key=lambda change: change.time)
     spans = Spans([event for event in events if isinstance(event, tuple)])
     for tensor in attributes():
         if tensor.device.type == device.type:
@@ -114,9 +116,7 @@ def timeline_of(subject: Subject) -> Timeline:
             initial_lives.setdefault(tensor.untyped_storage().data_ptr(), Life(size, ("activations", OTHER)))
     lives = _lives(changes, initial_lives, _Kinds(subject, spans, marks.outputs))
     if allocated_bytes is not None:
-        # What CUDA's allocator had handed out before beyond these: cuBLAS's workspace, and blocks rounded up to 512 B.
-        initial_bytes = sum(life.bytes for life in lives if life.begin == -math.inf)
-        lives.append(Life(allocated_bytes - initial_bytes, ("workspace", OTHER)))
+        lives.append(_library_life(allocated_bytes, lives))
     return replace(timeline(lives), threads=bool(threads))
 
 
@@ -177,6 +177,27 @@ def holdings(subject: Subject) -> dict[int, Life]:
     return lives
 
 
+def _library_life(allocated_bytes: int, lives: list[Life]) -> Life:
+    """Memory in use on CUDA before the call, beyond the tensors that we know of or saw released.
+
+    It consists of cuBLAS's workspace, what CUDA graphs hold, and the rounding of blocks up to 512 B.
+    """
+    initial_bytes = sum(life.bytes for life in lives if life.begin == -math.inf)
+    return Life(allocated_bytes - initial_bytes, ("workspace", OTHER))
+
+
+def held_by_graphs() -> int:
+    """Bytes that CUDA graphs hold for the tensors of their replays: torch's allocator counts none of them as allocated.
+
+    A graph keeps the segments of its pool from its recording on, and nothing else is put into them.
+    """
+    return sum(
+        segment["total_size"] - segment["allocated_size"]
+        for segment in torch.cuda.memory_snapshot()  # type: ignore[no-untyped-call]
+        if segment["segment_pool_id"] != DEFAULT_POOL
+    )
+
+
 def _packed_weights(subject: Subject) -> dict[int, Life]:
     """Weights that a quantised layer keeps packed. torch shows only copies of them, which have no address."""
     stages = stage_by_module(stage_roots(subject.case, subject.model))
@@ -203,13 +224,13 @@ class _Kinds:
             for part in storage_tensors(parameter.grad)
         }
 
-    def of(self, birth: Change, release: Change | None) -> Holder:
+    def of(self, birth: AllocationChange, release: AllocationChange | None) -> Holder:
         if release is None and birth.pointer in self.gradients:
             return "gradients", self.gradients[birth.pointer]
         stage = self.spans.stage(birth.time) if self.stages else OTHER
         return self._kind(birth, release), stage
 
-    def _kind(self, birth: Change, release: Change | None) -> str:
+    def _kind(self, birth: AllocationChange, release: AllocationChange | None) -> str:
         recurrent = next((event for event in birth.stack if is_recurrent(event[0])), None)
         if recurrent and self._is_workspace(birth, release, recurrent):
             return "workspace"
@@ -218,16 +239,18 @@ class _Kinds:
             return "temporaries"
         return "activations"
 
-    def _is_workspace(self, birth: Change, release: Change | None, recurrent: tuple[str, int]) -> bool:
+    def _is_workspace(
+        self, birth: AllocationChange, release: AllocationChange | None, recurrent: tuple[str, int]
+    ) -> bool:
         if release and recurrent in release.stack:
             return True
         return self.stages and self.spans.phase(birth.time) == "forward" and birth.pointer not in self.outputs
 
 
-def _lives(changes: list[Change], initial_lives: dict[int, Life], kinds: _Kinds) -> list[Life]:
+def _lives(changes: list[AllocationChange], initial_lives: dict[int, Life], kinds: _Kinds) -> list[Life]:
     """Match allocations with their releases. A release of unknown memory means that it was alive before the call."""
     open_lives = dict(initial_lives)
-    births: dict[int, Change] = {}
+    births: dict[int, AllocationChange] = {}
     lives = list(initial_lives.values())
     for change in changes:
         if change.bytes > 0:
@@ -243,14 +266,14 @@ def _lives(changes: list[Change], initial_lives: dict[int, Life], kinds: _Kinds)
     return lives + [Life(birth.bytes, kinds.of(birth, None), birth.time) for birth in births.values()]
 
 
-def _events(roots: list[Any], device: str) -> Iterator[Change | tuple[str, int, int]]:
+def _events(roots: list[Any], device: str) -> Iterator[AllocationChange | tuple[str, int, int]]:
     """Yield the event tree's allocations on one device type, and our own marks as (name, begin ns, end ns)."""
     pending: list[tuple[Any, tuple[tuple[str, int], ...]]] = [(root, ()) for root in roots]
     while pending:
         event, stack = pending.pop()
         if event.typed[0] == _EventType.Allocation:
             if event.typed[1].device.type == device:
-                yield Change(event.start_time_ns, event.typed[1].alloc_size, event.typed[1].ptr, stack)
+                yield AllocationChange(event.start_time_ns, event.typed[1].alloc_size, event.typed[1].ptr, stack)
             continue
         if event.name.startswith(PREFIX):
             yield event.name, event.start_time_ns, event.end_time_ns

@@ -46,17 +46,17 @@ def growth(deployment: Deployment) -> int | None:
         return None
     example = deployment.example
     row = Example(((tuple(example.tensors),), {}), None, None, example.names, example.outputs)
-    engine = deployment.engine
-    if hasattr(engine, "quantisation"):
-        engine = replace(engine, quantisation=None)  # type: ignore[type-var]  # its ranges are in the exported file
-    job = deployment.folder.parent / f"{engine.name}.pickle"
-    job.write_bytes(pickle.dumps((engine, deployment.folder, row, deployment.threads)))
+    runtime = deployment.runtime
+    if hasattr(runtime, "quantisation"):
+        runtime = replace(runtime, quantisation=None)  # type: ignore[type-var]  # its ranges are in the exported file
+    job = deployment.folder.parent / f"{runtime.name}.pickle"
+    job.write_bytes(pickle.dumps((runtime, deployment.folder, row, deployment.threads)))
     # With this process's import path: a file in the working directory must not shadow the standard library.
     command = [sys.executable, "-P", "-c", PROGRAM, str(job), *sys.path]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     if process.returncode:
         reason = (process.stderr.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
-        raise CaseFailed("crash", f"{engine.name} cannot run the exported model in a separate process: {reason}")
+        raise CaseFailed("crash", f"{runtime.name} cannot run the exported model in a separate process: {reason}")
     result = process.stdout.split()[-1]
     return None if result == UNKNOWN else int(result)
 
@@ -64,14 +64,14 @@ def growth(deployment: Deployment) -> int | None:
 def tell(path: str) -> None:
     """Print by how many bytes this process grows, or ``UNKNOWN``.
 
-    ``path`` is a pickle of engine, folder, example and number of threads.
+    ``path`` is a pickle of runtime, folder, example and number of threads.
     """
-    engine, folder, example, threads = pickle.loads(Path(path).read_bytes())
+    runtime, folder, example, threads = pickle.loads(Path(path).read_bytes())
     torch.set_num_threads(threads)
     tensors = example.tensors
     gc.collect()
     baseline = _status_bytes("VmRSS")
-    model = engine.load(folder, example, threads)
+    model = runtime.load(folder, example, threads)
     arrays = model.arrays(tensors)
     model.run(arrays)
     peak = peak_rss_of(lambda: model.run(arrays))

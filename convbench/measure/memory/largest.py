@@ -21,7 +21,7 @@ SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class LargestSize:
     """The largest size of one axis whose predicted peak (B) is within the limit; the case's other sizes are unchanged.
 
     ``size`` is 0 if not even 1 fits. ``has_more``: the search ended below the limit, at ``LARGEST[axis]`` or because a
@@ -38,12 +38,12 @@ class Fit:
     reason: str = ""
 
 
-def fits(case: Case, limit: int) -> Iterator[Fit]:
+def fits(case: Case, limit: int) -> Iterator[LargestSize]:
     """Return the largest size within ``limit`` bytes for each axis of the case."""
     return (_fit(case, axis, limit) for axis in axes(case))
 
 
-def _fit(case: Case, axis: str, limit: int) -> Fit:
+def _fit(case: Case, axis: str, limit: int) -> LargestSize:
     peaks: dict[int, int] = {}
 
     def peak(size: int) -> int:
@@ -55,13 +55,13 @@ def _fit(case: Case, axis: str, limit: int) -> Fit:
         has_more = size == LARGEST[axis]
     except CaseFailed as error:
         if not (peaks and isinstance(error, TakesTooLong)):
-            return Fit(case, axis, 0, 0, reason=line_of(error))
+            return LargestSize(case, axis, 0, 0, reason=line_of(error))
         size, has_more = max((size for size in peaks if peaks[size] <= limit), default=0), True
     is_flat = size == LARGEST[axis] and peaks[size] == peaks[1]
-    return Fit(case, axis, size, peaks[size or 1], has_more, is_flat)
+    return LargestSize(case, axis, size, peaks[size or 1], has_more, is_flat)
 
 
-def peak_and_fits(case: Case, limit: int) -> tuple[int, list[Fit]]:
+def peak_and_fits(case: Case, limit: int) -> tuple[int, list[LargestSize]]:
     """Return the predicted peak of the case at its own size, and its ``fits``. Raises CaseFailed."""
     with computing_with(case):  # kernels have workspaces for each thread
         return peak_of(case), list(fits(case, limit))

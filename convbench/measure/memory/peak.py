@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from convbench.core.errors import CaseFailed
 from convbench.measure.memory import cudnn
-from convbench.measure.memory.operators import extra_bytes
+from convbench.measure.memory.cpu_operators import extra_bytes
 from convbench.measure.memory.rehearsal import ENCODER_LAYER, packed_layer, rehearse
 from convbench.measure.memory.with_values import CHECKS, COMPOSITE, RESULTS, composition, kernels, pack, values_of
 

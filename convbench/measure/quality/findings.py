@@ -9,14 +9,14 @@ from convbench.analysis.quality.convergence import late_fall, late_rise
 from convbench.core.findings import CLIPS_OF_TWO_LABELS, CLIPS_UNSCALED, DEAD_RUN, TEST_CLIPS_KNOWN, UNCONVERGED
 from convbench.core.record import Finding
 from convbench.measure.quality.data import Splits
-from convbench.measure.quality.fit import Curve
+from convbench.measure.quality.fit import TrainingCurve
 
 CONSTANT = 0.95
 LARGEST = 20.0
 """Standardised values are rarely beyond 10, pixels as numbers mostly beyond 100."""
 
 
-def of_training(answers: Sequence[int], labels: Sequence[int], curve: Curve, train: float) -> Iterator[Finding]:
+def of_training(answers: Sequence[int], labels: Sequence[int], curve: TrainingCurve, train: float) -> Iterator[Finding]:
     """Report a training run that died or was still learning.
 
     ``answers`` are the classes that the trained model predicts for the validation clips, ``labels`` the true ones and

@@ -28,7 +28,7 @@ EVALUATION_BATCH = 250
 
 
 @dataclass
-class Curve:
+class TrainingCurve:
     """A run's results at each checkpoint; ``seconds`` are those of training alone, summed up."""
 
     steps: list[int] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Recipe(NamedTuple):
 
 def fit(
     model: nn.Module, splits: Splits, recipe: Recipe, seed: int, clock: Callable[[], float] = time.perf_counter
-) -> Curve:
+) -> TrainingCurve:
     """Train ``model`` in place and return its curve.
 
     Raises CaseFailed that names the step if the loss is no longer a finite number.
@@ -58,7 +58,7 @@ def fit(
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.steps)
-    curve, seconds, losses = Curve(), 0.0, []
+    curve, seconds, losses = TrainingCurve(), 0.0, []
     batches = _batches(splits.train, batch, seed)
     checkpoint_steps = set(checkpoints(training))
     for step in range(1, training.steps + 1):

@@ -24,7 +24,7 @@ from convbench.core.system import lock, scratch
 from convbench.core.text import digest
 from convbench.measure import progress
 from convbench.measure.quality.data import Labelled, Pool, Splits
-from convbench.measure.quality.fit import Curve
+from convbench.measure.quality.fit import TrainingCurve
 
 P = ParamSpec("P")
 Content = dict[str, Any]
@@ -74,7 +74,7 @@ def _bytes(content: Any) -> int:
     return sum(map(_bytes, content))
 
 
-def train_or_load(case: Case, model: nn.Module, fit: Callable[[], Curve]) -> Curve:
+def train_or_load(case: Case, model: nn.Module, fit: Callable[[], TrainingCurve]) -> TrainingCurve:
     """Return the curve of the eager case's training and leave its weights in the model; ``fit`` trains it."""
     folder = os.environ.get(scratch.TRAINED)
     if folder is None:
@@ -86,7 +86,7 @@ def train_or_load(case: Case, model: nn.Module, fit: Callable[[], Curve]) -> Cur
 
     content = read_or_make(Path(folder, f"{digest(case.eager.id)}.pt"), train)
     model.load_state_dict(content["weights"])
-    return Curve(**content["curve"])
+    return TrainingCurve(**content["curve"])
 
 
 def cache_clips(load: Callable[P, Splits]) -> Callable[P, Splits]:

@@ -18,7 +18,7 @@ from convbench.measure import progress
 from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.quality import controls, digits, findings
 from convbench.measure.quality.data import Labelled, Splits
-from convbench.measure.quality.fit import Curve, Recipe, accuracy, fit, predictions, share_right
+from convbench.measure.quality.fit import Recipe, TrainingCurve, accuracy, fit, predictions, share_right
 from convbench.measure.quality.in_variant import OfClips, features_of, names_of
 from convbench.measure.quality.linear import Readout, features, r2
 from convbench.measure.quality.run_files import train_or_load
@@ -78,7 +78,7 @@ def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Fi
     yield from findings.of_training(answers, splits.val.labels.tolist(), eager_curve, train)
 
 
-def _of_curve(curve: Curve, flops_a_step: int) -> Iterator[Reading]:
+def _of_curve(curve: TrainingCurve, flops_a_step: int) -> Iterator[Reading]:
     yield _reading(metrics.STEPS, curve.steps)
     yield _reading(metrics.TRAIN_FLOPS, [flops_a_step * step for step in curve.steps])
     yield _reading(metrics.TRAIN_SECONDS, curve.seconds)
@@ -99,10 +99,10 @@ def _of_test_clips(splits: Splits, names: OfClips) -> Iterator[Reading]:
         yield _reading(metrics.TEST_RIGHT, (names(splits.test.clips) == labels).tolist())
 
 
-def _in_variant(names: OfClips, splits: Splits, curve: Curve) -> Curve:
+def _in_variant(names: OfClips, splits: Splits, curve: TrainingCurve) -> TrainingCurve:
     """The last point of the training with the variant's accuracies: it is the trained model that is deployed."""
     accuracies = [[share_right(names(clips), labels)] for clips, labels in (splits.val, splits.test)]
-    return Curve(curve.steps[-1:], curve.seconds[-1:], curve.loss[-1:], *accuracies)
+    return TrainingCurve(curve.steps[-1:], curve.seconds[-1:], curve.loss[-1:], *accuracies)
 
 
 def read_out(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading]:

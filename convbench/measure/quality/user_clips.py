@@ -44,7 +44,7 @@ HELD_OUT = 0.15
 _PAIRS = "pairs of a clip (T, C, H, W) and its label, an int or text; a third may name the recording"
 
 
-class Sample(NamedTuple):
+class UserClip(NamedTuple):
     """A clip that is loaded on demand.
 
     ``frames`` returns (T, C, H, W) uint8 or float32. ``group`` names what the clip shares with others, such as a
@@ -74,14 +74,14 @@ def from_function(choice: Choice, clip: Clip, training: Training, seed: int) -> 
     return split(samples, clip, training, seed, choice.name)
 
 
-def _samples(function: Callable[..., Any], choice: Choice, clip: Clip) -> Iterator[Sample]:
+def _samples(function: Callable[..., Any], choice: Choice, clip: Clip) -> Iterator[UserClip]:
     for i, item in enumerate(_items(function, settings(function, choice.options), choice.name)):
         if i % CLIPS_A_SIGN == 0:
             progress.tell(f"loading clip {i:,} of {choice.name}", [])
         yield sample_of(item, clip, f"{choice.name}, clip {i}")
 
 
-def _limit_memory(samples: Iterable[Sample], name: str) -> Iterator[Sample]:
+def _limit_memory(samples: Iterable[UserClip], name: str) -> Iterator[UserClip]:
     """Yield the samples, which are all kept. Raises ConvbenchError if they take more than their share of memory."""
     room, size = SHARE_OF_MEMORY * available_memory(), 0
     for count, sample in enumerate(samples, start=1):
@@ -95,16 +95,16 @@ def _limit_memory(samples: Iterable[Sample], name: str) -> Iterator[Sample]:
         yield sample
 
 
-def sample_of(item: Sequence[Any], clip: Clip, source: str) -> Sample:
+def sample_of(item: Sequence[Any], clip: Clip, source: str) -> UserClip:
     """Return a checked sample whose clip is in memory, from a clip, its label, and its group if it has one."""
     frames, label, *group = item
     check_order(frames, label, source)
     name = label_of(label, source)
     pixels = check_frames(frames, clip, source)
-    return Sample(lambda: pixels, name, source, group_of(group[0]) if group else None)
+    return UserClip(lambda: pixels, name, source, group_of(group[0]) if group else None)
 
 
-def split(samples: Sequence[Sample], clip: Clip, training: Training, seed: int, origin: str) -> Splits:
+def split(samples: Sequence[UserClip], clip: Clip, training: Training, seed: int, origin: str) -> Splits:
     """Split samples: 70 % of each class to train, 15 % each to validate and to test, up to ``training``'s counts.
 
     A split that should be shorter than the number of classes has one clip of each all the same. Only clips that are
@@ -123,7 +123,7 @@ def split(samples: Sequence[Sample], clip: Clip, training: Training, seed: int, 
     return Splits(train, val, test, tuple(map(str, classes)), pool)
 
 
-def _groups(samples: Sequence[Sample]) -> Indices | None:
+def _groups(samples: Sequence[UserClip]) -> Indices | None:
     """The number of each sample's group; None if there are no groups."""
     stray = next((sample for sample in samples if sample.group is None), None)
     if stray and all(sample.group is None for sample in samples):
@@ -147,14 +147,14 @@ def _parts(
     return parts
 
 
-def _gather(samples: Sequence[Sample], numbers: Indices, clip: Clip, indices: Indices) -> Labelled:
+def _gather(samples: Sequence[UserClip], numbers: Indices, clip: Clip, indices: Indices) -> Labelled:
     clips = torch.empty(len(indices), clip.frames, clip.channels, clip.height, clip.width)
     for place, i in enumerate(indices):
         clips[place] = as_floats(samples[i].frames())
     return Labelled(clips, torch.from_numpy(numbers[indices]))
 
 
-def _classes(samples: Sequence[Sample], origin: str) -> list[Label]:
+def _classes(samples: Sequence[UserClip], origin: str) -> list[Label]:
     counts = Counter(sample.label for sample in samples)
     if len({type(label) for label in counts}) > 1:
         raise ConvbenchError(f"{origin} labels some clips with an int and others with text: use one of them")

@@ -56,7 +56,7 @@ class Capture:
 
     def _take(self, subject: Subject) -> Iterator[Reading | Finding]:
         if subject.deployment:
-            reason = f"{subject.deployment.engine.name} runs the model, and torch's profiler sees nothing of it"
+            reason = f"{subject.deployment.runtime.name} runs the model, and torch's profiler sees nothing of it"
             yield Finding(NOT_PROFILED, "note", {"reason": reason})
             return
         start, directory = time.perf_counter(), profiles.directory_of(self.profiles, subject.case.id)

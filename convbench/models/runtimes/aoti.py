@@ -1,4 +1,4 @@
-"""The engine of AOTInductor, which compiles a graph from torch.export ahead of time into a library in a package."""
+"""AOTInductor as a runtime: it compiles a graph from torch.export ahead of time into a library in a package."""
 
 from __future__ import annotations
 

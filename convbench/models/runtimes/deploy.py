@@ -18,7 +18,7 @@ import torch
 
 from convbench.core.errors import CaseFailed, is_out_of_memory
 from convbench.core.system import scratch
-from convbench.models.deployment import Deployment, Engine, Example, LoadedModel
+from convbench.models.deployment import Deployment, Example, LoadedModel, Runtime
 from convbench.models.network import in_mode
 from convbench.models.runtimes import structure
 from convbench.models.runtimes.example import FlatModel, any_batch_example, call_cycle, example, state_filler
@@ -26,15 +26,15 @@ from convbench.models.runtimes.export_error import reason
 from convbench.models.subject import Subject
 
 
-def deploy(subject: Subject, engine: Engine, *, any_batch: bool = False) -> Subject:
-    """Return the subject as an engine runs it. With ``any_batch``, the exported model takes batches of any size.
+def deploy(subject: Subject, runtime: Runtime, *, any_batch: bool = False) -> Subject:
+    """Return the subject as a runtime runs it. With ``any_batch``, the exported model takes batches of any size.
 
-    Raises CaseFailed if the model cannot be exported or loaded. Its calls raise CaseFailed if the engine cannot run it.
+    Raises CaseFailed if the model cannot be exported or loaded. Its calls raise CaseFailed if the runtime fails.
     """
     call = example(subject)
-    folder, export_seconds, keeper = _export(subject, engine, call, any_batch)
+    folder, export_seconds, keeper = _export(subject, runtime, call, any_batch)
     start = time.perf_counter()
-    model = engine.load(folder, call, torch.get_num_threads())
+    model = runtime.load(folder, call, torch.get_num_threads())
     load_seconds = time.perf_counter() - start
     rebuild = structure.rebuild(call.output, "the output")
 
@@ -42,10 +42,10 @@ def deploy(subject: Subject, engine: Engine, *, any_batch: bool = False) -> Subj
         return rebuild(iter(model.tensors(arrays)))
 
     deployment = Deployment(
-        engine, folder, call, torch.get_num_threads(), export_seconds, load_seconds, model,
-        _program(subject, engine, model, call), output, keeper,
+        runtime, folder, call, torch.get_num_threads(), export_seconds, load_seconds, model,
+        _program(subject, runtime, model, call), output, keeper,
     )  # fmt: skip
-    return replace(subject, forward=_forward(engine, model, call, rebuild), deployment=deployment)
+    return replace(subject, forward=_forward(runtime, model, call, rebuild), deployment=deployment)
 
 
 class _Folder:
@@ -57,7 +57,7 @@ class _Folder:
         weakref.finalize(self, stack.close)
 
 
-def _export(subject: Subject, engine: Engine, call: Example, any_batch: bool) -> tuple[Path, float | None, object]:
+def _export(subject: Subject, runtime: Runtime, call: Example, any_batch: bool) -> tuple[Path, float | None, object]:
     """Return the folder of the exported model, the seconds of the export, and the object that keeps the folder alive.
 
     An export of an earlier visit to the case is used again, and its seconds are None. A folder gets its final name only
@@ -66,7 +66,7 @@ def _export(subject: Subject, engine: Engine, call: Example, any_batch: bool) ->
     shared_folder = os.environ.get(scratch.EXPORTS)
     keeper = None if shared_folder else _Folder()
     parent = Path(shared_folder or keeper.path)  # type: ignore[union-attr]
-    folder = parent / engine.name
+    folder = parent / runtime.name
     if folder.exists():
         return folder, None, keeper
     parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def _export(subject: Subject, engine: Engine, call: Example, any_batch: bool) ->
     try:
         with torch.no_grad():
             export_call = any_batch_example(subject, call) if any_batch else call
-            engine.export(in_mode(FlatModel(subject, call), training=False), export_call, temporary_folder)
+            runtime.export(in_mode(FlatModel(subject, call), training=False), export_call, temporary_folder)
     except BaseException:
         shutil.rmtree(temporary_folder, ignore_errors=True)
         raise
@@ -84,7 +84,7 @@ def _export(subject: Subject, engine: Engine, call: Example, any_batch: bool) ->
     return folder, seconds, keeper
 
 
-def _forward(engine: Engine, model: LoadedModel, call: Example, rebuild: structure.Rebuild) -> Callable[..., Any]:
+def _forward(runtime: Runtime, model: LoadedModel, call: Example, rebuild: structure.Rebuild) -> Callable[..., Any]:
     """Return the model as PyTorch calls it: every call converts tensors to the runtime's arrays and its arrays back."""
     shapes, fill_state = structure.shapes(call.tensors), state_filler(call)
 
@@ -95,13 +95,13 @@ def _forward(engine: Engine, model: LoadedModel, call: Example, rebuild: structu
         try:
             outputs = model(tensors)
         except Exception as error:
-            raise _run_error(engine, error) from error
+            raise _run_error(runtime, error) from error
         return rebuild(iter(outputs))
 
     return forward
 
 
-def _program(subject: Subject, engine: Engine, model: LoadedModel, call: Example) -> Callable[[], Sequence[Any]]:
+def _program(subject: Subject, runtime: Runtime, model: LoadedModel, call: Example) -> Callable[[], Sequence[Any]]:
     """Return a function that makes the scenario's next call, with no more work than in a user's short program."""
     rows = [model.arrays(row) for row in call_cycle(subject, call)]
     input_count, output_count = len(call.names) - call.carried, len(call.outputs) - call.carried
@@ -113,16 +113,16 @@ def _program(subject: Subject, engine: Engine, model: LoadedModel, call: Example
         try:
             outputs = model.run([*next(input_cycle), *state])
         except Exception as error:
-            raise _run_error(engine, error) from error
+            raise _run_error(runtime, error) from error
         state = outputs[output_count:]
         return outputs
 
     return step
 
 
-def _run_error(engine: Engine, error: Exception) -> CaseFailed:
+def _run_error(runtime: Runtime, error: Exception) -> CaseFailed:
     """Return the error of a call in which the runtime raised, whatever the runtime's error is."""
-    message = f"{engine.name} has loaded the exported model but cannot run it: {reason(error)}"
+    message = f"{runtime.name} has loaded the exported model but cannot run it: {reason(error)}"
     return CaseFailed("out of memory" if is_out_of_memory(error) else "error", message)
 
 

@@ -18,7 +18,7 @@ from torch.testing import assert_close
 from convbench.core.errors import CaseFailed
 from convbench.core.record import Parts
 from convbench.models import values
-from convbench.models.deployment import Call, Example
+from convbench.models.deployment import Arguments, Example
 from convbench.models.inputs import inputs
 from convbench.models.runtimes import structure
 from convbench.models.runtimes.first_state import first_state
@@ -41,7 +41,7 @@ class FlatModel(nn.Module):
 
 def example(subject: Subject) -> Example:
     """Return the call that the scenario makes of a subject. Raises CaseFailed if a runtime cannot take its values."""
-    calls: list[tuple[Call, Any]] = []
+    calls: list[tuple[Arguments, Any]] = []
 
     def record_call(*args: Any, **kwargs: Any) -> Any:
         arguments = values.map_leaves(torch.clone, (args, kwargs))  # a model may write into its state
@@ -69,7 +69,9 @@ def _on_copies(subject: Subject, forward: Callable[..., Any]) -> Callable[[], An
     return replace(subject, forward=forward, inputs=subject.inputs.map_tensors(torch.clone)).run
 
 
-def _first_args(subject: Subject, first: Call, second: Call, outputs: tuple[Any, Any]) -> tuple[Any, ...] | None:
+def _first_args(
+    subject: Subject, first: Arguments, second: Arguments, outputs: tuple[Any, Any]
+) -> tuple[Any, ...] | None:
     """Return the arguments of the first call, with tensors for the None where the second call has state.
 
     Returns None if calls carry no state. Raises CaseFailed if the initial state is not found.
@@ -96,7 +98,7 @@ def _first_args(subject: Subject, first: Call, second: Call, outputs: tuple[Any,
     )
 
 
-def _returns(subject: Subject, call: Call, expected: Any) -> bool:
+def _returns(subject: Subject, call: Arguments, expected: Any) -> bool:
     args, kwargs = values.map_leaves(torch.clone, call)
     try:
         output = structure.row(subject.without_gradients(*args, **kwargs))
@@ -155,7 +157,7 @@ def _batch_axis(before: torch.Size, after: torch.Size) -> int | None:
     return next((axis for axis, sizes in enumerate(zip(before, after, strict=True)) if sizes[1] > sizes[0]), None)
 
 
-def _names(call: Call, carries_state: bool) -> tuple[str, ...]:
+def _names(call: Arguments, carries_state: bool) -> tuple[str, ...]:
     """Return the names of the inputs, followed by ``state_0``, ``state_1`` and so on."""
     args, kwargs = call
     state_count = len(structure.row(args[-1])) if carries_state else 0

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from convbench.models import values
-from convbench.models.deployment import Call
+from convbench.models.deployment import Arguments
 from convbench.models.runtimes import structure
 from convbench.models.subject import Subject
 
@@ -21,7 +21,7 @@ Place = tuple[str, int, str]
 ModuleInputs = dict[Place, torch.Tensor]
 
 
-def first_state(subject: Subject, first_call: Call, second_call: Call) -> Any:
+def first_state(subject: Subject, first_call: Arguments, second_call: Arguments) -> Any:
     """Return what the first call has in place of the second call's state, or None if not all of it reaches modules."""
     first_inputs, second_inputs = _module_inputs(subject, first_call), _module_inputs(subject, second_call)
     state = second_call[0][-1]
@@ -39,7 +39,7 @@ def _counterpart(state: torch.Tensor, inputs: ModuleInputs, later_inputs: Module
     return next((inputs[place] for place in places if place in inputs and inputs[place].shape == state.shape), None)
 
 
-def _module_inputs(subject: Subject, call: Call) -> ModuleInputs:
+def _module_inputs(subject: Subject, call: Arguments) -> ModuleInputs:
     """Return every tensor that modules receive in a call, by its place."""
     args, kwargs = values.map_leaves(torch.clone, call)
     with _watch_modules(subject.model) as inputs:

@@ -1,4 +1,4 @@
-"""The engine of ONNX Runtime: make its session, set its threads, read its profile by node."""
+"""ONNX Runtime as a runtime: make its session, set its threads, read its profile by node."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class OnnxRuntime:
         return session
 
     def _provider_options(self) -> dict[str, Any]:
-        """Return the engine's options and the number of the case's GPU. By default, a provider takes the first GPU."""
+        """Return the provider's options and the number of the case's GPU. By default, it takes the first GPU."""
         number = torch.device(self.case.device).index
         return dict(self.options) | ({} if number is None else {"device_id": number})
 

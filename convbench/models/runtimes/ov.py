@@ -1,4 +1,4 @@
-"""The engine of OpenVINO: compile the model, set its threads, read its profile by node."""
+"""OpenVINO as a runtime: compile the model, set its threads, read its profile by node."""
 
 from __future__ import annotations
 

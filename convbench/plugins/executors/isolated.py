@@ -19,7 +19,7 @@ from convbench.runs import early_server, user_code
 from convbench.runs.executor import Host, Job, JobRecord, OnThisMachine, measure_here, one_by_one, this_machine
 from convbench.runs.process.needs import AllNeeds
 from convbench.runs.process.processes import Processes
-from convbench.runs.process.running import SECONDS_BETWEEN_LOOKS, Call, RunningCall
+from convbench.runs.process.running import SECONDS_BETWEEN_LOOKS, ProcessCall, RunningCall
 from convbench.runs.process.script import user_imports
 from convbench.runs.process.start import TRAINED
 
@@ -57,7 +57,7 @@ class Isolated(OnThisMachine):
     def hosts(self) -> Sequence[Host]:
         """This machine, described by a separate process: the caller's process never touches the device."""
         try:
-            return (self.processes.run(Call(this_machine, (self.device, self.packages))),)
+            return (self.processes.run(ProcessCall(this_machine, (self.device, self.packages))),)
         except CaseFailed as error:
             raise ConvbenchError(str(error)) from error
 
@@ -84,7 +84,7 @@ class Isolated(OnThisMachine):
         if needs.missing:
             raise Unavailable(needs.missing)
         cache = "" if job.protocol.visits == 1 else f"{crc32(job.case.id.encode()):08x}"
-        call = Call(
+        call = ProcessCall(
             measure, (job,), needs.variables, limit, needs.builds, user_imports([job.case]),
             cache=cache, limited_by="protocol.timeout",
         )  # fmt: skip

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from matplotlib.axes import Axes as MplAxes
 
+from convbench.analysis.costs.chart_view import curves
 from convbench.analysis.costs.headlines import Headline, headline_of
-from convbench.analysis.costs.selection import curves
 from convbench.analysis.results import Result, shown_metrics
 from convbench.core.registry import figures
 from convbench.report.drawing import Axes, Drawing

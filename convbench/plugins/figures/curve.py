@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from matplotlib.axes import Axes as MplAxes
 
-from convbench.analysis.costs.selection import curves, initial_view
+from convbench.analysis.costs.chart_view import curves, initial_view
 from convbench.analysis.results import Result
 from convbench.core import metrics
 from convbench.core.record import Parts

@@ -14,7 +14,7 @@ from convbench.core.record import Record
 from convbench.core.registry import figures
 from convbench.core.text import counted
 from convbench.core.visits import SLOW_MACHINE, at_better_moments, scope
-from convbench.report.drawing import Drawing, scales
+from convbench.report.drawing import Drawing, log_axes
 from convbench.report.drawing.style import HUES, MUTED, TEXT, canvas
 
 LEAST = 3
@@ -23,7 +23,7 @@ UNITS = ((86_400.0, "Days"), (3_600.0, "Hours"), (60.0, "Minutes"), (1.0, "Secon
 """Units of the time axis in seconds: the first of which the run took more than two."""
 
 
-class Moment(NamedTuple):
+class ReferenceRun(NamedTuple):
     """A run of the reference workload: when (POSIX seconds), its time over that of better moments, if disturbed."""
 
     time: float
@@ -39,12 +39,12 @@ def machine(results: Sequence[Result]) -> Iterator[Drawing]:
         yield _draw(moments)
 
 
-def _moments(records: Iterable[Record]) -> Iterator[Moment]:
+def _moments(records: Iterable[Record]) -> Iterator[ReferenceRun]:
     """Yield a moment for each visit of a record; for a record without visits, the one at which it was measured."""
     for members in grouped(records, scope).values():
         references = [reference for record in members for reference in _references(record)]
         level = at_better_moments(seconds for _, seconds, _ in references)
-        yield from (Moment(time, seconds / level, is_disturbed) for time, seconds, is_disturbed in references)
+        yield from (ReferenceRun(time, seconds / level, is_disturbed) for time, seconds, is_disturbed in references)
 
 
 def _references(record: Record) -> Iterator[tuple[float, float, bool]]:
@@ -66,14 +66,14 @@ def _seconds(start: str) -> float | None:
         return None
 
 
-def _draw(moments: Sequence[Moment]) -> Drawing:
+def _draw(moments: Sequence[ReferenceRun]) -> Drawing:
     seconds = moments[-1].time - moments[0].time
     divisor, unit = next((size, name) for size, name in UNITS if seconds > 2 * size or size == 1.0)
     times = [(moment.time - moments[0].time) / divisor for moment in moments]
     ratios = [moment.ratio for moment in moments]
     axes = canvas(height=150, top=24, left=44, width=380)
     axes.set_xlim(-0.02 * max(times[-1], 1.0), 1.02 * max(times[-1], 1.0))
-    scales.log_axis(axes, "y", scales.limits([*ratios, 1.0, SLOW_MACHINE]), "×")
+    log_axes.log_axis(axes, "y", log_axes.limits([*ratios, 1.0, SLOW_MACHINE]), "×")
     axes.axhline(SLOW_MACHINE, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
     flags = [moment.is_disturbed or ratio > SLOW_MACHINE for moment, ratio in zip(moments, ratios, strict=True)]
     for is_disturbed, colour, marker, gid in ((False, HUES[0], "o", "quiet-0"), (True, HUES[6], "x", "disturbed-0")):

@@ -18,7 +18,7 @@ from convbench.core.metric import Metric
 from convbench.core.record import Parts
 from convbench.core.registry import figures
 from convbench.core.statistics import Interval
-from convbench.report.drawing import MOST_DRAWINGS, Drawing, scales
+from convbench.report.drawing import MOST_DRAWINGS, Drawing, log_axes
 from convbench.report.drawing.scatter import heading, value
 from convbench.report.drawing.shares import baselines, share_axis
 from convbench.report.drawing.style import PAPER, look, marker_area, short_name, stack, y_title
@@ -28,7 +28,7 @@ APART = 0.022
 """Share of the axis between reducers of the same size, so that their intervals can be seen."""
 
 
-class Point(NamedTuple):
+class PanelPoint(NamedTuple):
     """A place on a panel with its interval; hollow if some of its runs were left out."""
 
     x: float
@@ -64,9 +64,9 @@ def _draw(qualities: Sequence[Quality], results: Sequence[Result], number: int, 
     column = metrics.LATENCY if any(value(cost, metrics.LATENCY) for cost in costs.values()) else metrics.PARAMS
     panels = stack([128] * (len(tasks) + bool(costs)))
     dodge = _dodge(qualities)
-    ends = scales.limits([_size(quality) * dodge[quality.architecture] for quality in qualities])
+    ends = log_axes.limits([_size(quality) * dodge[quality.architecture] for quality in qualities])
     for axes, (task, members) in zip(panels, tasks.items(), strict=False):
-        scales.log_axis(axes, "x", ends, "size")
+        log_axes.log_axis(axes, "x", ends, "size")
         share_axis(axes, f"{short_name(task)}: test accuracy · higher is better")
         baselines(axes, members)
         _draw_accuracy(axes, members, dodge)
@@ -112,7 +112,7 @@ def _costs(qualities: Sequence[Quality], results: Sequence[Result]) -> dict[Part
 
 
 def _dodge(qualities: Sequence[Quality]) -> dict[Parts, float]:
-    low, high = scales.limits([_size(quality) for quality in qualities])
+    low, high = log_axes.limits([_size(quality) for quality in qualities])
     models = dict.fromkeys(quality.architecture for quality in qualities)
     models_by_size = grouped(models, lambda parts: parts.lstm_input or 1)
     return {
@@ -127,27 +127,29 @@ def _size(quality: Quality) -> float:
 
 
 def _draw_accuracy(axes: MplAxes, members: Sequence[Quality], dodge: dict[Parts, float]) -> None:
-    lines: dict[tuple[str, str], list[Point]] = defaultdict(list)
+    lines: dict[tuple[str, str], list[PanelPoint]] = defaultdict(list)
     for quality in members:
         parts, x = quality.architecture, _size(quality) * dodge[quality.architecture]
         if quality.mean is None:
             axes.plot([x], [0], marker="x", color=look(parts.reducer.name)[0], markersize=7, clip_on=False, zorder=4)
         else:
             is_partial = bool(quality.collapsed or quality.failed)
-            lines[parts.reducer.name, str(parts.reducer)].append(Point(x, quality.mean, quality.interval, is_partial))
+            lines[parts.reducer.name, str(parts.reducer)].append(
+                PanelPoint(x, quality.mean, quality.interval, is_partial)
+            )
     _draw_series(axes, lines)
 
 
 def _draw_costs(
     axes: MplAxes, costs: dict[Parts, Result], column: Metric, ends: tuple[float, float], dodge: dict[Parts, float]
 ) -> None:
-    lines: dict[tuple[str, str], list[Point]] = defaultdict(list)
+    lines: dict[tuple[str, str], list[PanelPoint]] = defaultdict(list)
     for parts, cost in costs.items():
         if height := value(cost, column):
             interval = cost.latency if column is metrics.LATENCY and cost.latency and cost.latency.bounded else None
             x = float(parts.lstm_input or 1) * dodge[parts]
-            lines[parts.reducer.name, str(parts.reducer)].append(Point(x, height, interval))
-    scales.log_axis(axes, "x", ends, "size")
+            lines[parts.reducer.name, str(parts.reducer)].append(PanelPoint(x, height, interval))
+    log_axes.log_axis(axes, "x", ends, "size")
     places = [
         end
         for points in lines.values()
@@ -155,12 +157,12 @@ def _draw_costs(
         for end in (point.y, *(point.interval or ())[1:])
         if end > 0
     ]
-    scales.log_axis(axes, "y", scales.limits(places), column.unit)
+    log_axes.log_axis(axes, "y", log_axes.limits(places), column.unit)
     y_title(axes, heading(column))
     _draw_series(axes, lines)
 
 
-def _draw_series(axes: MplAxes, lines: dict[tuple[str, str], list[Point]]) -> None:
+def _draw_series(axes: MplAxes, lines: dict[tuple[str, str], list[PanelPoint]]) -> None:
     for (name, _), points in sorted(lines.items()):
         colour, marker = look(name)
         sorted_points = sorted(points)

@@ -19,7 +19,7 @@ from convbench.core.metric import Metric
 from convbench.core.registry import figures
 from convbench.core.scales import percent
 from convbench.core.text import inside
-from convbench.report.drawing import Drawing, scales
+from convbench.report.drawing import Drawing, log_axes
 from convbench.report.drawing.labels import label
 from convbench.report.drawing.scatter import heading, lines, stairs
 from convbench.report.drawing.shares import baselines, share_axis
@@ -59,7 +59,7 @@ def quality_cost(results: Sequence[Result]) -> Iterator[Drawing]:
 def _draw(pool: Sequence[Candidate], qualities: Sequence[Quality], name: str, column: Metric, number: int) -> Drawing:
     areas = _areas(pool)
     axes = canvas(height=376, bottom=58)
-    scales.log_axis(axes, "x", scales.limits(_ends(pool, column)), column.unit)
+    log_axes.log_axis(axes, "x", log_axes.limits(_ends(pool, column)), column.unit)
     share_axis(axes, "Test accuracy · higher is better")
     axes.set_xlabel(heading(column), fontsize=10)
     baselines(axes, qualities)

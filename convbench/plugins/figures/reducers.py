@@ -11,7 +11,7 @@ from convbench.analysis.results import Result
 from convbench.core import metrics
 from convbench.core.record import Parts
 from convbench.core.registry import figures
-from convbench.report.drawing import Drawing, scales
+from convbench.report.drawing import Drawing, log_axes
 from convbench.report.drawing.style import GRID, LEFT, TEXT, canvas, fit, left_margin, look, marker_area
 from convbench.report.words import units
 from convbench.report.words.names import kind, labels, shared_setup
@@ -43,7 +43,7 @@ def _draw(rows: Sequence[Contender], headline: Headline, index: Mapping[int, int
     latencies = [latency for row in rows if (latency := row.result.latency)]
     ends = [end for latency in latencies for end in (latency if latency.bounded else (latency.median,)) if end > 0]
     fastest = min(latency.median for contender in headline.ranking if (latency := contender.result.latency))
-    scales.log_axis(axes, "x", scales.limits([*ends, fastest, fastest * MARGIN]), "s", max_ticks=3)
+    log_axes.log_axis(axes, "x", log_axes.limits([*ends, fastest, fastest * MARGIN]), "s", max_ticks=3)
     if len(rows) > 1:
         axes.axvspan(fastest, fastest * MARGIN, color=GRID, gid="ties", zorder=0)
     for row, (contender, latency) in enumerate(zip(rows, latencies, strict=True)):

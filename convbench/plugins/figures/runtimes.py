@@ -9,7 +9,7 @@ from matplotlib.axes import Axes as MplAxes
 from convbench.analysis.costs.runtimes import RelativeLatency, Runtimes, runtimes
 from convbench.analysis.results import Result
 from convbench.core.registry import figures
-from convbench.report.drawing import Drawing, scales
+from convbench.report.drawing import Drawing, log_axes
 from convbench.report.drawing.labels import at_ends
 from convbench.report.drawing.style import canvas, left_margin, look, marker_area, short_name, y_title
 from convbench.report.words import runtimes as words
@@ -41,10 +41,10 @@ def _draw(view: Runtimes, index: Mapping[int, int], number: int, has_twins: bool
     bottom = 12 + 0.65 * left_margin(names, 9.5)  # the sine of the labels' angle
     axes = canvas(height=244 + bottom, left=64, right=106, bottom=bottom, width=408)
     latencies = [price.result.latency for price in view.prices if price.result.latency]
-    limits = scales.limits(
+    limits = log_axes.limits(
         bound for interval in latencies for bound in (interval.low, interval.high) if 0 < bound < float("inf")
     )
-    scales.log_axis(axes, "y", limits, "s")
+    log_axes.log_axis(axes, "y", limits, "s")
     axes.set_xlim(-0.35, len(view.runtimes) - 0.65)
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right", fontsize=9.5)
     y_title(axes, "Latency of a call · lower is better")

@@ -68,9 +68,9 @@ def _runtime_readings(subject: Subject, deployment: Deployment) -> Iterator[Read
     clock, plain_seconds = clock_for(subject.device, subject.timed_call), list[float]()
     splits = deployment.profile(RUNTIME_PASSES, lambda: plain_seconds.append(_pass_seconds(clock, subject.timed_call)))
     if splits is None:
-        yield Finding(OPAQUE_ENGINE, "note", {"engine": deployment.engine.name})
+        yield Finding(OPAQUE_ENGINE, "note", {"engine": deployment.runtime.name})
         return
-    yield Finding(STAGES_BY_RUNTIME, "note", {"engine": deployment.engine.name})
+    yield Finding(STAGES_BY_RUNTIME, "note", {"engine": deployment.runtime.name})
     yield from _readings((*STAGES, metrics.OTHER), splits, plain_seconds)
 
 

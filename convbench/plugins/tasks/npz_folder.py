@@ -19,7 +19,7 @@ from convbench.core.record import Clip, Training
 from convbench.core.registry import tasks
 from convbench.measure.quality.data import Splits
 from convbench.measure.quality.run_files import cache_clips
-from convbench.measure.quality.user_clips import Sample, entries, folder, sample_of, split
+from convbench.measure.quality.user_clips import UserClip, entries, folder, sample_of, split
 
 UNREADABLE = (
     OSError, EOFError, ValueError, AttributeError, TypeError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error,
@@ -40,7 +40,7 @@ def npz_folder(clip: Clip, training: Training, seed: int, *, path: str) -> Split
     return split(samples, clip, training, seed, str(root))
 
 
-def _samples(file: Path, clip: Clip) -> Iterator[Sample]:
+def _samples(file: Path, clip: Clip) -> Iterator[UserClip]:
     arrays = _arrays(file)
     if {"clip", "label"} <= arrays.keys():
         yield sample_of([arrays[key] for key in ("clip", "label", "group") if key in arrays], clip, str(file))

@@ -22,7 +22,7 @@ from convbench.measure import progress
 from convbench.measure.quality.data import Splits
 from convbench.measure.quality.run_files import cache_clips
 from convbench.measure.quality.user_clip_checks import Pixels
-from convbench.measure.quality.user_clips import Sample, entries, folder, split
+from convbench.measure.quality.user_clips import UserClip, entries, folder, split
 
 if TYPE_CHECKING:
     import av
@@ -52,7 +52,7 @@ def video_folder(clip: Clip, training: Training, seed: int, *, path: str, groups
         )
     group_of = _group_of(groups)
     samples = [
-        Sample(partial(decode_frames, files, clip), kind.name, str(video), group_of(video))
+        UserClip(partial(decode_frames, files, clip), kind.name, str(video), group_of(video))
         for kind in classes
         for video, files in _videos(kind, clip.frames)
     ]

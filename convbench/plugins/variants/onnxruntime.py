@@ -51,5 +51,5 @@ def onnxruntime(
     if subject.dtype == torch.bfloat16:
         raise Impossible(NO_BFLOAT16)
     provider = "CUDAExecutionProvider" if subject.on_gpu else "CPUExecutionProvider"
-    engine = OnnxRuntime(subject.case, exporter, opset, provider, subject.quantisation)
-    return deploy(subject, engine, any_batch=any_batch)
+    runtime = OnnxRuntime(subject.case, exporter, opset, provider, subject.quantisation)
+    return deploy(subject, runtime, any_batch=any_batch)

@@ -39,5 +39,5 @@ def tensorrt(subject: Subject, *, precision: Literal["f32", "f16"] = "f32") -> S
     need("tensorrt")
     dtype = {"f32": torch.float32, "f16": torch.float16}[precision]
     options = (("trt_fp16_enable", precision == "f16"),)
-    engine = OnnxRuntime(subject.case, "dynamo", OPSET, "TensorrtExecutionProvider", name="tensorrt", options=options)
-    return replace(deploy(subject, engine), dtype=dtype)
+    runtime = OnnxRuntime(subject.case, "dynamo", OPSET, "TensorrtExecutionProvider", name="tensorrt", options=options)
+    return replace(deploy(subject, runtime), dtype=dtype)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes as MplAxes
 from matplotlib.ticker import MaxNLocator
 
 from convbench.analysis.results import Result
-from convbench.report.drawing import scales
+from convbench.report.drawing import log_axes
 from convbench.report.drawing.style import GRID, LEFT, MUTED, PAPER, TEXT, canvas, fit, left_margin
 from convbench.report.words.names import labels
 
@@ -58,7 +58,7 @@ def bars(
     axes.set_ylim(len(parts) - 0.45, -0.55)
     axes.set_xlim(0, longest)
     places = _ticks(longest, unit)
-    axes.set_xticks(places, ["0", *scales.even_labels(places[1:], unit)], fontsize=9)
+    axes.set_xticks(places, ["0", *log_axes.even_labels(places[1:], unit)], fontsize=9)
     axes.grid(True, axis="x", color=GRID, linewidth=0.8)
     axes.tick_params(length=0)
     axes.spines[["left", "bottom"]].set_visible(False)
@@ -90,7 +90,7 @@ def _end(totals: Sequence[float]) -> float:
 
 def _ticks(end: float, unit: str) -> list[float]:
     """Return round values from 0: multiples of powers of two for bytes."""
-    if unit not in scales.BINARY:
+    if unit not in log_axes.BINARY:
         return [place for place in MaxNLocator(3, steps=[1, 2, 2.5, 5, 10]).tick_values(0, end) if 0 <= place <= end]
     step = 2.0
     while step * 3 <= end:  # two labels such as 768 KiB fit beside long texts, three do not

@@ -8,10 +8,10 @@ from itertools import pairwise
 from matplotlib.axes import Axes
 
 from convbench.analysis.history.course import Change, Course
-from convbench.analysis.history.series import Point, minute
+from convbench.analysis.history.series import RunValue, minute
 from convbench.core.metric import Metric, with_title
 from convbench.core.scales import fitting_unit
-from convbench.report.drawing import Drawing, scales
+from convbench.report.drawing import Drawing, log_axes
 from convbench.report.drawing.scatter import heading
 from convbench.report.drawing.style import GRID, HUES, MUTED, TEXT, canvas, short_name
 from convbench.report.words import units
@@ -43,7 +43,7 @@ def draw(course: Course, metric: Metric, name: str, title: str) -> Drawing:
     return Drawing(name, title, CAPTION, axes.figure)
 
 
-def _dates(points: Sequence[Point], count: int) -> dict[int, str]:
+def _dates(points: Sequence[RunValue], count: int) -> dict[int, str]:
     """Return the places of a few runs with their days; runs on the same day get their time (UTC)."""
     places = sorted({round(part * (len(points) - 1) / (count - 1)) for part in range(count)})
     days = [points[place].day for place in places]
@@ -70,7 +70,7 @@ def _scale(axes: Axes, course: Course, metric: Metric) -> None:
     factor, _ = fitting_unit(high, units.tick_scale(metric.unit))  # so that ticks are round in the unit of the labels
     places = [factor * place for place in axes.yaxis.get_major_locator().tick_values(low / factor, high / factor)]
     ticks = [place for place in places if low <= place <= high]
-    axes.yaxis.set_ticks(ticks, scales.even_labels(ticks, metric.unit))
+    axes.yaxis.set_ticks(ticks, log_axes.even_labels(ticks, metric.unit))
     dates = _dates(course.series.points, DATES)
     if any(len(date) > len(DAY) for date in dates.values()):
         dates = _dates(course.series.points, DATES - 1)  # times make them longer

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes as MplAxes
 from convbench.analysis.costs.ranking import MARGIN
 from convbench.analysis.results import Result
 from convbench.core.statistics import Interval
-from convbench.report.drawing import scales
+from convbench.report.drawing import log_axes
 from convbench.report.drawing.style import GRID, MUTED, TEXT, canvas, look, marker_area, short_name
 from convbench.report.words.numbers import TIE
 
@@ -23,14 +23,14 @@ FEW = 12
 
 def ends(ratios: Iterable[Interval]) -> tuple[float, float]:
     """Return the limits of the axis around all finite bounds and 1."""
-    return scales.limits([1.0, *(end for ratio in ratios for end in ratio if math.isfinite(end) and end > 0)])
+    return log_axes.limits([1.0, *(end for ratio in ratios for end in ratio if math.isfinite(end) and end > 0)])
 
 
 def draw(rows: Mapping[str, Sequence[Interval]], limits: tuple[float, float], middle: float, label: str) -> MplAxes:
     """Draw a row per reducer and a dotted line at ``middle``. The scatter of row n has the gid ``marks-n``."""
     axes = canvas(height=62 + 20 * len(rows), left=114, right=12, top=8, bottom=40, width=350)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    scales.log_axis(axes, "x", limits, "×")
+    log_axes.log_axis(axes, "x", limits, "×")
     axes.axvspan(1 / MARGIN, MARGIN, color=GRID, gid="noise", zorder=0)
     axes.axvline(1, color=TEXT, linewidth=1)
     axes.axvline(middle, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))

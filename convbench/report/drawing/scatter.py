@@ -9,12 +9,12 @@ from itertools import pairwise
 
 from matplotlib.axes import Axes as MplAxes
 
-from convbench.analysis.costs.selection import initial_view
+from convbench.analysis.costs.chart_view import initial_view
 from convbench.analysis.results import Result
 from convbench.core import metrics
 from convbench.core.grouping import grouped
 from convbench.core.metric import Metric
-from convbench.report.drawing import scales
+from convbench.report.drawing import log_axes
 from convbench.report.drawing.style import AREA, MUTED, PAPER, TEXT, canvas, look, marker_area
 
 FARTHEST = 1e100
@@ -41,7 +41,7 @@ class Points:
         """Return the ends of an axis that holds all marks and, on an axis of latencies, their intervals."""
         values = [place[axis] for place in self.places.values()]
         bars = (bar for bar in map(self.bar, self.places) if bar) if (self.x, self.y)[axis] == metrics.LATENCY else ()
-        return scales.limits([*values, *(end for bar in bars for end in bar)])
+        return log_axes.limits([*values, *(end for bar in bars for end in bar)])
 
     def bar(self, index: int) -> tuple[float, float] | None:
         """Return the ends of a latency's interval; None if it is unbounded or a log axis cannot show it."""
@@ -70,8 +70,8 @@ def empty_axes(points: Points, x_ends: tuple[float, float], axes: MplAxes | None
     """Return log axes with titles and better directions, on the given axes or on a canvas of the usual size."""
     is_narrow = axes is not None
     axes = axes or canvas()
-    scales.log_axis(axes, "x", x_ends, points.x.unit, max_ticks=5 if is_narrow else 8)
-    scales.log_axis(axes, "y", points.ends(1), points.y.unit)
+    log_axes.log_axis(axes, "x", x_ends, points.x.unit, max_ticks=5 if is_narrow else 8)
+    log_axes.log_axis(axes, "y", points.ends(1), points.y.unit)
     axes.set_xlabel(heading(points.x), fontsize=10, gid="xlabel")
     axes.text(-0.12, 1.03, heading(points.y), transform=axes.transAxes, fontsize=10, color=TEXT, gid="ylabel")
     return axes

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from convbench.analysis.claims.claim import Claim, Curve, Plot, tally
 from convbench.core.system import files
-from convbench.report.drawing import Drawing, scales
+from convbench.report.drawing import Drawing, log_axes
 from convbench.report.drawing.style import ACCENT, AREA, BUILT_IN, GRID, HUES, MUTED, TEXT, canvas, look
 from convbench.report.page.figure import figure
 from convbench.report.page.template import render
@@ -74,9 +74,9 @@ def _curve(axes: Axes, curve: Curve, number: int) -> None:
 
 
 def _scale(axes: Axes, axis_name: str, values: Sequence[float], unit: str) -> None:
-    values = [value for value in values if math.isfinite(value) and (value > 0 or unit in scales.SHARES)] or [1.0]
-    if unit not in scales.SHARES:
-        scales.log_axis(axes, axis_name, scales.limits(values), unit)
+    values = [value for value in values if math.isfinite(value) and (value > 0 or unit in log_axes.SHARES)] or [1.0]
+    if unit not in log_axes.SHARES:
+        log_axes.log_axis(axes, axis_name, log_axes.limits(values), unit)
         if unit == COUNTED and axis_name == "x":
             axes.xaxis.set_ticks(sorted(set(values)), [f"{value:,.0f}" for value in sorted(set(values))])
         return
@@ -87,6 +87,6 @@ def _scale(axes: Axes, axis_name: str, values: Sequence[float], unit: str) -> No
     axes.set(**{f"{axis_name}lim": (low, high)})
     places = MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
     ticks = [place for place in places if low <= place <= high]
-    axis.set_ticks(ticks, scales.even_labels(ticks, unit))
+    axis.set_ticks(ticks, log_axes.even_labels(ticks, unit))
     axis.grid(True, color=GRID, linewidth=0.8)
     axis.set_tick_params(length=0, pad=5)

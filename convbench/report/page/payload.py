@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
+from convbench.analysis.costs.chart_view import curves, initial_view
 from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.costs.likeness import likeness
-from convbench.analysis.costs.selection import curves, initial_view
 from convbench.analysis.results import Result, shown_metrics
 from convbench.analysis.table import column, row_of
 from convbench.core import metrics

@@ -19,7 +19,7 @@ from convbench.core.grouping import grouped
 from convbench.core.scales import BYTES, fitting_unit
 from convbench.core.storage import profiles
 from convbench.core.text import counted, digest
-from convbench.report.drawing import Drawing, scales
+from convbench.report.drawing import Drawing, log_axes
 from convbench.report.drawing.style import HUES, MUTED, TEXT, canvas, short_name
 from convbench.report.words import units
 from convbench.report.words.names import LSTM, apart, stage
@@ -68,7 +68,7 @@ def _timeline(case: str, memory: dict[str, Any], highest: float) -> Drawing:
     axes.axhline(peak / factor, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
     axes.set_ylim(0, 1.15 * highest / factor)
     axes.set_xlim(0, max(times) or 1.0)
-    axes.text(0.01, 1.02 * peak / factor, f"peak {scales.label(peak, 'B', 3)}", transform=axes.get_yaxis_transform(),
+    axes.text(0.01, 1.02 * peak / factor, f"peak {log_axes.label(peak, 'B', 3)}", transform=axes.get_yaxis_transform(),
               va="bottom", fontsize=9, color=TEXT)  # fmt: skip
     axes.set_xlabel("ms since the call began (profiled)", fontsize=9)
     axes.set_ylabel(f"{unit} alive · lower is better", fontsize=9)

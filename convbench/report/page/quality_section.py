@@ -11,7 +11,7 @@ from typing import Any
 
 from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.choice.trade import Trade
-from convbench.analysis.quality.controls import Control, LinearProbe, controls, linear_probes
+from convbench.analysis.quality.controls import ControlledRuns, LinearProbe, controls, linear_probes
 from convbench.analysis.quality.lessons import Budget, equal_limits
 from convbench.analysis.quality.qualities import Quality, by_task, task_name
 from convbench.analysis.quality.qualities import qualities as qualities_of
@@ -137,7 +137,7 @@ def _trade(trade: Trade) -> dict[str, str]:
     }
 
 
-def _controls(entries: Sequence[Control]) -> list[dict[str, str]]:
+def _controls(entries: Sequence[ControlledRuns]) -> list[dict[str, str]]:
     """Return one row per control; its task and model name the clip and surroundings if the entries differ in them."""
     clips = {entry.clip for entry in entries}
     places = {place(entry.architecture) for entry in entries}
@@ -148,7 +148,7 @@ def _controls(entries: Sequence[Control]) -> list[dict[str, str]]:
     ]  # fmt: skip
 
 
-def _control(control: Control, task: str, name: str) -> dict[str, str]:
+def _control(control: ControlledRuns, task: str, name: str) -> dict[str, str]:
     accuracy = statistics.fmean(control.by_seed.values())
     verdict = ""
     if control.expected is not None:

@@ -26,7 +26,7 @@ ROWS = 100
 
 
 @dataclass(frozen=True)
-class Entry:
+class CaseEntry:
     """A measured case: its place among all costs, its result, and its latency over that of the fastest similar case."""
 
     index: int
@@ -35,7 +35,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Column:
+class PageColumn:
     """A column: its key, heading, text of a cell, and sort key.
 
     ``rank`` is the name of a CSV column, or a function that returns a number or text for an entry.
@@ -43,13 +43,13 @@ class Column:
 
     key: str
     heading: str
-    text: Callable[[Entry], str]
-    rank: str | Callable[[Entry], str | float | None]
+    text: Callable[[CaseEntry], str]
+    rank: str | Callable[[CaseEntry], str | float | None]
     numeric: bool = True
 
 
 @dataclass(frozen=True)
-class Row:
+class PageRow:
     """A case as the template shows it."""
 
     index: int
@@ -57,7 +57,7 @@ class Row:
     series: str
 
 
-def columns(results: Sequence[Result]) -> list[Column]:
+def columns(results: Sequence[Result]) -> list[PageColumn]:
     """Return the columns: model and latency, which a phone shows, then backbone, variant and other axes, then metrics.
 
     Other axes, such as the clip, have a column only if the cases differ in them.
@@ -67,20 +67,22 @@ def columns(results: Sequence[Result]) -> list[Column]:
         metric for metric in shown_metrics(results, "page") if any(result.value(metric) is not None for result in cases)
     ]
     groups = {metric.option: _columns_of(metric) for metric in page_metrics}
-    model = Column("reducer", names.kind(results).capitalize(), _reducer, _reducer, numeric=False)
+    model = PageColumn("reducer", names.kind(results).capitalize(), _reducer, _reducer, numeric=False)
     metric = names.input_size(result.case.architecture for result in cases)
-    size = Column(metric.name, metric.heading, lambda row: units.integer(row.result.lstm_input), metric.name)
-    other_columns = [column for column in _ELSE if len({column.text(Entry(0, result, None)) for result in cases}) > 1]
+    size = PageColumn(metric.name, metric.heading, lambda row: units.integer(row.result.lstm_input), metric.name)
+    other_columns = [
+        column for column in _ELSE if len({column.text(CaseEntry(0, result, None)) for result in cases}) > 1
+    ]
     place = (*_PLACE, *other_columns)
     return [model, size, *groups.pop(metrics.LATENCY.option, ()), *place, *chain.from_iterable(groups.values())]
 
 
-def entries(results: Sequence[Result]) -> list[Entry]:
+def entries(results: Sequence[Result]) -> list[CaseEntry]:
     """Return the measured cases of these results, fastest first; indices count all costs."""
     cases = costs(results)
     factor_by_index = factors(cases)
     rows = [
-        Entry(i, result, factor_by_index[i].ratio if i in factor_by_index else None)
+        CaseEntry(i, result, factor_by_index[i].ratio if i in factor_by_index else None)
         for i, result in enumerate(cases)
         if result.record.status == "ok"
     ]
@@ -94,18 +96,18 @@ def references(results: Sequence[Result]) -> list[int | None]:
     return [factor_by_index[i].fastest if i in factor_by_index else None for i in range(len(cases))]
 
 
-def first_rows(results: Sequence[Result]) -> list[Row]:
+def first_rows(results: Sequence[Result]) -> list[PageRow]:
     """Return the rows that the page has without its script."""
     table_columns = columns(results)
     return [
-        Row(row.index, tuple(column.text(row) for column in table_columns), row.result.series)
+        PageRow(row.index, tuple(column.text(row) for column in table_columns), row.result.series)
         for row in entries(results)[:ROWS]
     ]
 
 
 def cells(results: Sequence[Result], encode: Callable[[Sequence[Any]], Any]) -> dict[str, dict[str, Any]]:
     """Return by column the texts and sort keys of every cost, in their order; None for cases that were not measured."""
-    rows: list[Entry | None] = [None] * len(costs(results))
+    rows: list[CaseEntry | None] = [None] * len(costs(results))
     for row in entries(results):
         rows[row.index] = row
     return {
@@ -117,64 +119,64 @@ def cells(results: Sequence[Result], encode: Callable[[Sequence[Any]], Any]) -> 
     }
 
 
-def _columns_of(metric: Metric) -> list[Column]:
+def _columns_of(metric: Metric) -> list[PageColumn]:
     """Return a metric's column; for latency also its interval and its factor over the fastest similar case."""
 
-    def text(row: Entry) -> str:
+    def text(row: CaseEntry) -> str:
         return cell(row.result, metric)
 
-    column = Column(metric.option, metric.heading or metric.title, text, csv_column(metric))
+    column = PageColumn(metric.option, metric.heading or metric.title, text, csv_column(metric))
     return [column, *_LATENCY] if metric is metrics.LATENCY else [column]
 
 
-def _reducer(row: Entry) -> str:
+def _reducer(row: CaseEntry) -> str:
     architecture = row.result.case.architecture
     return names.with_norm(architecture) if isinstance(architecture, Parts) else names.reducer(row.result)
 
 
-def _variant(row: Entry) -> str:
+def _variant(row: CaseEntry) -> str:
     case = row.result.case
     return case.variant_name if case.scenario == "inference" else f"{case.variant_name}, {case.scenario}"
 
 
-def _number_type(row: Entry) -> str:
+def _number_type(row: CaseEntry) -> str:
     return row.result.group.dtype
 
 
-def _part(name: str, heading: str, numeric: bool = False) -> Column:
+def _part(name: str, heading: str, numeric: bool = False) -> PageColumn:
     """Return the column of a part of the architecture, with a dash for a user's own model, which has no such part."""
 
-    def text(row: Entry) -> str:
+    def text(row: CaseEntry) -> str:
         part = getattr(row.result.case.architecture, name, None)
         return units.integer(part) if numeric else str(part or units.MISSING)
 
-    return Column(name, heading, text, name, numeric)
+    return PageColumn(name, heading, text, name, numeric)
 
 
-def _width(row: Entry) -> float | None:
+def _width(row: CaseEntry) -> float | None:
     latency = row.result.latency
     return latency.high - latency.low if latency and latency.bounded else None
 
 
 _PLACE = (
     _part("backbone", "Backbone"),
-    Column("variant", "Variant", _variant, "variant", numeric=False),
+    PageColumn("variant", "Variant", _variant, "variant", numeric=False),
 )
 _ELSE = (
     _part("rnn", "RNN"),
     _part("head", "Head", numeric=True),
-    Column("number_type", "Number type", _number_type, _number_type, numeric=False),
-    Column("clip", "Clip", lambda row: str(row.result.case.clip), "clip", numeric=False),
-    Column("device", "Device", lambda row: row.result.case.device, "device", numeric=False),
-    Column(
+    PageColumn("number_type", "Number type", _number_type, _number_type, numeric=False),
+    PageColumn("clip", "Clip", lambda row: str(row.result.case.clip), "clip", numeric=False),
+    PageColumn("device", "Device", lambda row: row.result.case.device, "device", numeric=False),
+    PageColumn(
         metrics.THREADS.name,
         metrics.THREADS.title,
         lambda row: str(row.result.group.threads or units.MISSING),
         metrics.THREADS.name,
     ),
-    Column("environment", "Environment", lambda row: row.result.group.environment, "environment", numeric=False),
+    PageColumn("environment", "Environment", lambda row: row.result.group.environment, "environment", numeric=False),
 )
 _LATENCY = (
-    Column("interval", "95 % interval", lambda row: units.bounds(row.result.latency), _width),
-    Column("factor", "×", lambda row: units.factor(row.factor), lambda row: row.factor and row.factor.median),
+    PageColumn("interval", "95 % interval", lambda row: units.bounds(row.result.latency), _width),
+    PageColumn("factor", "×", lambda row: units.factor(row.factor), lambda row: row.factor and row.factor.median),
 )

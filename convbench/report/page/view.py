@@ -23,10 +23,11 @@ from convbench.report.page import rows
 from convbench.report.page.quality_section import section
 from convbench.report.words import units
 from convbench.report.words.answer import cautions, confidence, outcome, sentences
-from convbench.report.words.decision import AGAIN, command, decision, next_steps
 from convbench.report.words.facts import calls, conditions, environment, place, protocol
 from convbench.report.words.findings import failure, observation, remedy
+from convbench.report.words.first_lines import decision
 from convbench.report.words.names import advisable, cell, input_size, kind, places, reducer, shared_setup
+from convbench.report.words.next_runs import AGAIN, command, next_runs
 from convbench.report.words.numbers import TIE, gained
 from convbench.report.words.quality import recommend
 
@@ -59,7 +60,7 @@ def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
         "confidence": confidence(headline, answers),
         "steps": [
             {"why": step.why, "command": command(run, step, DIRECTORY)}
-            for step in next_steps(run, results, headline, answers)
+            for step in next_runs(run, results, headline, answers)
         ],
         "repeat": command(run, AGAIN, DIRECTORY),
         "lead": texts[0],

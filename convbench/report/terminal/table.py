@@ -31,7 +31,7 @@ from convbench.report.words.names import around_reducer, threads_of
 from convbench.report.words.numbers import APART, PAIRED, cell, percent
 
 
-class Column(NamedTuple):
+class TerminalColumn(NamedTuple):
     """A heading, the text of a result given its factor over the fastest similar case, and the width from which it fits.
 
     In a narrower terminal the column is shown only if there is room.
@@ -51,29 +51,29 @@ The interval of the latency comes before them, from 80 columns.
 ROWS = 100
 """Greatest number of rows in a table."""
 WITHIN_VARIANT = "× is the latency over that of the fastest case in the same variant."
-Cells = dict[Column, list[str]]
+Cells = dict[TerminalColumn, list[str]]
 """The texts of every column."""
 
 
-def _columns(results: Sequence[Result]) -> list[Column]:
+def _columns(results: Sequence[Result]) -> list[TerminalColumn]:
     """Return the columns: the case, then every metric that tables show, users' own last."""
-    model = Column(names.kind(results), lambda result, _: names.reducer(result), numeric=False)
+    model = TerminalColumn(names.kind(results), lambda result, _: names.reducer(result), numeric=False)
     cell_name = names.common_cell(result.case.architecture for result in results)
-    size = Column(f"{cell_name} in", lambda result, _: units.integer(result.lstm_input))
+    size = TerminalColumn(f"{cell_name} in", lambda result, _: units.integer(result.lstm_input))
     metric_columns = (_columns_of(metric) for metric in shown_metrics(results, "table"))
     return [model, size, _VARIANT, *chain.from_iterable(metric_columns)]
 
 
-def _columns_of(metric: Metric) -> list[Column]:
+def _columns_of(metric: Metric) -> list[TerminalColumn]:
     heading = inside(metric.heading or metric.title)
-    column = Column(heading, lambda result, _: cell(result, metric), FROM_WIDTH.get(metric, 0))
+    column = TerminalColumn(heading, lambda result, _: cell(result, metric), FROM_WIDTH.get(metric, 0))
     return [column, *_LATENCY] if metric is metrics.LATENCY else [column]
 
 
-_VARIANT = Column("variant", lambda result, _: result.case.variant_name, numeric=False)
+_VARIANT = TerminalColumn("variant", lambda result, _: result.case.variant_name, numeric=False)
 _LATENCY = (
-    Column("95 % interval", lambda result, _: units.bounds(result.latency), from_width=80),
-    Column("×", lambda _, factor: units.factor(factor)),
+    TerminalColumn("95 % interval", lambda result, _: units.bounds(result.latency), from_width=80),
+    TerminalColumn("×", lambda _, factor: units.factor(factor)),
 )
 
 

@@ -22,9 +22,10 @@ from convbench.core.record import EAGER, Record, RunDescription
 from convbench.core.text import counted, joined, some_long
 from convbench.report.words import trade, units
 from convbench.report.words.abstention import abstention, extend
-from convbench.report.words.decision import ASIDE, Step, command, cost_steps, training_step, withheld_rivals
 from convbench.report.words.findings import failure
+from convbench.report.words.first_lines import ASIDE
 from convbench.report.words.names import advisable, after_norm, around, configuration, model
+from convbench.report.words.next_runs import NextRun, command, runs_for_cost, training_run, withheld_rivals
 from convbench.report.words.numbers import (
     accuracy,
     amount,
@@ -108,7 +109,7 @@ def missing_quality(run: RunDescription, results: Sequence[Result], directory: s
         return f"{text}: {number} skipped, {failure(records[0].failure)}"
     if results and all(result.record.status != "ok" for result in results):
         return f"{text}, and no case was measured: {failure(results[0].record.failure)}"
-    return f"{text}: run `{command(run, training_step(run), _place(run, directory))}`"
+    return f"{text}: run `{command(run, training_run(run), _place(run, directory))}`"
 
 
 def unfinished(run: RunDescription, records: Sequence[Record], directory: str) -> str:
@@ -123,12 +124,12 @@ def missing_costs(
     run: RunDescription, results: Sequence[Result], answers: Sequence[Recommendation], directory: str
 ) -> str:
     """Return what costs these answers lack, and the command that measures them; empty if none would."""
-    steps = cost_steps(run, results, answers)
+    steps = runs_for_cost(run, results, answers)
     return ". ".join(f"{step.why}: run `{command(run, step, _place(run, directory))}`" for step in steps)
 
 
 def _go_on(run: RunDescription, directory: str) -> str:
-    return f"go on with `{command(run, Step('', resume=True), _place(run, directory))}`"
+    return f"go on with `{command(run, NextRun('', resume=True), _place(run, directory))}`"
 
 
 def _place(run: RunDescription, directory: str) -> str:

@@ -29,7 +29,7 @@ from convbench.core.storage import shards
 from convbench.core.text import MOST_NAMES, counted, joined, some_long
 from convbench.report.words import elsewhere, quality, runtimes, units
 from convbench.report.words.advice import NO_HEAD
-from convbench.report.words.decision import ASIDE, UNORDERED, merit
+from convbench.report.words.first_lines import ASIDE, UNORDERED, merit
 from convbench.report.words.names import cell, model, setup, with_article
 from convbench.report.words.numbers import gained, untimed
 

@@ -9,8 +9,8 @@ from convbench.core import scales
 from convbench.core.text import counted
 from convbench.report.words import advice
 from convbench.report.words.abstention import nearest
-from convbench.report.words.decision import ASIDE, UNORDERED, reason
 from convbench.report.words.elsewhere import population
+from convbench.report.words.first_lines import ASIDE, UNORDERED, reason
 from convbench.report.words.names import model, setup
 from convbench.report.words.numbers import costs, untimed
 

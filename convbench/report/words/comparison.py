@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from convbench.analysis.agreement import agreement
 from convbench.analysis.compare import KeyDifference, Match, distance, noise, overall
 from convbench.analysis.costs.headlines import withheld_results
 from convbench.analysis.results import Result
+from convbench.analysis.run_agreement import agreement
 from convbench.analysis.stored_runs import machine_slowdown
 from convbench.core.statistics import Interval
 from convbench.core.text import counted, joined

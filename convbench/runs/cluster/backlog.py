@@ -9,7 +9,7 @@ from convbench.core.traits import builds
 from convbench.runs.cluster import pieces
 from convbench.runs.cluster.engine import Member
 from convbench.runs.cluster.hosts import Groups, needs_home
-from convbench.runs.cluster.ledger import OpenJobs
+from convbench.runs.cluster.open_jobs import OpenJobs
 from convbench.runs.executor import Job
 from convbench.runs.process.needs import has_own_variant
 

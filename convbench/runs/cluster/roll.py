@@ -14,7 +14,7 @@ from convbench.core.package import build
 from convbench.core.record import Record
 from convbench.runs.cluster.engine import Absent, Engine, Event, Joined, Limits, Lost, Member
 from convbench.runs.cluster.hosts import Groups
-from convbench.runs.cluster.ledger import OpenJobs
+from convbench.runs.cluster.open_jobs import OpenJobs
 from convbench.runs.executor import Host, Job
 
 log = logging.getLogger("convbench")

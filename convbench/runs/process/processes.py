@@ -23,7 +23,7 @@ from convbench.core.errors import CaseFailed, ConvbenchError
 from convbench.core.imports import require_working_directory
 from convbench.core.system import lock, scratch
 from convbench.measure.machine.toolchain import missing_tool
-from convbench.runs.process.running import Call, RunningCall
+from convbench.runs.process.running import ProcessCall, RunningCall
 from convbench.runs.process.script import hide_script
 from convbench.runs.process.start import (
     SAFE_START,
@@ -88,11 +88,11 @@ class Processes:
         scratch.close_folder(self.scratch)
         self._resources.close()
 
-    def run(self, call: Call[T]) -> T:
+    def run(self, call: ProcessCall[T]) -> T:
         """Return what the call returns. If it does not return, raises CaseFailed with how its process ended."""
         return self.start(call).final_result()
 
-    def start(self, call: Call[T]) -> RunningCall[T]:
+    def start(self, call: ProcessCall[T]) -> RunningCall[T]:
         """Begin a call. The caller must ``end`` it. Raises StoreError if the scratch folder is full or was removed."""
         folder = scratch.new_folder(self.scratch)
         cache = self.scratch / f"inductor-{call.cache}" if call.cache else folder / "inductor"
@@ -100,7 +100,7 @@ class Processes:
             self._toolchain(cache)
         return self._spawn(call, folder, cache)
 
-    def _spawn(self, call: Call[T], folder: Path, cache: Path) -> RunningCall[T]:
+    def _spawn(self, call: ProcessCall[T], folder: Path, cache: Path) -> RunningCall[T]:
         running: RunningCall[T] = RunningCall(call, folder)
         running.at_end = self._forget
         begin = partial(self._begin, running, call, cache)
@@ -110,7 +110,7 @@ class Processes:
             self._survives_server(running, restart)
         return running
 
-    def _begin(self, running: RunningCall[Any], call: Call[Any], cache: Path) -> None:
+    def _begin(self, running: RunningCall[Any], call: ProcessCall[Any], cache: Path) -> None:
         receiver, sender = multiprocessing.Pipe(duplex=False)
         context = self.forkserver if call.is_forked else multiprocessing.get_context("spawn")
         args = (sender, call.imports, call.work, call.args, str(running.folder), str(cache))
@@ -163,7 +163,7 @@ class Processes:
         toolchain = self.scratch / "toolchain"
         if not toolchain.exists():
             folder = scratch.new_folder(self.scratch)
-            running = self._spawn(Call(_compile_something), folder, folder / "inductor")
+            running = self._spawn(ProcessCall(_compile_something), folder, folder / "inductor")
             try:
                 running.result()
                 shutil.move(folder / "inductor", toolchain)  # before ``end``, which removes the folder

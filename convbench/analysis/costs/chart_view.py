@@ -1,4 +1,4 @@
-"""Choose what a reader is shown first, and find the points of a cost chart that lie on one curve."""
+"""What a chart of costs shows: the view that it begins with, and which of its points lie on one curve."""
 
 from __future__ import annotations
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import records
 from matplotlib.text import Text
 
+from convbench.analysis.costs.chart_view import curves, initial_view
 from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.costs.likeness import likeness, one_variant
-from convbench.analysis.costs.selection import curves, initial_view
 from convbench.analysis.results import results
 from convbench.core.record import Case, Choice, Whole
 from convbench.core.registry import figures

@@ -17,7 +17,7 @@ from convbench.core.errors import NewerFormat, StoreError
 from convbench.core.metric import Metric
 from convbench.core.record import Choice, Record, Scalar
 from convbench.core.storage import merging, store
-from convbench.core.storage.index import Contents, Entry, IndexedValue, Problem
+from convbench.core.storage.index import Contents, IndexedValue, Problem, RunEntry
 from convbench.core.text import counted, digest
 
 DERIVED = (metrics.FRAMES_PER_S, metrics.LAUNCH_SHARE)
@@ -30,12 +30,12 @@ def read(directory: Path) -> Contents:
         run, records = store.load(directory)
     except StoreError as error:
         kind: Problem = "newer" if isinstance(error, NewerFormat) else "unreadable"
-        return Contents(Entry(str(directory), problem=str(error), kind=kind), str(directory))
+        return Contents(RunEntry(str(directory), problem=str(error), kind=kind), str(directory))
     measurements = measured_results(results(records))
     commit, dirty = run.environment.get("commit"), bool(run.environment.get("dirty"))
     machines = _Machines({run.fingerprint: run.environment, **run.environments})
     statuses = Counter(record.status for record in records)
-    entry = Entry(
+    entry = RunEntry(
         str(directory), run.name, run.started, str(commit or ""), dirty,
         sum(not record.is_untimed for record in records),
         len(run.open_ids(records)), failed=statuses["failed"], skipped=statuses["skipped"],

@@ -64,7 +64,7 @@ class Plain:
 
 
 @dataclass(frozen=True)
-class Shape:
+class FieldValues:
     """Clips or recurrent stages: the fields that are given, each with its values."""
 
     kind: type[Clip] | type[Recurrent]
@@ -150,7 +150,7 @@ class Models:
         return self.model.matches(value.model) and all(getattr(value, key) == settings[key] for key in settings)
 
 
-Values = Plain | Shape | Choices | Chain | Models
+Values = Plain | FieldValues | Choices | Chain | Models
 Axis = list[Values]
 
 
