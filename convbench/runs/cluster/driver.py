@@ -25,8 +25,8 @@ from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
 from convbench.measure import attempts
 from convbench.runs.cluster.backlog import Backlog
 from convbench.runs.cluster.engine import Absent, Began, Done, Ended, Engine, Event, Joined, Limits, Lost, Member, Piece
-from convbench.runs.cluster.intake import Intake
 from convbench.runs.cluster.roll import WAIT, Roll, correct_record, log
+from convbench.runs.cluster.rounds import Intake
 from convbench.runs.executor import Host, Job, JobRecord
 
 MOST_ERRORS = 2
