@@ -365,11 +365,11 @@ def test_every_proof_finishes_on_a_simulated_gpu(tmp_path):
     words = [sys.executable, str(GPU / "rehearsal/small.py"), "all", str(tmp_path)]
     done = subprocess.run(words, env=PAPER, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    rows = [json.loads(line) for path in tmp_path.glob("*.jsonl") for line in path.read_text().splitlines()]
+    rows = [json.loads(line) for path in tmp_path.glob("checks-*.jsonl") for line in path.read_text().splitlines()]
     assert {row["check"] for row in rows} == {
         "device latency, do_bench (cold L2)", "peak allocated", "peak reserved", "sum of kinds", "predicted peak",
         "sum of stages", "measured", "seconds of kernels in a trace", "peak in a trace",
-        "workspace of recurrent layers", "the command's process on the device",
+        "workspace of recurrent layers", "the command's process on the device", "TF32 in cuDNN", "TF32 in cuBLAS",
     }  # fmt: skip
     assert all(row["agrees"] for row in rows if row["check"] == "measured")
     assert "failed" not in "".join(path.read_text() for path in tmp_path.glob("*.json"))

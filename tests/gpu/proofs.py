@@ -33,7 +33,7 @@ from convbench.core.record import STAGES, Case, Choice, Clip, Parts, Protocol, R
 from convbench.core.scales import percent
 from convbench.core.storage import profiles, store
 from convbench.measure import attempts, harness
-from convbench.measure.machine import nvml
+from convbench.measure.machine import nvml, precision
 from convbench.measure.memory import allocations
 from convbench.measure.memory.cudnn import Recurrence
 from convbench.measure.timing import clock_for
@@ -327,6 +327,9 @@ def variants(device: str, findings: Findings) -> None:
     cases += article(device, 1, "streaming", *GRAPHS_OF_STATE)[:1]
     cases += article(device, 8, "train", Choice("compile"))[:1]
     for case in filter(findings.is_open, cases):
+        torch.compiler.reset()  # else graphs of earlier cases keep memory, and at last a function runs eagerly
+        gc.collect()
+        torch.cuda.empty_cache()
         record = _record(findings, case, "latency", "stages", "memory")
         if record.status != "ok":
             continue
@@ -376,7 +379,11 @@ GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
 def cudnn(device: str, findings: Findings) -> None:
-    """Record all allocations of cuDNN's recurrent operators and of convolutions by shape, beside predictions."""
+    """Record all allocations of cuDNN's recurrent operators and of convolutions by shape, beside predictions.
+
+    Before that, check that TF32 is told where results show it.
+    """
+    _compare_tf32(device, findings)
     grid = itertools.product(*GRID)
     shapes = [dict(zip(("inputs", "hidden", "steps", "batch", "train"), sizes, strict=True)) for sizes in grid]
     shapes += [shape | {"train": train} for shape in LAYERS for train in (False, True)]
@@ -386,6 +393,36 @@ def cudnn(device: str, findings: Findings) -> None:
     findings.note(
         "conv", [(shape, _or_reason(lambda shape=shape: _conv_sizes(device, *shape))) for shape in CONVOLUTIONS]
     )
+
+
+ERROR_OF_TF32 = 1e-4
+"""Relative error of sums of products that TF32 exceeds and float32 does not."""
+
+
+def _compare_tf32(device: str, findings: Findings) -> None:
+    """Check what convbench tells of TF32 by the errors of a convolution and a product, by default and otherwise."""
+    clip, weights, matrix = (
+        torch.randn(shape, device=device) for shape in ((16, 64, 56, 56), (64, 64, 3, 3), (999, 999))
+    )
+    before = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    for allowed, word in (before, (not before[0], "high")):
+        torch.backends.cudnn.allow_tf32 = allowed
+        torch.set_float32_matmul_precision(word)
+        name = f"cudnn.allow_tf32={allowed}, {word}"
+        errors = _error(torch.nn.functional.conv2d, clip, weights), _error(torch.mm, matrix, matrix)
+        for library, told, error in (
+            ("cuDNN", precision.tf32_in_cudnn(), errors[0]),
+            ("cuBLAS", precision.products(device) not in precision.EXACT, errors[1]),
+        ):
+            findings.check(f"TF32 in {library}", name, float(told), float(error > ERROR_OF_TF32), 0.0)
+        findings.note(f"errors with {name}", errors)
+    torch.backends.cudnn.allow_tf32 = before[0]
+    torch.set_float32_matmul_precision(before[1])
+
+
+def _error(product: Callable[..., torch.Tensor], *factors: torch.Tensor) -> float:
+    exact = product(*(factor.double() for factor in factors))
+    return float((product(*factors).double() - exact).norm() / exact.norm())
 
 
 def _compare_workspaces(findings: Findings, shapes: list[dict[str, Any]]) -> None:

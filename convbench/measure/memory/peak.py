@@ -9,8 +9,9 @@ import math
 import sys
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -95,22 +96,46 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         if func in READERS and (answer := _answer()) is not None:
             return answer
+        if composition_of_call := self._composition(func):
+            with self:
+                return composition_of_call(*args, **kwargs)
+        return self._run(self._in_place(func, args), args, kwargs)
+
+    def _composition(self, func: Any) -> Callable[..., Any] | None:
+        """Return what torch calls in place of an operator, all of which is followed; None for an operator that runs."""
         if self.device.type == "cuda" and func in cudnn.COMPOSED:
-            with self:
-                return cudnn.COMPOSED[func](*args, **kwargs)
+            composed: Callable[..., Any] = cudnn.COMPOSED[func]
+            return composed
         if func is ATEN._nested_tensor_from_mask_left_aligned.default:
-            self.at_full_length = self.packs = True
-            return False  # the encoder calls its layers on padded sequences then
+            return self._keep_padded
         if func is ATEN._pack_padded_sequence.default:
-            self.at_full_length |= values_of(args[1]) is None
-            with self:
-                return pack(*args)
-        if func.namespace == "aten" and self._is_composed(func.name()):
-            with self, self._autocast_of_call(func.name()):
-                return composition(func)(*args, **kwargs)
-        node = torch._C._current_autograd_node()
-        if node is not None:
-            func = ATEN.add_.Tensor if self._accumulates(node, func, args) else IN_PLACE.get(func, func)
+            return self._pack
+        is_composed = func.namespace == "aten" and self._is_composed(func.name())
+        return partial(self._compose, func) if is_composed else None
+
+    def _keep_padded(self, *_args: Any, **_kwargs: Any) -> bool:
+        """Answer that sequences are not left-aligned: the encoder calls its layers on padded sequences then."""
+        self.at_full_length = self.packs = True
+        return False
+
+    def _pack(self, *args: Any) -> Any:
+        """Pack sequences, at full length if their lengths are not known."""
+        self.at_full_length |= values_of(args[1]) is None
+        return pack(*args)
+
+    def _compose(self, func: Any, *args: Any, **kwargs: Any) -> Any:
+        with self._autocast_of_call(func.name()):
+            return composition(func)(*args, **kwargs)
+
+    def _in_place(self, func: Any, args: Any) -> Any:
+        """Return the operator with which torch's own backward pass computes for tensors with values."""
+        node: Any = torch._C._current_autograd_node()
+        if node is None:
+            return func
+        return ATEN.add_.Tensor if self._accumulates(node, func, args) else IN_PLACE.get(func, func)
+
+    def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run an operator, and follow the storages that it makes and what it needs beside them."""
         storage_ids = {id(tensor.untyped_storage()) for tensor in self._strided_tensors((args, kwargs))}
         result = STANDINS.get(func, func)(*args, **kwargs)
         self.workspaces |= cudnn.cublas_bytes(func, self.device, self.capability)
@@ -119,16 +144,20 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         births = [tensor for tensor in self._strided_tensors(result) if id(tensor.untyped_storage()) not in storage_ids]
         for tensor in births:
             self._track(tensor.untyped_storage())
-        if self.packs and func is ENCODER_LAYER and self.device.type == "cpu":
-            scratch, reserve = rehearse(packed_layer, args, kwargs, result)
-        else:
-            scratch, reserve = extra_bytes(func, args, result, kwargs)
-        scratch += cudnn.scratch_bytes(func, args)
+        scratch, reserve = self._beside_outputs(func, args, kwargs, result)
         if reserve and births:
             self._grow(reserve)
             weakref.finalize(_lifetime(result), self._shrink, reserve)
         self.bytes = max(self.bytes, self.alive_bytes + scratch)
         return result
+
+    def _beside_outputs(self, func: Any, args: Any, kwargs: Any, result: Any) -> tuple[int, int]:
+        """Return the bytes that an operator needs while it runs, and those that live as long as its outputs."""
+        if self.packs and func is ENCODER_LAYER and self.device.type == "cpu":
+            scratch, reserve = rehearse(packed_layer, args, kwargs, result)
+        else:
+            scratch, reserve = extra_bytes(func, args, result, kwargs)
+        return scratch + cudnn.scratch_bytes(func, args), reserve
 
     def _accumulates(self, node: Any, func: Any, args: tuple[Any, ...]) -> bool:
         """Whether autograd adds a gradient to that of another use of the same tensor, which nothing else reads.

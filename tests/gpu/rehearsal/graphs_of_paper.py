@@ -10,14 +10,16 @@ import itertools
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 from profiler_of_paper import REPLAY
 
 MODES = ("reduce-overhead", "max-autotune")
 """Modes in which torch's compiler records CUDA graphs."""
-SEGMENTS: list[dict[str, Any]] = []
-"""The memory that recorded graphs hold, as torch's allocator reports it."""
+RECORDED = WeakSet[Callable[..., Any]]()
+"""The graphs that were recorded and are still in use."""
 SEGMENT = {"segment_pool_id": (0, 1), "total_size": 2 << 20, "allocated_size": 0}
+"""The memory that each of them holds, as torch's allocator reports it."""
 GRAPH = "## Call CompiledFxGraph of paper ##"
 """The event around a graph, named as the compiler names its own."""
 
@@ -43,7 +45,7 @@ def _compile(graph: Callable[..., Any], _inputs: Any, *, replays: bool) -> Calla
             outputs = graph(*args)
             if replays and next(calls):
                 kept.extend(outputs)
-                SEGMENTS.append(SEGMENT)
+                RECORDED.add(run)
             return outputs
 
     return make_boxed_func(run)
