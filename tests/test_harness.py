@@ -65,7 +65,7 @@ def readings_on_gpu(monkeypatch, run, **answers) -> dict[str, tuple[float, ...]]
     for name, answer in (usual | answers).items():
         monkeypatch.setattr(torch.cuda, name, answer)
     monkeypatch.setattr(memory.allocations, "timeline_of", lambda _: memory.allocations.timeline([]))
-    monkeypatch.setattr(memory.nvml, "process_bytes", lambda *_: None)
+    monkeypatch.setattr(memory.nvml, "process_bytes", lambda _: {})
     readings = memory.memory(SimpleNamespace(device="cuda", on_gpu=True, deployment=None, run=run), QUICK)
     return {reading.metric.name: reading.samples for reading in readings}
 

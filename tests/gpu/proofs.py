@@ -217,7 +217,7 @@ def theirs_of(case: Case) -> dict[str, Any]:
         "warm": warm,
         "allocated": torch.cuda.max_memory_allocated(),
         "reserved": torch.cuda.max_memory_reserved(),
-        "process": nvml.process_bytes(torch.device(case.device), os.getpid()),
+        "process": nvml.process_bytes(torch.device(case.device)).get(os.getpid()),
         "free_total": torch.cuda.mem_get_info(),
         "known": sum(life.bytes for life in allocations.holdings(case_subject).values()),
     }
@@ -505,7 +505,7 @@ def contexts(device: str, findings: Findings) -> None:
     process = subprocess.Popen([*MEASURING, "--device", device, "--out", str(out)], stdout=subprocess.DEVNULL)
     torch.cuda.init()
     while process.poll() is None:
-        for pid in nvml._processes(torch.device(device)):
+        for pid in nvml.process_bytes(torch.device(device)):
             counts[pid] = counts.get(pid, 0) + 1
         time.sleep(0.05)
     findings.check("the command's process on the device", "smoke gap*", counts.get(process.pid, 0), 0, 0.0)

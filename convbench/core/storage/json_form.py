@@ -40,7 +40,8 @@ def record_line(record: Record) -> bytes:
 
 def description_text(run: RunDescription) -> bytes:
     """Return the description of a run as JSON, indented for readers."""
-    return as_json(adapter(RUN), run, indent=1, exclude=_description_omissions(run))
+    optional = ("hosts", "environments", "between_hosts", "parts", "shards", "later")  # left out if they are empty
+    return as_json(adapter(RUN), run, indent=1, exclude={name for name in optional if not getattr(run, name)})
 
 
 def parse_record(line: bytes) -> Record:
@@ -123,12 +124,6 @@ def _record_omissions(record: Record) -> dict[str, Any]:
     if record.visits and not any(visit.host for visit in record.visits):
         empty_fields["visits"] = {"__all__": {"host": True}}
     return {"readings": readings, **empty_fields, **case}
-
-
-def _description_omissions(run: RunDescription) -> set[str]:
-    """Return the fields that a description leaves out if empty: those of hosts, of merged parts and of trainings."""
-    names = ("hosts", "environments", "between_hosts", "parts", "shards", "later")
-    return {name for name in names if not getattr(run, name)}
 
 
 @dataclass

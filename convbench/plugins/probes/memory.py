@@ -44,7 +44,7 @@ def _cuda(subject: Subject) -> Iterator[Reading]:
     torch.cuda.reset_peak_memory_stats(device)
     subject.run()
     torch.cuda.synchronize(device)
-    process_bytes = nvml.process_bytes(device, os.getpid())
+    process_bytes = nvml.process_bytes(device).get(os.getpid())
     if process_bytes is not None:
         yield Reading(metrics.CUDA_PROCESS, (process_bytes,))
     if subject.deployment:  # its runtime asks CUDA for memory, not torch's allocator
