@@ -79,8 +79,8 @@ def _withheld(data: Data) -> str:
     remedy = ", or with fewer threads" if threads and threads > 1 else ""
     state = "its only visit was disturbed" if visits == 1 else f"none of {counted(visits, 'visit')} was undisturbed"
     return (
-        f"Its latency is unknown: {threads_text}{state} ({withheld_reason(data)}). Its times are in no ranking; measure again "
-        f"when the machine is quiet{remedy}."
+        f"Its latency is unknown: {threads_text}{state} ({withheld_reason(data)}). "
+        f"Its times are in no ranking; measure again when the machine is quiet{remedy}."
     )
 
 
