@@ -163,19 +163,24 @@ def test_equal_rounds_of_two_shards_are_not_paired() -> None:
 
 def test_the_page_and_the_run_state_how_much_hosts_differ() -> None:
     records = visits.join_visits(run_on_hosts())
-    words = hosts.sentence(hosts.effects(records))
-    assert words.startswith("2 hosts with one fingerprint, the slowest 3")
-    ratio, low, high = map(float, re.findall(r"-?\d+\.\d", words))
-    assert low < ratio < high
-    assert "their times are corrected for this" in words
+    (gap,) = hosts.gaps(hosts.effects(records))
+    assert (gap.hosts, round(gap.slower, 1)) == (2, 0.3)
+    assert gap.low < gap.slower < gap.high
     run = RunDescription(
         "x", "", "", Protocol(visits=2), (), (), environment={"cpu": "a", "cores": 2}, fingerprint="kind",
-        hosts={"fast": "kind", "slow": "kind", "odd": "other"}, between_hosts=words,
+        hosts={"fast": "kind", "slow": "kind", "odd": "other"}, between_hosts=((gap,),),
         environments={"kind": {"cpu": "a", "cores": 2}, "other": {"cpu": "b", "cores": 2}},
     )  # fmt: skip
     text = facts.protocol(run)["Hosts"]
-    assert text.startswith("3 hosts of 2 kinds. 1 with another processor. 2 hosts with one fingerprint")
-    assert hosts.sentence({}) == ""
+    assert text.startswith("3 hosts of 2 kinds. 1 with another processor. 2 hosts with one fingerprint, the slowest 3")
+    assert text.endswith("on the cases that they share; their times are corrected for this")
+    ratio, low, high = map(float, re.findall(r"-?\d+\.\d", text))
+    assert low < ratio < high
+    assert hosts.gaps({}) == ()
+    older = replace(run, between_hosts=f"{text.partition('processor. ')[2]}.")
+    assert facts.protocol(older)["Hosts"] == text, "version 0.1 stored the sentence"
+    two_kinds = facts.protocol(replace(run, between_hosts=((gap, gap),)))["Hosts"]
+    assert "2 kinds of hosts, never ranked together: 2 hosts with" in two_kinds
     assert "Hosts" not in facts.protocol(replace(run, hosts={}))
 
 

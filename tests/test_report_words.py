@@ -13,6 +13,7 @@ import pytest
 import records
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 from rich.console import Console
 
 import convbench
@@ -32,6 +33,7 @@ from convbench.core.record import (
     Case,
     Choice,
     Clip,
+    Disturbance,
     Failure,
     Finding,
     Protocol,
@@ -672,7 +674,10 @@ FINDINGS = {
     "throttled": {"reasons": ("power cap",)}, "foreign_process": {"pids": ("12", "13")},
     "folds_into_lstm": {"lstm_input": 32, "params_saved": 18496}, "low_rank": {"rank": 128, "lstm_input": 131072},
     "graph_breaks": {"reasons": ("nn.LSTM",)}, "opaque_engine": {"engine": "onnxruntime"},
-    "withheld": {"threads": 2, "visits": 6, "reason": "other processes had a core for 30 % of the time"},
+    "withheld": {
+        "threads": 2, "visits": 6, "disturbed_cause": "other-processes", "disturbed_amount": 0.3,
+        "disturbed_threads": 2,
+    },
     "stages_by_runtime": {"engine": "onnxruntime"}, "frames_are_no_clip": {"largest": 0.4}, "random_output": {},
     "two_way_stream": {},
     "two_speeds": {"fast": 1e-3, "slow": 2e-3}, "visit_failed": {"reason": "crash: killed by SIGSEGV"},
@@ -1294,6 +1299,26 @@ def test_a_left_out_configuration_is_named_with_its_normalisation():
     run_records += [records.lesson(0.5, seed=0, of=of) for of in (plain, normed)]
     (task,) = recommendations(run_records, Ask())
     assert "Left out: gap 32, gap 32 after LayerNorm (fewer than 2 sound seeds)." in " ".join(advice.sentences(task))
+
+
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        (Disturbance("shared-cores", 1, 2), "its 2 threads shared 1 core"),
+        (Disturbance("quota", 1.5, 2), "its 2 threads had used up the container's quota of 1.5 processors"),
+        (Disturbance("other-processes", 0.29, 2), "other processes had a core for 29 % of the time"),
+        (Disturbance("host", 0.06), "the host took 6 % of the time"),
+        (Disturbance("slow-machine", 2.0), "the reference workload took 2.0× as long"),
+        ("the host took 6 % of the time", "the host took 6 % of the time"),
+    ],
+    ids=str,
+)
+def test_what_disturbed_a_visit_is_said_from_its_numbers_and_as_older_versions_stored_it(cause, words):
+    assert findings.disturbance(cause) == words
+    visit = Visit(0, disturbed=cause)
+    assert TypeAdapter(Visit).validate_json(TypeAdapter(Visit).dump_json(visit)) == visit
+    withheld = visits._withheld_finding([visit], records.record())
+    assert f" ({words}). " in findings.sentence(withheld)
 
 
 def test_the_reason_of_a_withheld_case_does_not_change_between_processes():

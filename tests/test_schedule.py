@@ -13,7 +13,18 @@ import pytest
 from convbench.analysis.costs.headlines import headline_of, undecided_results
 from convbench.analysis.results import results
 from convbench.core import metrics, visits
-from convbench.core.record import FACTS, Choice, Failure, Finding, Protocol, Reading, Record, Training, Visit
+from convbench.core.record import (
+    FACTS,
+    Choice,
+    Disturbance,
+    Failure,
+    Finding,
+    Protocol,
+    Reading,
+    Record,
+    Training,
+    Visit,
+)
 from convbench.runs.anchors import FIRST_ROUND, Anchors
 from convbench.runs.executor import Host
 from convbench.runs.probe_plan import ProbePlan, jobs
@@ -420,14 +431,14 @@ def test_of_records_without_visits_the_first_that_is_ok_counts():
     ("odd", "disturbance"),
     [
         ({"reference": 1.59e-3}, ""),
-        ({"reference": 1.61e-3}, "the reference workload took 1.6× as long"),
+        ({"reference": 1.61e-3}, Disturbance("slow-machine", 1.6)),
         ({"steal": 0.05}, ""),
-        ({"steal": 0.051}, "the host took 6 % of the time"),
+        ({"steal": 0.051}, Disturbance("host", 0.06)),
         ({"delay": 0.9}, ""),  # what a single thread waits is taken off its times
         ({"delay": 0.9, "threads": None}, ""),
         ({"delay": 0.02, "threads": 2}, ""),
-        ({"delay": 0.021, "threads": 2}, "other processes had a core for 3 % of the time"),
-        ({"delay": 1.4, "threads": 2}, "other processes had a core for 100 % of the time"),
+        ({"delay": 0.021, "threads": 2}, Disturbance("other-processes", 0.03, 2)),
+        ({"delay": 1.4, "threads": 2}, Disturbance("other-processes", 1.0, 2)),
     ],
 )
 def test_a_disturbed_visit_says_what_disturbed_it(odd, disturbance):
@@ -443,7 +454,8 @@ def test_a_case_without_an_undisturbed_visit_is_withheld_for_the_most_frequent_r
     [record] = visits.join_visits(stolen)
     (withheld,) = record.findings
     assert (withheld.code, withheld.data) == (
-        "withheld", {"visits": 3, "threads": 1, "reason": "the host took 20 % of the time"}
+        "withheld",
+        {"visits": 3, "threads": 1, "disturbed_cause": "host", "disturbed_amount": 0.2, "disturbed_threads": 1},
     )  # fmt: skip
     assert record.samples(metrics.LATENCY) == ()
     assert visits.join_visits([record]) == [record]

@@ -473,7 +473,7 @@ def test_a_merged_run_describes_every_environment_and_host(measured):
     cluster = replace(there, hosts={"h1": "e2"}, environments={"e2": {"cpu": "B"}}, between_hosts="2 % apart.")
     run, _ = merging.merge([(here, measured[:1]), (cluster, measured[1:])])
     assert run.hosts == {"shard 1": "e1", "h1": "e2"}
-    assert (set(run.environments), run.between_hosts) == ({"e1", "e2"}, "2 % apart.")
+    assert (set(run.environments), run.between_hosts) == ({"e1", "e2"}, ("2 % apart.",))
     mixed = replace(cluster, hosts={"h1": "e2", "h2": "e3"}, environments={"e2": {"cpu": "B"}, "e3": {"cpu": "C"}})
     run, _ = merging.merge([(here, measured[:1]), (mixed, measured[1:])])
     assert (run.hosts, set(run.environments)) == ({"shard 1": "e1", "h1": "e2", "h2": "e3"}, {"e1", "e2", "e3"})

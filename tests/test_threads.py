@@ -16,7 +16,7 @@ from convbench.core.record import Finding, Reading, Visit
 from convbench.core.registry import figures
 from convbench.core.visits import join_visits, scope, torch_threads
 from convbench.measure import waiting
-from convbench.report.words.findings import sentence
+from convbench.report.words.findings import sentence, withheld_reason
 
 
 def timed(threads, *seconds, waited=0.0, name="gap", reference=None):
@@ -70,7 +70,7 @@ def test_more_threads_than_cores_are_not_blamed_on_other_processes():
     busy = Finding("busy_machine", data={"waited": 1.2, "threads": 2, "cores": 1})
     (record,) = join_visits([replace(timed(2, 1e-3, waited=1.2), findings=(busy,))])
     withheld = next(finding for finding in record.findings if finding.code == "withheld")
-    assert withheld.data["reason"] == "its 2 threads shared 1 core"
+    assert withheld_reason(withheld.data) == "its 2 threads shared 1 core"
     assert sentence(busy) == "2 threads shared 1 core, and waited for each other: ask for no more threads than cores."
     assert "busy (other processes had a core for 120 % of the time): measure again" in sentence(busy, "cuda:0")
 
@@ -80,7 +80,7 @@ def test_a_quota_is_not_blamed_on_other_processes():
     busy = Finding("busy_machine", data={"waited": 0.5, "threads": 2, "quota": 1.5})
     (record,) = join_visits([replace(timed(2, 1e-3, waited=0.5), findings=(busy,))])
     withheld = next(finding for finding in record.findings if finding.code == "withheld")
-    assert withheld.data["reason"] == "its 2 threads had used up the container's quota of 1.5 processors"
+    assert withheld_reason(withheld.data) == "its 2 threads had used up the container's quota of 1.5 processors"
     assert sentence(busy).startswith("2 threads had used up the container's quota of 1.5 processors, and waited")
 
 

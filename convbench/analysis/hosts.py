@@ -1,4 +1,4 @@
-"""Estimate how much the hosts of a run differ, from the cases that they share, and say so to readers.
+"""Estimate how much the hosts of a run differ, from the cases that they share.
 
 ``analysis.latencies`` takes these differences off the times.
 """
@@ -12,8 +12,7 @@ from statistics import median
 
 from convbench.analysis.inference.host_effects import Cell, Effect, host_effects
 from convbench.core import metrics
-from convbench.core.record import Record
-from convbench.core.scales import percent
+from convbench.core.record import HostGap, Record
 
 Effects = Mapping[str, Mapping[str, Effect]]
 """The hosts' effects by host name, for each group of hosts; a group is a fingerprint of machine and software."""
@@ -45,22 +44,14 @@ def host_by_round(record: Record) -> dict[int, str]:
     return {visit.round: visit.host for visit in record.visits if visit.host}
 
 
-def sentence(groups: Effects) -> str:
-    """Describe the differences between hosts to readers; empty if no two hosts share a case."""
-    if not groups:
-        return ""
-    parts = [_group_sentence(hosts) for hosts in groups.values()]
-    kinds = f"{len(parts)} kinds of hosts, never ranked together: " if len(parts) > 1 else ""
-    return f"{kinds}{'; '.join(parts)}."
+def gaps(groups: Effects) -> tuple[HostGap, ...]:
+    """Return by how much hosts differ, for each group in which two share a case."""
+    return tuple(map(_gap, groups.values()))
 
 
-def _group_sentence(hosts: Mapping[str, Effect]) -> str:
-    gap, half = _greatest_gap(hosts)
-    excess, *bounds = map(math.expm1, (gap, gap - half, gap + half))
-    return (
-        f"{len(hosts)} hosts with one fingerprint, the slowest {percent(excess)} slower than the fastest "
-        f"(95 %: {percent(*bounds)}) on the cases that they share; their times are corrected for this"
-    )
+def _gap(hosts: Mapping[str, Effect]) -> HostGap:
+    log, half = _greatest_gap(hosts)
+    return HostGap(len(hosts), *map(math.expm1, (log, log - half, log + half)))
 
 
 def _greatest_gap(hosts: Mapping[str, Effect]) -> tuple[float, float]:

@@ -103,12 +103,39 @@ class Failure:
     message: str
 
 
+Cause = Literal["shared-cores", "quota", "other-processes", "host", "slow-machine"]
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbance:
+    """What spoilt a visit's times, and by how much.
+
+    ``amount`` is the number of cores that its ``threads`` shared, the container's quota in processors, the share of the
+    time that other processes or a virtual machine's host took, or how many times as long the reference workload took.
+    """
+
+    cause: Cause
+    amount: float
+    threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class HostGap:
+    """By how much the slowest of some hosts of one kind is slower than the fastest: a share and its 95 % interval."""
+
+    hosts: int
+    slower: float
+    low: float
+    high: float
+
+
 @dataclass(frozen=True, slots=True)
 class Visit:
     """One fresh process in which a case was measured, in a round of the run (counted from 0).
 
     Round -1 is ``FACTS``: it measures everything that may run beside other work, and no latency. ``disturbed`` says
-    what spoilt the visit's times, ``failure`` why it has none; a good visit has neither. ``host`` is the host of the
+    what spoilt the visit's times, ``failure`` why it has none; a good visit has neither. A ``disturbed`` of an older
+    version is a sentence. ``host`` is the host of the
     run that measured, by a name that tells nothing else about it; empty if there is only one. In a merged run it begins
     with a mark of the visit's run.
     """
@@ -117,7 +144,7 @@ class Visit:
     started: str = ""
     seconds: float = 0.0
     cores: tuple[int, ...] = ()
-    disturbed: str = ""
+    disturbed: Disturbance | str = ""
     failure: str = ""
     host: str = ""
 
@@ -206,7 +233,8 @@ class RunDescription:
     are None without a selftest.
 
     A run on several hosts names them in ``hosts``, each with its fingerprint, spells the fingerprints out in
-    ``environments``, and says in ``between_hosts`` by how much they differ. A run that was merged, or extended when it
+    ``environments``, and has in ``between_hosts`` by how much those of each kind differ, for each
+    run that was merged into it; of an older version, these are sentences. A run that was merged, or extended when it
     was resumed, has in ``parts`` the ``merging.identity`` of each run that is wholly in it. A merged run has in
     ``shards`` the shards that it has if others are missing.
     """
@@ -226,7 +254,7 @@ class RunDescription:
     intervals_meet: float | None = None
     hosts: Mapping[str, str] = field(default_factory=dict, hash=False)
     environments: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict, hash=False)
-    between_hosts: str = ""
+    between_hosts: tuple[tuple[HostGap, ...] | str, ...] | str = ()
     parts: tuple[str, ...] = ()
     shards: tuple[str, ...] = ()
     later: tuple[str, ...] = ()

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import chain
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from convbench.core import metrics
 from convbench.core.findings import (
@@ -25,9 +25,8 @@ from convbench.core.findings import (
     WITHHELD,
 )
 from convbench.core.grouping import grouped
-from convbench.core.record import FACTS, Finding, Reading, Record, Scalar, Visit
+from convbench.core.record import FACTS, Disturbance, Finding, Reading, Record, Scalar, Visit
 from convbench.core.spread import at_two_speeds
-from convbench.core.text import counted
 
 WAITING_TOGETHER = 0.02
 """Largest share of sampling time that threads may wait for a core if they wait for each other.
@@ -180,20 +179,20 @@ def _at(split: Sequence[tuple[float, ...]], index: int) -> tuple[float, ...]:
     return split[index] if index < len(split) else ()
 
 
-def _disturbance(samples: dict[str, tuple[float, ...]], record: Record, level: float) -> str:
-    """Return what disturbed a visit's times, in words; empty if nothing did."""
+def _disturbance(samples: dict[str, tuple[float, ...]], record: Record, level: float) -> Disturbance | Literal[""]:
+    """Return what disturbed a visit's times; empty if nothing did."""
     delay, steal = (max(samples.get(metric.name, ()), default=0.0) for metric in (metrics.RUN_DELAY, metrics.STEAL))
     reference = samples.get(metrics.REFERENCE.name, ())
     if delay > WAITING_TOGETHER and (threads := torch_threads(record)) > 1:
         if cores := shared_cores(record):
-            return f"its {threads} threads shared {counted(cores, 'core')}"
+            return Disturbance("shared-cores", cores, threads)
         if isinstance(quota := _busy_data(record).get("quota"), float):
-            return f"its {threads} threads had used up the container's quota of {quota:g} processors"
-        return f"other processes had a core for {_percent(min(delay, 1.0))} of the time"  # delays of threads add up
+            return Disturbance("quota", quota, threads)
+        return Disturbance("other-processes", _in_percent(min(delay, 1.0)), threads)  # delays of threads add up
     if steal > STOLEN:
-        return f"the host took {_percent(steal)} of the time"
+        return Disturbance("host", _in_percent(steal))
     if reference and median(reference) > SLOW_MACHINE * level:
-        return f"the reference workload took {median(reference) / level:.1f}× as long"
+        return Disturbance("slow-machine", round(median(reference) / level, 1))
     return ""
 
 
@@ -209,10 +208,9 @@ def _speeds(latencies: Sequence[tuple[float, ...]], visits: Sequence[Visit]) -> 
 
 def _withheld_finding(visits: Sequence[Visit], record: Record) -> Finding:
     reasons = [visit.disturbed or visit.failure for visit in visits]
-    return Finding(
-        WITHHELD,
-        data={"visits": len(visits), "threads": torch_threads(record), "reason": max(reasons, key=reasons.count)},
-    )
+    reason = max(reasons, key=reasons.count)
+    why = {"reason": reason} if isinstance(reason, str) else {f"disturbed_{k}": v for k, v in asdict(reason).items()}
+    return Finding(WITHHELD, data={"visits": len(visits), "threads": torch_threads(record), **why})
 
 
 def shared_cores(record: Record) -> int | None:
@@ -232,5 +230,6 @@ def torch_threads(record: Record) -> int:
     return threads if isinstance(threads, int) else 1
 
 
-def _percent(share: float) -> str:
-    return f"{math.ceil(100 * share)} %"
+def _in_percent(share: float) -> float:
+    """Return the share rounded up to whole percent, so that visits with nearly the same disturbance have the same."""
+    return math.ceil(100 * share) / 100

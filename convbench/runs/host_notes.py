@@ -8,7 +8,7 @@ from pathlib import Path
 
 from convbench.analysis import hosts as host_effects
 from convbench.core.errors import StoreError
-from convbench.core.record import Record, RunDescription
+from convbench.core.record import HostGap, Record, RunDescription
 from convbench.core.storage import merging, store
 from convbench.runs.executor import Executor, Host
 
@@ -32,7 +32,7 @@ def note(directory: Path, hosts: Sequence[Host], records: Sequence[Record] | Non
         run,
         hosts={**_host_kinds(records or ()), **run.hosts},
         environments={run.fingerprint: run.environment, **run.environments},
-        between_hosts=run.between_hosts if records is None else host_effects.sentence(host_effects.effects(records)),
+        between_hosts=run.between_hosts if records is None else _between(records),
     )
     new_run = with_hosts(full_run, hosts)
     if len(new_run.hosts) < 2 and all(host.fingerprint == run.fingerprint for host in hosts):
@@ -49,6 +49,11 @@ def note_hosts(records: Iterable[Record], directory: Path, executor: Executor) -
             noted_names.update(host.name for host in executor.hosts)
             note(directory, executor.hosts)
         yield record
+
+
+def _between(records: Sequence[Record]) -> tuple[tuple[HostGap, ...], ...]:
+    gaps = host_effects.gaps(host_effects.effects(records))
+    return (gaps,) if gaps else ()
 
 
 def _host_kinds(records: Iterable[Record]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from convbench.core.case import Whole
 from convbench.core.commands import Command
 from convbench.core.errors import StoreError
 from convbench.core.grouping import grouped
-from convbench.core.record import Record, RunDescription, Visit
+from convbench.core.record import HostGap, Record, RunDescription, Visit
 from convbench.core.storage import shards
 from convbench.core.storage.store import Stored
 from convbench.core.text import digest
@@ -143,8 +143,14 @@ def _host_fields(runs: Sequence[RunDescription]) -> dict[str, Any]:
     return {
         "hosts": hosts,
         "environments": dict(chain.from_iterable(environments.items() for environments in environment_maps)),
-        "between_hosts": " ".join(dict.fromkeys(run.between_hosts for run in runs if run.between_hosts)),
+        "between_hosts": tuple(dict.fromkeys(chain.from_iterable(map(_between_hosts, runs)))),
     }
+
+
+def _between_hosts(run: RunDescription) -> tuple[tuple[HostGap, ...] | str, ...]:
+    """Return by how much the hosts of each run that is in this one differ; older versions stored it as one text."""
+    between = run.between_hosts
+    return between if isinstance(between, tuple) else (between,) if between else ()
 
 
 def count_repeated(runs: Sequence[Stored]) -> int:

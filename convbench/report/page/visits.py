@@ -13,6 +13,7 @@ from convbench.core import metrics
 from convbench.core.record import Record, Visit
 from convbench.core.statistics import percentile, percentile_bound
 from convbench.report.words import units
+from convbench.report.words.findings import disturbance
 
 BINS = 24
 DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -65,4 +66,9 @@ def _visit(visit: Visit | None, samples: Sequence[float], low: float, high: floa
     peak = max(places.values())
     heights = (round(places[place] / peak * (len(DIGITS) - 1)) for place in range(BINS))
     middle = float(f"{median(samples):.4g}")
-    return [len(samples), middle, "".join(DIGITS[height] for height in heights), visit.disturbed if visit else ""]
+    return [
+        len(samples),
+        middle,
+        "".join(DIGITS[height] for height in heights),
+        disturbance(visit.disturbed) if visit else "",
+    ]

@@ -29,6 +29,7 @@ from convbench.core.storage import shards
 from convbench.core.text import MOST_NAMES, counted, joined, some_long
 from convbench.report.words import elsewhere, quality, runtimes, units
 from convbench.report.words.advice import NO_HEAD
+from convbench.report.words.findings import withheld_reason
 from convbench.report.words.first_lines import ASIDE, UNORDERED, merit
 from convbench.report.words.names import cell, model, setup, with_article
 from convbench.report.words.numbers import gained, untimed
@@ -246,7 +247,7 @@ def withheld_sentence(results: Sequence[Result]) -> str:
     if not cases:
         return ""
     reasons = Counter(
-        str(f.data["reason"]) for result in cases for f in result.record.findings if f.code == codes.WITHHELD
+        withheld_reason(f.data) for result in cases for f in result.record.findings if f.code == codes.WITHHELD
     )
     count = counted(len(cases), "case was", "cases were")
     (reason, _), *_ = reasons.most_common(1)

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from convbench.analysis.history.series import minute
 from convbench.analysis.results import Result, measured_results
+from convbench.core import scales
 from convbench.core.case import is_training
 from convbench.core.comparability import differing
-from convbench.core.record import RunDescription, Scalar, Training
+from convbench.core.record import HostGap, RunDescription, Scalar, Training
 from convbench.core.storage.merging import SHARD
 from convbench.core.text import counted
 from convbench.report.words import units
@@ -79,7 +80,23 @@ def hosts(run: RunDescription) -> str:
         for name, facts in run.environments.items()
         if name != run.fingerprint and kinds[name]
     ]
-    return ". ".join(filter(None, [head, *other_kinds, run.between_hosts.rstrip(".")]))
+    gaps = (run.between_hosts,) if isinstance(run.between_hosts, str) else map(_differences, run.between_hosts)
+    return ". ".join(filter(None, [head, *other_kinds, " ".join(gaps).rstrip(".")]))
+
+
+def _differences(gaps: Sequence[HostGap] | str) -> str:
+    """Return by how much a run's hosts differ; older versions stored it as a sentence."""
+    if isinstance(gaps, str):
+        return gaps
+    kinds = f"{len(gaps)} kinds of hosts, never ranked together: " if len(gaps) > 1 else ""
+    return f"{kinds}{'; '.join(map(_difference, gaps))}."
+
+
+def _difference(gap: HostGap) -> str:
+    return (
+        f"{gap.hosts} hosts with one fingerprint, the slowest {scales.percent(gap.slower)} slower than the fastest "
+        f"(95 %: {scales.percent(gap.low, gap.high)}) on the cases that they share; their times are corrected for this"
+    )
 
 
 def inner_title(key: str) -> str:

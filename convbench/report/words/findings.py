@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from convbench.core import findings as codes
-from convbench.core.record import Failure, Finding
+from convbench.core.record import Disturbance, Failure, Finding
 from convbench.core.text import counted
 from convbench.report.words import units
 from convbench.report.words.names import LSTM, with_article
@@ -49,14 +49,38 @@ def failure(cause: Failure | None) -> str:
     return f"{cause.kind}: {cause.message}" if cause else "no reason was recorded"
 
 
+def disturbance(cause: Disturbance | str) -> str:
+    """Return what disturbed a visit's times; older versions stored it as a sentence."""
+    if isinstance(cause, str):
+        return cause
+    match cause.cause:
+        case "shared-cores":
+            return f"its {cause.threads} threads shared {counted(int(cause.amount), 'core')}"
+        case "quota":
+            return f"its {cause.threads} threads had used up the container's quota of {cause.amount:g} processors"
+        case "other-processes":
+            return f"other processes had a core for {round(100 * cause.amount)} % of the time"
+        case "host":
+            return f"the host took {round(100 * cause.amount)} % of the time"
+        case "slow-machine":
+            return f"the reference workload took {cause.amount:.1f}× as long"
+
+
+def withheld_reason(data: Data) -> str:
+    """Return why no visit to a case counts: what disturbed most of them, or the failure of each."""
+    if "disturbed_cause" not in data:
+        return str(data["reason"])
+    return disturbance(Disturbance(*(data[f"disturbed_{name}"] for name in ("cause", "amount", "threads"))))
+
+
 def _withheld(data: Data) -> str:
     threads, visits = data["threads"], data["visits"]
     threads_text = f"with {counted(threads, 'thread')} " if threads else ""
     remedy = ", or with fewer threads" if threads and threads > 1 else ""
     state = "its only visit was disturbed" if visits == 1 else f"none of {counted(visits, 'visit')} was undisturbed"
     return (
-        f"Its latency is unknown: {threads_text}{state} ({data['reason']}). Its times are in no ranking; measure again "
-        f"when the machine is quiet{remedy}."
+        f"Its latency is unknown: {threads_text}{state} ({withheld_reason(data)}). "
+        f"Its times are in no ranking; measure again when the machine is quiet{remedy}."
     )
 
 
