@@ -187,10 +187,15 @@ def _machine(records: Sequence[Record]) -> Machine:
     slope = spread.elasticity(filter(None, map(_reference_pair, records)))
     level, doubt = _speed(records, usual_level, slope)
     machine = Machine(slope, level)
-    cells = [cell for record in records for cell in hosts.cells(record, _reference_offsets(record, machine))]
-    machine = Machine(slope, level, hosts={host: effect.correction for host, effect in host_effects(cells).items()})
+    machine = Machine(slope, level, hosts=_host_logs(records, machine))
     prior = spread.prior(tuple(_corrected_logs(record, machine).values()) for record in records)
     return Machine(slope, level, prior, doubt, machine.hosts)
+
+
+def _host_logs(records: Sequence[Record], machine: Machine) -> dict[str, float]:
+    """Estimate the effect of each host on all of its times, after they are corrected by the reference."""
+    cells = [cell for record in records for cell in hosts.cells(record, _reference_offsets(record, machine))]
+    return {host: effect.correction for host, effect in host_effects(cells).items()}
 
 
 def _speed(records: Sequence[Record], usual_level: float, slope: float) -> tuple[float, tuple[float, float]]:

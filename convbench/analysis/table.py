@@ -90,11 +90,9 @@ def column(metric: Metric) -> str:
 def row_of(result: Result) -> dict[str, Scalar]:
     """Turn a result into a flat object: ``COLUMNS`` first (None if not measured), then all other measured values."""
     record = result.record
-    read_metrics = [metrics.with_words(reading.metric) for reading in result.record.readings]
-    exact = [metric for metric in read_metrics if metric.name != metrics.LATENCY.name and metric.number != "each"]
     values: dict[str, Scalar] = {
         **record.case.axes,
-        **{metric.name: _number(result.value(metric)) for metric in exact},
+        **_exact(result),
         **_latency(result),
         **_visits(record),
         metrics.FRAMES_PER_S.name: result.frames_per_s,
@@ -134,6 +132,12 @@ def write_csv(directory: Path, records: Iterable[Record]) -> Path:
     lines = [list(map(cell, line)) for line in rows.itertuples(index=False, name=None)]
     text = pd.DataFrame(lines, columns=rows.columns, dtype=object).to_csv(index=False)
     return files.write(directory / CSV, text, report_elsewhere(directory))
+
+
+def _exact(result: Result) -> dict[str, Scalar]:
+    read_metrics = [metrics.with_words(reading.metric) for reading in result.record.readings]
+    exact = [metric for metric in read_metrics if metric.name != metrics.LATENCY.name and metric.number != "each"]
+    return {metric.name: _number(result.value(metric)) for metric in exact}
 
 
 def _latency(result: Result) -> dict[str, Scalar]:

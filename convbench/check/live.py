@@ -127,8 +127,7 @@ def compare_calls(
         if "suspect" in decisions or "undecided" not in decisions or time.monotonic() >= deadline:
             break
     word, ratio, reason = _verdict(calls, timings, rule, deadline)
-    middle = sorted(timings, key=lambda timing: timing.best(0))[len(timings) // 2]
-    return Comparison(word, ratio, (middle.best(0), middle.best(1)), reason, tuple(timings))
+    return Comparison(word, ratio, _typical_seconds(timings), reason, tuple(timings))
 
 
 def _verdict(calls: Calls, timings: list[Timing], rule: Rule, deadline: float) -> tuple[LiveVerdict, Ratio, str]:
@@ -179,3 +178,8 @@ def _swap(timing: Timing) -> Timing:
 
 def _inverse(ratio: Ratio) -> Ratio:
     return Ratio(1 / ratio.estimate, 1 / ratio.high, 1 / ratio.low if ratio.low else math.inf)
+
+
+def _typical_seconds(timings: list[Timing]) -> tuple[float, float]:
+    middle = sorted(timings, key=lambda timing: timing.best(0))[len(timings) // 2]
+    return middle.best(0), middle.best(1)

@@ -108,16 +108,20 @@ def _join(records: Sequence[Record]) -> Record:
     # If the facts showed that the case has no result, such as for a wrong output, its times mean nothing.
     records = [record for record in records if record.status != "ok" and record.visits[0].round == FACTS] or records
     names = dict.fromkeys(reading.metric.name for record in records for reading in record.readings)
-    # The state of the case is that of a timed visit if there is any, preferably of one that succeeded.
-    candidates = [record for record in records if any(visit.is_timed for visit in record.visits)] or records
     return replace(
-        next((record for record in candidates if record.status == "ok"), candidates[0]),
+        _representative(records),
         readings=tuple(_reading(name, records) for name in names),
         findings=_findings(records),
         started=first_record.started,
         visits=tuple(chain.from_iterable(record.visits for record in records)),
         seconds=sum(record.seconds for record in records),
     )
+
+
+def _representative(records: Sequence[Record]) -> Record:
+    """Return the visit whose state stands for the case: a timed one if there is any, preferably one that succeeded."""
+    candidates = [record for record in records if any(visit.is_timed for visit in record.visits)] or records
+    return next((record for record in candidates if record.status == "ok"), candidates[0])
 
 
 def _reading(name: str, records: Sequence[Record]) -> Reading:

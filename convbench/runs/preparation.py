@@ -120,10 +120,8 @@ def prepare(
     Raises ConvbenchError for any mistake in the call, the suite or the hosts.
     """
     executor.expect(suite.cases)
-    if not host and executor.awaits_hosts:  # for hours, it may be: first refuse a pattern that matches no case
-        is_idle = idle(selection.only, [{case.id} for case in suite.cases])
-        if is_idle and (error := executor.call(_idle_error, suite, selection)):
-            raise error
+    if not host and executor.awaits_hosts:
+        _refuse_idle(suite, executor, selection)
     hosts = [host] if host else executor.hosts
     if not hosts:
         raise ConvbenchError("the executor has no host: nothing can be measured")
@@ -145,6 +143,16 @@ def _plan(
         return plan(suite, device, free_bytes, selection, cores), ProbePlan.of(suite.metrics)
     except ConvbenchError as error:
         return error
+
+
+def _refuse_idle(suite: Suite, executor: Executor, selection: Selection) -> None:
+    """Raise SuiteError for a pattern that matches no case on any host, before hosts are asked for: they may take hours.
+
+    The cases are resolved only if a pattern matches none as they are written.
+    """
+    is_idle = idle(selection.only, [{case.id} for case in suite.cases])
+    if is_idle and (error := executor.call(_idle_error, suite, selection)):
+        raise error
 
 
 def _idle_error(suite: Suite, selection: Selection) -> ConvbenchError | None:

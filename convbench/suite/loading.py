@@ -126,11 +126,7 @@ def _build(text: str, mistakes: Mistakes, stem: str, overrides: Sequence[str]) -
     assert layout is not None
     possible_cases, impossible = _cases(axes, bare_axes_of(overrides), mistakes)
     cases = tuple(_apply_settings(settings, case) for case in possible_cases)
-    name, count = Counter(case.id for case in cases).most_common(1)[0]
-    if count > 1:
-        mistakes.fail(
-            f"{count} different cases are called {name}, such as for 1 and '1': let their values look different"
-        )
+    _refuse_namesakes(cases, mistakes)
     _need_own_model(settings, cases, mistakes)
     trials = trial_cases(cases, layout.quality, layout.training, tasks, mistakes)
     if layout.quality != "none" and not trials:
@@ -179,6 +175,15 @@ def _apply_settings(settings: Mapping[str, Any], case: Case) -> Case:
     paths = {key: getattr(model, key) or settings[key] for key in ("loss", "step")}
     flops = {**dict(settings["flops"]), **dict(model.flops)}
     return replace(case, architecture=replace(model, **paths, flops=tuple(sorted(flops.items()))))
+
+
+def _refuse_namesakes(cases: Sequence[Case], mistakes: Mistakes) -> None:
+    """Raise SuiteError if different cases have one name, by which their results would be joined."""
+    name, count = Counter(case.id for case in cases).most_common(1)[0]
+    if count > 1:
+        mistakes.fail(
+            f"{count} different cases are called {name}, such as for 1 and '1': let their values look different"
+        )
 
 
 def _need_own_model(settings: Mapping[str, Any], cases: Sequence[Case], mistakes: Mistakes) -> None:

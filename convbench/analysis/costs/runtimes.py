@@ -141,10 +141,6 @@ def _view(members: Sequence[Result], home: str, base: Result) -> Runtimes:
     results = [result for result in members if result.case.variant_name in bases]
     ratios = _ratios([(result, bases[result.case.variant_name]) for result in results])
     slower = _ratios([(result, by_speed[0]) for result in by_speed]) if home != EAGER else []
-    calls: dict[str, list[float]] = defaultdict(list)
-    for gain in gains(members):
-        if is_exported(gain.result):
-            calls[gain.result.case.variant_name].append(math.inf if gain.pays_after is None else gain.pays_after)
     return Runtimes(
         base.case.scenario,
         base.case.device,
@@ -152,7 +148,7 @@ def _view(members: Sequence[Result], home: str, base: Result) -> Runtimes:
         tuple(order),
         _relative(results, ratios),
         tuple(_crossings(results, home)) if len({r.case.architecture for r in results}) <= MOST_MODELS else None,
-        {name: tuple(sorted(counts)) for name, counts in calls.items()},
+        _paid_after(members),
         home,
         _relative(by_speed, slower) if slower else (),
     )
@@ -183,7 +179,16 @@ def _crossings(members: Sequence[Result], home: str) -> Iterator[Crossing]:
                 yield Crossing(twin.case.variant_name, faster, slower, at_home, runtime_ratio)
 
 
+def _paid_after(members: Sequence[Result]) -> dict[str, tuple[float, ...]]:
+    calls: dict[str, list[float]] = defaultdict(list)
+    for gain in gains(members):
+        if is_exported(gain.result):
+            calls[gain.result.case.variant_name].append(math.inf if gain.pays_after is None else gain.pays_after)
+    return {name: tuple(sorted(counts)) for name, counts in calls.items()}
+
+
 def _ratios(pairs: Sequence[tuple[Result, Result]]) -> list[Interval]:
+    """Return the ratios of pairs of models that are all timed."""
     return [ratio for ratio in latency_ratios(pairs) if ratio]
 
 

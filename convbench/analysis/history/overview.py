@@ -113,11 +113,7 @@ def _contents(question: HistoryQuery, runs: Index) -> tuple[list[RunEntry], Metr
     entries = runs.entries()
     if all(entry.problem for entry in entries.values()):
         raise StoreError(_no_run_message(question, list(entries.values())))
-    by_option = runs.metrics()
-    if question.metric not in by_option:
-        raise ConvbenchError(f"--metric {question.metric!r}: no run has it{did_you_mean(question.metric, by_option)}")
-    ours = {metric.option: metric for metric in metrics.ALL}
-    metric = with_title(ours.get(question.metric, by_option[question.metric]))
+    metric = _metric(runs, question.metric)
     rows = runs.rows(question.metric, _matching_cases(runs, question.only))
     all_series = series(rows, entries, question.line, anywhere=metric in CONSTANTS)
     return list(entries.values()), metric, all_series, runs.machines()
@@ -144,6 +140,14 @@ def _split(
             + (f" ({counted(len(entries), 'run')} left out, such as {reason(entries[0])})" if entries else "")
         )
     return (usable, singles + zeros) if usable else (singles, zeros)
+
+
+def _metric(runs: Index, option: str) -> Metric:
+    by_option = runs.metrics()
+    if option not in by_option:
+        raise ConvbenchError(f"--metric {option!r}: no run has it{did_you_mean(option, by_option)}")
+    ours = {metric.option: metric for metric in metrics.ALL}
+    return with_title(ours.get(option, by_option[option]))
 
 
 def _matching_cases(runs: Index, only: Sequence[str]) -> list[str] | None:

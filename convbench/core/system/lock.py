@@ -72,9 +72,7 @@ def hold(path: Path, waiting: Callable[[str], None] = lambda _: None, remedy: st
             os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield
     finally:
-        if fcntl is not None:
-            with suppress(OSError):  # a process that was forked meanwhile may still have the file open
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
+        _unlock(descriptor)
         os.close(descriptor)
 
 
@@ -136,6 +134,13 @@ def _holder(descriptor: int) -> str:
         pid = int(os.pread(descriptor, 20, 0))
         return str(pid) if psutil.pid_exists(pid) else ""
     return ""
+
+
+def _unlock(descriptor: int) -> None:
+    """Release a lock, even if a process that was forked meanwhile still has the file open."""
+    if fcntl is not None:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def _open(path: Path, remedy: str) -> int:

@@ -34,9 +34,7 @@ def folding_finding(model: ConvReducerRNN, map_size: int) -> Finding | None:
     """
     is_whole, tail = is_affine(model.reducer), _last_layer(model.reducer)
     if type(tail) is nn.Linear:  # a subclass may compute something else
-        weights = (weight for name, weight in model.lstm.named_parameters() if name.startswith("weight_ih_l0"))
-        gates = sum(weight.shape[0] for weight in weights)
-        saving = sum(p.numel() for p in tail.parameters()) + gates * (tail.out_features - tail.in_features)
+        saving = _saved_params(tail, model.lstm)
         if saving > 0:
             data = {"lstm_input": tail.in_features, "params_saved": saving, "whole": is_whole}
             return Finding(FOLDS_INTO_LSTM, "note", data)
@@ -44,6 +42,12 @@ def folding_finding(model: ConvReducerRNN, map_size: int) -> Finding | None:
     if is_whole and model.reducer.state_dict() and model.lstm.input_size < map_size:
         return Finding(LOW_RANK, "note", {"rank": model.lstm.input_size, "lstm_input": map_size, "whole": True})
     return None
+
+
+def _saved_params(layer: nn.Linear, lstm: nn.RNNBase) -> int:
+    """Parameters that folding the layer into the LSTM would save."""
+    gates = sum(weight.shape[0] for name, weight in lstm.named_parameters() if name.startswith("weight_ih_l0"))
+    return sum(p.numel() for p in layer.parameters()) + gates * (layer.out_features - layer.in_features)
 
 
 def _last_layer(module: nn.Module) -> nn.Module:

@@ -92,8 +92,7 @@ def _clone_tensors(containers: list[Any]) -> None:
     clones: dict[int, torch.Tensor] = {}
 
     def substitute(value: Any) -> Any:
-        is_tensor = isinstance(value, torch.Tensor)
-        if is_tensor and (is_frozen(value) or not (isinstance(value, nn.Parameter) or is_lazy(value))):
+        if isinstance(value, torch.Tensor) and _is_cloned(value):
             if id(value) not in clones:
                 clone = _clone(value.detach())
                 clones[id(value)] = nn.Parameter(clone, requires_grad=False) if is_frozen(value) else clone
@@ -118,3 +117,7 @@ def _clone(tensor: torch.Tensor) -> torch.Tensor:
     if tensor.layout is not torch.strided or tensor.is_nested or tensor.nbytes <= tensor.untyped_storage().nbytes():
         return tensor.clone()
     return copy.deepcopy(tensor)
+
+
+def _is_cloned(tensor: torch.Tensor) -> bool:
+    return is_frozen(tensor) or not (isinstance(tensor, nn.Parameter) or is_lazy(tensor))

@@ -59,8 +59,7 @@ def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Fi
     progress.tell("training", [])
     yield from findings.of_clips(splits)
     splits = controls.apply(trial.control, splits, trial.seed)
-    assert isinstance(case.architecture, Parts)
-    headed_case = replace(case, architecture=replace(case.architecture, head=len(splits.classes)), trial=None)
+    headed_case = _with_head(case, len(splits.classes))
     model = channels_last(_model(headed_case, trial, protocol))
     recipe = Recipe(training, case.clip.batch, trial.learning_rate)
     eager_curve = train_or_load(case, model, lambda: fit(model, splits, recipe, trial.seed))
@@ -164,6 +163,11 @@ def _refuse_undrawable(task: Choice, clip: Clip) -> None:
     count = max(FEWEST, min(FEW, FEW_BYTES // size))
     small_task = replace(task, options=tuple(option for option in task.options if option[0] != "train_clips"))
     load(small_task, clip, Training(train_clips=count, val_clips=count, test_clips=count), 0)
+
+
+def _with_head(case: Case, classes: int) -> Case:
+    assert isinstance(case.architecture, Parts)
+    return replace(case, architecture=replace(case.architecture, head=classes), trial=None)
 
 
 def _model(case: Case, trial: Trial, protocol: Protocol) -> nn.Module:

@@ -66,8 +66,7 @@ def write(flat_model: nn.Module, example: Example, folder: Path, exporter: Expor
     model = onnx.load(str(path), load_external_data=False)
     _refuse_constants(model, example, exporter)
     _refuse_other_opset(model, opset)
-    if has_projection(flat_model) and any(node.op_type == "LSTM" for node in model.graph.node):  # exporters drop them
-        raise Impossible(NO_PROJECTIONS)
+    _refuse_projections(flat_model, model)
     (folder / ASIDE).write_text(json.dumps(_scopes_of_nodes(model)))
     return path
 
@@ -134,6 +133,12 @@ def _refuse_other_opset(model: Any, opset: int) -> None:
         raise CaseFailed(
             "error", f"cannot be exported to ONNX in opset {opset}: the exporter can write this model only in {version}"
         )
+
+
+def _refuse_projections(flat_model: nn.Module, model: Any) -> None:
+    """Raise Impossible if an LSTM has projections: exporters drop them, and runtimes find shapes that do not fit."""
+    if has_projection(flat_model) and any(node.op_type == "LSTM" for node in model.graph.node):
+        raise Impossible(NO_PROJECTIONS)
 
 
 def _scope(node: object) -> list[str]:

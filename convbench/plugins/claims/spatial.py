@@ -70,10 +70,7 @@ def intricate_features(evidence: Evidence) -> Judgement:
 def variability(evidence: Evidence) -> Judgement:
     dial = _dial(evidence)
     pairs = {jitter: evidence.pair(task, GAP, FC) for jitter, task in sorted(dial.items())}
-    lead_by_jitter = {
-        jitter: {seed: gap.by_seed[seed] - fc.by_seed[seed] for seed in gap.by_seed.keys() & fc.by_seed.keys()}
-        for jitter, (gap, fc) in pairs.items()
-    }
+    lead_by_jitter = {jitter: _lead_by_seed(*pair) for jitter, pair in pairs.items()}
     least_jitter, most_jitter = min(lead_by_jitter), max(lead_by_jitter)
     change = welch("identity", list(lead_by_jitter[least_jitter].values()), list(lead_by_jitter[most_jitter].values()))
     leads = {
@@ -133,6 +130,10 @@ def _dial(evidence: Evidence) -> dict[float, str]:
     if len(dial) < 2:
         raise Lacking(f"Trainings on identity with two jitters or more are needed: {TRAIN}.")
     return dial
+
+
+def _lead_by_seed(quality: Quality, other: Quality) -> dict[int, float]:
+    return {seed: quality.by_seed[seed] - other.by_seed[seed] for seed in quality.by_seed.keys() & other.by_seed.keys()}
 
 
 def _plot(pairs: Mapping[float, tuple[Quality, Quality]]) -> Plot:

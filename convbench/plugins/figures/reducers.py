@@ -35,8 +35,7 @@ def reducers(results: Sequence[Result]) -> Iterator[Drawing]:
 
 
 def _draw(rows: Sequence[Contender], headline: Headline, index: Mapping[int, int]) -> Drawing:
-    models = [row.result.case.architecture for row in rows]  # the title says whether all have a LayerNorm
-    names = labels([replace(model, layer_norm=False) if isinstance(model, Parts) else model for model in models])
+    names = _names(rows)
     inset = left_margin(names, 10)
     axes = canvas(height=66 + 21 * len(rows), left=inset, right=118, top=8, bottom=42, width=380 - LEFT + inset)
     axes.set_ylim(len(rows) - 0.5, -0.5)
@@ -87,6 +86,12 @@ def _rows_are(word: str, headline: Headline, row_count: int) -> str:
     rows = "a row is a model" if word == "model" else "a row is a size" if headline.of_one else rows
     omission_count = len(headline.by_series) - row_count
     return f"{rows} ({omission_count:,} more in the table)" if omission_count else rows
+
+
+def _names(rows: Sequence[Contender]) -> list[str]:
+    """Return names such as ``fc 64``, without LayerNorm: all rows have it or none, and the title says so."""
+    models = [row.result.case.architecture for row in rows]
+    return labels([replace(model, layer_norm=False) if isinstance(model, Parts) else model for model in models])
 
 
 def _end(result: Result, ties: Sequence[Result]) -> str:

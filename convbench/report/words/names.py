@@ -196,15 +196,19 @@ def shared_setup(result: Result) -> str:
 
 def apart(ids: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the parts in which each case id differs, such as ``flatten/8192/eager``, and the parts that all share."""
-    # ``…`` stands for options that all whole models of a name share, as in ``Case.short_id``.
-    common = common_words((match[1], _options(match)) for match in filter(None, map(WHOLE.match, ids)))
-    short_ids = [WHOLE.sub(lambda match: abridged(match[1], _options(match), common[match[1]]), case) for case in ids]
+    short_ids = _without_common_options(ids)
     paths = [case.split("/") for case in short_ids]
     if len(ids) < 2 or len({len(path) for path in paths}) > 1:
         return short_ids, []
     differs = [len(set(values)) > 1 for values in zip(*paths, strict=True)]
     shared_parts = [part for part, is_telling in zip(paths[0], differs, strict=True) if not is_telling]
     return ["/".join(compress(path, differs)) for path in paths], shared_parts
+
+
+def _without_common_options(ids: Sequence[str]) -> list[str]:
+    """Write ``…`` for options that all whole models of a name share, as ``Case.short_id`` does."""
+    common = common_words((match[1], _options(match)) for match in filter(None, map(WHOLE.match, ids)))
+    return [WHOLE.sub(lambda match: abridged(match[1], _options(match), common[match[1]]), case) for case in ids]
 
 
 def _options(match: re.Match[str]) -> list[str]:
