@@ -1243,7 +1243,7 @@ SEEN: dict[str, torch.Tensor] = {}
 class Stores(Base):
     """Keeps tensors: a constant, a cache by shape, the state that its next call continues, or what a hook saw.
 
-    What is in a reference cycle is garbage after the call.
+    A constant may be in an object of the user's. What is in a reference cycle is garbage after the call.
     """
 
     BYTES = 4 * 300_000
@@ -1253,6 +1253,8 @@ class Stores(Base):
         self.how, self.cache, self.bank = how, {}, None
         self.options = vars(self)
         self.constant = torch.ones(300_000) if how == "constant" else None
+        if how == "object":  # weights as public code of RWKV keeps them
+            self.blocks = {0: SimpleNamespace(key=SimpleNamespace(weight=torch.ones(300_000)), owner=self)}
         if how == "hook":
             self.cnn.register_forward_hook(lambda _module, _inputs, maps: SEEN.update(maps=maps.new_ones(300_000)))
 

@@ -956,7 +956,7 @@ def test_a_streams_peak_includes_the_state_that_it_carries(step):
     assert predict(streaming).peak == allocations.timeline_of(case_subject).peak
 
 
-@pytest.mark.parametrize("how", ["constant", "cache", "state", "hook", "cycle"])
+@pytest.mark.parametrize("how", ["constant", "object", "cache", "state", "hook", "cycle"])
 def test_the_peak_includes_what_the_model_keeps_between_calls(how):
     """A recurrent U-Net's cached first states, a twentieth of its peak, were in the prediction only.
 

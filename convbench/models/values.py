@@ -43,6 +43,18 @@ def tensors(value: Any) -> list[torch.Tensor]:
     return [leaf for _, leaf in leaves(value) if isinstance(leaf, torch.Tensor)]
 
 
+def values_inside(value: Any) -> list[Any]:
+    """Return the values that a dict, list, tuple or deque holds, or the attributes of a plain object.
+
+    A layer, another callable or a module of Python counts as holding nothing: they lead to all there is.
+    """
+    if isinstance(value, dict):
+        return [*value.values()]
+    if isinstance(value, (tuple, list, deque)):
+        return [*value]
+    return [] if isinstance(value, ATOMS) else [*_attributes(value).values()]
+
+
 def settle(output: Any) -> Any:
     """Return a model's output with its ``PENDING`` values computed, or the same object if there are none.
 

@@ -14,9 +14,8 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
-from torch.utils import _pytree as pytree
 
-from convbench.models.values import held_bytes, storage_tensors, stored_bytes, tensors
+from convbench.models.values import held_bytes, storage_tensors, stored_bytes, tensors, values_inside
 
 IN_OWN_LAYOUT = "prim::ConstantMKLDNNTensor"
 """The kind of a graph node that holds a constant in oneDNN's layout, made by ``torch.jit.optimize_for_inference``."""
@@ -60,20 +59,27 @@ def fix_weights(model: nn.Module) -> None:
 def watch_attributes(model: nn.Module) -> Callable[[], list[torch.Tensor]]:
     """Return a function that returns the tensors that modules keep as plain attributes, now and when it is called.
 
-    Such are constants and caches. Weights are not among them, nor a state that was replaced in between.
+    Such are constants and caches, also those in containers and in objects of the user's, and weights of which torch
+    does not know. Torch's weights are not among them, nor a state that was replaced in between.
     """
     weights = {part.untyped_storage()._cdata for part in _parts((*_all_parameters(model), *model.buffers()))}
-    visited: set[int] = set()
-
-    def is_visited(value: Any) -> bool:  # a list may hold itself
-        is_known = id(value) in visited
-        visited.add(id(value))
-        return is_known
-
-    attributes = (leaf for module in model.modules() for leaf in pytree.tree_leaves(vars(module), is_visited))
-    parts = _parts(leaf for leaf in attributes if isinstance(leaf, torch.Tensor))
+    parts = _parts(_attribute_tensors(model))
     references = [weakref.ref(part) for part in parts if part.untyped_storage()._cdata not in weights]
     return lambda: [tensor for reference in references if (tensor := reference()) is not None]
+
+
+def _attribute_tensors(model: nn.Module) -> Iterator[torch.Tensor]:
+    stack: list[Any] = [vars(module) for module in model.modules()]
+    visited: dict[int, Any] = {}  # a list may hold itself; holding the values keeps their numbers from being reused
+    while stack:
+        value = stack.pop()
+        if id(value) in visited:
+            continue
+        visited[id(value)] = value
+        if isinstance(value, torch.Tensor):
+            yield value
+        else:
+            stack.extend(values_inside(value))
 
 
 def _parts(tensors: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
