@@ -47,6 +47,22 @@ def test_an_untimed_model_of_partly_counted_work_is_picked_only_if_there_is_no_o
     assert headline_of(results([replace(light, findings=uncounted)])).pick.series == "gap"
 
 
+def test_of_untimed_models_of_as_many_parameters_the_one_of_fewer_flops_is_picked():
+    """The name decided: of two models that keep their weights outside of torch's parameters, the wider was smallest."""
+
+    def own(width, flops):
+        case = Case(Whole(Choice("a:b", (("width", width),))))
+        return replace(
+            records.record(case, samples=0), readings=(records.reading("params", 0), records.reading("flops", flops))
+        )
+
+    wide, narrow = own(128, 7e6), own(64, 2e6)
+    assert wide.case.id < narrow.case.id
+    ranking = rank(results([wide, narrow]))
+    assert [contender.result.record for contender in ranking] == [narrow, wide]
+    assert headline_of(results([wide, narrow])).pick.record is narrow
+
+
 def test_a_lighter_but_slower_model_is_not_picked():
     headline = headline_of(results([timed("avg-k(k=4)", 2.0), timed("gap", 2.6)]))
     assert headline.pick.series == "avg-k"

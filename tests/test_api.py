@@ -539,6 +539,27 @@ def test_a_count_shows_the_work_outside_the_submodules() -> None:
     assert "0 36 / 0, outside of these 0 / 32;" in repr(scripted)
 
 
+class Step(torch.jit.ScriptModule):
+    """A recurrent step whose method alone is scripted, as in public code of RWKV; torch's copy of it has no forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(4, 8))
+
+    @torch.jit.script_method
+    def mix(self, clip):  # type: ignore[no-untyped-def]
+        return self.weight @ clip
+
+    def forward(self, clip: torch.Tensor) -> Any:
+        return self.mix(clip)
+
+
+def test_a_class_of_which_one_method_is_scripted_is_counted() -> None:
+    """It used to be refused: for a frozen script's operators, and on a copy that had lost what Python calls."""
+    for model in (Step(), nn.Sequential(Step())):
+        assert convbench.count(model, torch.zeros(8)).macs == 4 * 8
+
+
 def test_inputs_that_require_gradients_are_counted_twice() -> None:
     clip = CLIP.clone().requires_grad_()
     counted = convbench.count(Net(), clip)

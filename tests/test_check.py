@@ -838,6 +838,15 @@ def test_a_check_whose_summary_finds_a_full_disk_tells_how_to_replay_it(tmp_path
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_check_whose_json_cannot_be_written_names_none_to_replay(tmp_path: Path, capsys):
+    """The file at that place was of an earlier check: ``replay`` printed its verdicts."""
+    with pytest.raises(StoreError, match=r"^/dev/full: .*choose another place with --json$"):
+        CheckFiles("smoke", Path("/dev/full"), None, tmp_path / "check.md").write(judged())
+    assert (tmp_path / "check.md").exists()
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 @pytest.mark.parametrize("is_whole", [True, False])
 def test_a_full_disk_costs_neither_the_table_nor_the_other_files(tmp_path, in_process, monkeypatch, is_whole):
     """JUnit's file came before the summary, and both before the table; if a visit could not be stored, none came."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -17,6 +18,7 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import get_args, get_type_hints
+from unittest.mock import Mock
 
 import invented_runs
 import pandas as pd
@@ -538,6 +540,23 @@ def test_an_unexpected_error_is_traced_to_the_users_line(verb, whose, capsys, mo
     monkeypatch.setattr(installed, "_origins", {"shutil": "shop-plugins 1.2"})
     assert ending.code_of(partial(shutil.copyfileobj, None, None)) == ending.INTERNAL
     assert "came from shop-plugins 1.2: report it there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError(), "no memory is left for this process: end other programs, or raise the limit (ulimit -v)"),
+        (OSError(errno.EMFILE, "Too many files"), "Too many files: raise the limit of open files (ulimit -n)"),
+        (OSError(errno.EIO, "Input/output error", "a/b"), "a/b: Input/output error: a disk or its connection fails"),
+        (OSError(errno.EDQUOT, "Quota", b"c"), "c: Quota: make room there, or choose another place"),
+    ],
+    ids=["memory", "files", "disk", "quota"],
+)
+def test_a_limit_of_the_machine_is_no_bug_of_convbench(error, message, capsys, monkeypatch):
+    """Without memory, the search for the error's place raised again, and the exit code was that of a regression."""
+    monkeypatch.setattr(ending, "place_of", Mock(side_effect=MemoryError))
+    assert ending.code_of(Mock(side_effect=error)) == ConvbenchError.exit_code
+    assert capsys.readouterr().err == f"convbench: {message}\n"
 
 
 def test_a_missing_dependency_is_no_bug_of_convbench(here, in_process, capsys, monkeypatch):

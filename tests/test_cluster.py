@@ -37,7 +37,7 @@ from convbench.plugins.executors import ray, slurm
 from convbench.plugins.executors.fake import invented
 from convbench.runs import user_code
 from convbench.runs.anchors import FIRST_ROUND
-from convbench.runs.cluster import mailbox, pieces
+from convbench.runs.cluster import mailbox, rounds
 from convbench.runs.cluster.driver import Driver
 from convbench.runs.cluster.engine import Absent, Beat, Done, Event, Limits, Lost, Piece
 from convbench.runs.cluster.executor import Cluster
@@ -137,18 +137,18 @@ def machines(number: int, **more) -> list[Machine]:
 def test_each_job_is_in_one_piece_beside_its_variants() -> None:
     all_jobs = [Job(planned_case, PROTOCOL, visit=1) for planned_case in suite()]
     for hosts in (1, 2, 4, 64):
-        cut = list(pieces.cut(all_jobs, hosts, lambda _: 1.0))
+        cut = list(rounds.cut(all_jobs, hosts, lambda _: 1.0))
         assert sorted(map(id, (job for piece in cut for job in piece))) == sorted(map(id, all_jobs))
         for model in {job.case.eager for job in all_jobs}:
             assert sum(any(job.case.eager == model for job in piece) for piece in cut) == 1, "variants stay together"
         for piece in cut:
             assert len({job.case.situation for job in piece}) == 1
-    assert len(list(pieces.cut(all_jobs, 1, lambda _: 1.0))) == 2, "one host takes whole situations"
-    assert len(list(pieces.cut(all_jobs, 64, lambda _: 1.0))) == 24, "many hosts take models"
+    assert len(list(rounds.cut(all_jobs, 1, lambda _: 1.0))) == 2, "one host takes whole situations"
+    assert len(list(rounds.cut(all_jobs, 64, lambda _: 1.0))) == 24, "many hosts take models"
 
 
 def test_each_trial_is_a_piece_of_its_own() -> None:
-    assert [len(piece) for piece in pieces.cut([Job(trial, PROTOCOL) for trial in trials(5)], 2, lambda _: 1.0)] == [
+    assert [len(piece) for piece in rounds.cut([Job(trial, PROTOCOL) for trial in trials(5)], 2, lambda _: 1.0)] == [
         1
     ] * 5
 

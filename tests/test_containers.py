@@ -135,9 +135,16 @@ def test_a_positive_niceness_is_reported(monkeypatch):
     assert check.message.startswith("10: other processes run first")
 
 
-def test_without_proc_the_message_says_what_to_mount(monkeypatch):
-    """In a chroot without ``/proc``, every command used to end in a FileNotFoundError."""
-    error = FileNotFoundError(2, "No such file or directory", "/proc/meminfo")
-    monkeypatch.setattr(environment.psutil, "virtual_memory", Mock(side_effect=error))
-    with pytest.raises(ConvbenchError, match=r"^/proc/meminfo: cannot be read \(No such file.*: mount /proc"):
+@pytest.mark.parametrize(
+    ("reader", "error", "reason"),
+    [
+        ("virtual_memory", FileNotFoundError(2, "No such file", "/proc/meminfo"), "/proc/meminfo: cannot be read"),
+        ("virtual_memory", KeyError(b"MemTotal:"), "/proc/meminfo or /proc/stat is incomplete"),
+        ("cpu_times", TypeError("7 missing arguments"), "/proc/meminfo or /proc/stat is incomplete"),
+    ],
+)
+def test_without_proc_or_with_masks_over_its_files_the_message_says_what_to_mount(monkeypatch, reader, error, reason):
+    """In a chroot without ``/proc``, every command used to end in a FileNotFoundError, with masks in a traceback."""
+    monkeypatch.setattr(environment.psutil, reader, Mock(side_effect=error))
+    with pytest.raises(ConvbenchError, match=rf"^{reason} \(.*: mount /proc"):
         environment.describe("cpu")

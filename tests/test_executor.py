@@ -387,6 +387,20 @@ def test_a_pattern_without_a_case_is_refused_before_hosts_are_asked(only, refusa
         preparation.prepare(suite, fake, Selection(only), "")
 
 
+def test_a_damaged_run_is_not_changed_when_it_is_to_be_resumed(tmp_path: Path) -> None:
+    """Its last line used to be cut off first. All of a file without our ends of lines is its last line."""
+    suite = load("smoke")
+    with executors.get("fake").build("cpu", suite.cases) as fake:
+        prepared = preparation.prepare(suite, fake, Selection(), "")
+        sweep.measure(prepared, tmp_path, sweep.begin(prepared, tmp_path, resume=False), Quiet())
+        results = tmp_path / store.RESULTS
+        results.write_bytes(results.read_text().encode("utf-16"))
+        before = {name: (tmp_path / name).read_bytes() for name in (store.RESULTS, store.RUN)}
+        with pytest.raises(StoreError, match="not a record"):
+            sweep.begin(prepared, tmp_path, resume=True)
+        assert before == {name: (tmp_path / name).read_bytes() for name in before}
+
+
 def test_a_run_whose_budget_ended_resumes_with_another_budget(tmp_path: Path) -> None:
     def begin(*overrides: str) -> None:
         suite = load("smoke", overrides)

@@ -17,7 +17,7 @@ from argparse import Namespace
 from collections.abc import Container, Iterable
 from importlib.metadata import requires
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -237,7 +237,7 @@ def rows_of(findings) -> list[dict]:
     return [json.loads(line) for line in findings.path.read_text().splitlines()] if findings.path.exists() else []
 
 
-def test_the_gate_is_wrong_if_it_accepts_a_slowdown_or_rejects_the_same_code(proofs, tmp_path, monkeypatch):
+def test_the_gate_is_wrong_if_it_accepts_a_slowdown_or_rejects_the_same_code(script, proofs, tmp_path, monkeypatch):
     class Test:
         def __init__(self, *_):
             self.conditions = {"suite": "article"}
@@ -249,14 +249,45 @@ def test_the_gate_is_wrong_if_it_accepts_a_slowdown_or_rejects_the_same_code(pro
                     for word in words]  # fmt: skip
 
     monkeypatch.setattr(selftest, "Selftest", Test)
+    monkeypatch.setattr(proofs, "LAST_PAIR", 60.0)
     findings = proofs.Findings("gate", tmp_path)
     proofs.gate("cuda", findings)
     assert [(row["check"], row["case"], row["agrees"]) for row in rows_of(findings)] == [
         ("+0 % is not regression", "case ok", True), ("+0 % is not regression", "case regression", False),
         ("+5 % is not ok", "case ok", False), ("+5 % is not ok", "case inconclusive", True),
     ]  # fmt: skip
-    assert [figure.trials for figure in findings.facts["figures"]] == [2, 2]
+    assert [sentence.partition(",")[0] for sentence in findings.facts["figures"]] == [
+        "same code: 2 verdicts", "+5 %: 2 verdicts",
+    ]  # fmt: skip
     assert len((tmp_path / "trials.jsonl").read_text().splitlines()) == 4
+    summary = script.summary([], [], script.tables(tmp_path))
+    assert "| case | put_in | verdict | seen | pairs | seconds |" in summary
+    assert "| case inconclusive | +5.0 % | inconclusive | +5.0 % | 8 | 60 |" in summary
+
+
+def test_the_gates_experiments_end_before_the_step_does(script, proofs, tmp_path, monkeypatch):
+    """One that the kit interrupts leaves no verdict. Time that is left is for experiments that fit into it."""
+    now, experiments = [0.0], []
+
+    class Test:
+        def __init__(self, *_):
+            self.conditions = {}
+            now[0] += 25.0
+
+        def experiment(self, slowdown, _watcher, deadline):
+            experiments.append(slowdown)
+            now[0] = min(deadline + 25.0, now[0] + (60.0 if len(experiments) > 2 or not slowdown else 1e9))
+            return []
+
+    monkeypatch.setattr(selftest, "Selftest", Test)
+    monkeypatch.setattr(proofs.time, "monotonic", lambda: now[0])
+    proofs.gate("cuda", proofs.Findings("gate", tmp_path))
+    limits = {step.name: step.limit for step in script.PARTS["3"]}
+    assert experiments == [0.0, 0.05]
+    assert now[0] <= limits["gate"] - 10.0
+    experiments, now[0] = [0.0] * 3, 0.0  # all are decided after a minute now
+    proofs.gate("cuda", proofs.Findings("gate", tmp_path))
+    assert experiments[3:] == [0.0, 0.05, 0.0, 0.0, 0.0]
 
 
 def test_graphs_of_a_compiled_call_count_among_its_stages_and_withheld_stages_are_no_disagreement(proofs, tmp_path):
@@ -308,7 +339,7 @@ def test_a_proof_goes_on_in_another_process_after_an_error_that_spoils_its_own(p
     assert len(proofs.Findings("stages", tmp_path).facts) == 1
 
 
-def test_cases_that_failed_in_a_run_are_measured_again(proofs, tmp_path, monkeypatch):
+def test_cases_that_failed_in_a_run_are_measured_again(script, proofs, tmp_path, monkeypatch):
     records = [Record(case, status, failure=failure) for case, status, failure in (
         (Case(Parts(Choice("conv"), Choice("gap")), device="cuda"), "ok", None),
         (Case(Parts(Choice("conv"), Choice("flatten")), device="cuda"), "failed", Failure("error", "misaligned")),
@@ -316,10 +347,11 @@ def test_cases_that_failed_in_a_run_are_measured_again(proofs, tmp_path, monkeyp
     (tmp_path / "gpu").mkdir()
     (tmp_path / "gpu/results.jsonl").touch()
     commands = []
-    monkeypatch.setattr(proofs.store, "load", lambda _: (None, records))
+    monkeypatch.setattr(proofs.store, "load", lambda _: (SimpleNamespace(planned=records), records))
     monkeypatch.setattr(proofs.subprocess, "run", lambda words, **_: commands.append(words[-3:]))
     proofs.failures("cuda", proofs.Findings("failures", tmp_path))
     assert commands == [["again", str(tmp_path / "gpu"), records[1].case.id]]
+    assert "| gpu | 2 | 1 | 1 |" in script.tables(tmp_path)
 
 
 def test_a_separate_process_measures_memory_on_a_simulated_gpu():
@@ -333,11 +365,11 @@ def test_every_proof_finishes_on_a_simulated_gpu(tmp_path):
     words = [sys.executable, str(GPU / "rehearsal/small.py"), "all", str(tmp_path)]
     done = subprocess.run(words, env=PAPER, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    rows = [json.loads(line) for path in tmp_path.glob("*.jsonl") for line in path.read_text().splitlines()]
+    rows = [json.loads(line) for path in tmp_path.glob("checks-*.jsonl") for line in path.read_text().splitlines()]
     assert {row["check"] for row in rows} == {
         "device latency, do_bench (cold L2)", "peak allocated", "peak reserved", "sum of kinds", "predicted peak",
         "sum of stages", "measured", "seconds of kernels in a trace", "peak in a trace",
-        "workspace of recurrent layers", "the command's process on the device",
+        "workspace of recurrent layers", "the command's process on the device", "TF32 in cuDNN", "TF32 in cuBLAS",
     }  # fmt: skip
     assert all(row["agrees"] for row in rows if row["check"] == "measured")
     assert "failed" not in "".join(path.read_text() for path in tmp_path.glob("*.json"))

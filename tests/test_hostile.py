@@ -296,6 +296,12 @@ def test_a_folder_with_blanks_or_in_a_home_is_written_for_the_shell(folder, monk
     assert "PYTHONPATH='/my nets' convbench" in hint
 
 
+@pytest.mark.parametrize("path", ["./net v1.2.py", "net v1.2.py", "/my nets/net v1.2.py"])
+def test_the_hint_for_a_file_with_a_dot_in_its_name_is_to_rename_it(path):
+    hint = imports.hint(f"{path}:build", ModuleNotFoundError("no", name="net v1"))
+    assert hint == "; Python imports no file with a dot in its name: rename 'net v1.2.py' to 'net v1_2.py'"
+
+
 def test_the_hint_for_a_missing_module_names_its_source_folder(tmp_path, monkeypatch):
     package = tmp_path / "src" / "mynet"
     package.mkdir(parents=True)

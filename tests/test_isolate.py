@@ -17,6 +17,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from multiprocessing.util import Finalize
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import psutil
@@ -33,7 +34,7 @@ from convbench.plugins.executors.isolated import Isolated, _JobPool, measure
 from convbench.runs.early_server import COMPILER
 from convbench.runs.executor import Host, Job
 from convbench.runs.probe_plan import ProbePlan, jobs, visit_record
-from convbench.runs.process import processes, start
+from convbench.runs.process import processes, running, start
 from convbench.runs.process.processes import Processes
 from convbench.runs.process.running import ProcessCall
 from convbench.runs.process.start import TRAINED, end_stopped_forkserver, forkserver_pid, hold_interrupts, is_alive
@@ -105,6 +106,26 @@ def test_a_call_is_repeated_once_after_its_server_is_killed(tmp_path, times):
                 processes.run(call)
         assert len(place.read_text()) == times
         assert processes.run(ProcessCall(len, ("abc",))) == 3
+
+
+def test_the_user_is_told_once_of_a_long_wait(tmp_path, monkeypatch, caplog):
+    """A user's clips that took long were waited for 420 s without a word."""
+    now, (receiver, sender) = [0.0], multiprocessing.Pipe(duplex=False)
+    monkeypatch.setattr(running, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def wait(_: object, seconds: float) -> None:
+        now[0] += seconds
+        if now[0] == 2 * running.SECONDS_OF_SILENCE:
+            sender.send("ready")
+
+    monkeypatch.setattr(running, "wait", wait)
+    process = SimpleNamespace(is_alive=lambda: True, sentinel=0, join=lambda _: None)
+    for activity in ("", "checking the suite's cases"):
+        call = running.RunningCall(ProcessCall(len, (), timeout=420.0, activity=activity), tmp_path)
+        now[0] = 0.0
+        call.begins(process, receiver)
+        assert call.result() == "ready"
+    assert caplog.messages == ["convbench: checking the suite's cases takes longer than 20 s: waiting for up to 420 s"]
 
 
 def stop_the_server(place: str) -> str:

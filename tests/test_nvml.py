@@ -54,8 +54,8 @@ def driver(monkeypatch: pytest.MonkeyPatch, name: str, memory: dict[int, int | N
 def test_a_gpu_and_a_mig_part_are_found_by_name(monkeypatch, kind):
     driver(monkeypatch, f"{kind}-12ab", {7: 650 << 20, 8: 1 << 20})
     assert nvml.driver_version(CUDA) == "580.1"
-    assert nvml.process_bytes(CUDA, 7) == 650 << 20
-    assert nvml.process_ids(CUDA) == (7, 8)
+    assert nvml.process_bytes(CUDA)[7] == 650 << 20
+    assert tuple(nvml.process_bytes(CUDA)) == (7, 8)
     assert nvml.state(CUDA) == {
         "power_limit_mw": 700_000,
         "throttle_reasons": "software power cap, software thermal slowdown",
@@ -64,9 +64,7 @@ def test_a_gpu_and_a_mig_part_are_found_by_name(monkeypatch, kind):
 
 def test_memory_that_the_driver_withholds_is_none_not_zero(monkeypatch):
     driver(monkeypatch, "GPU-12ab", {7: None})
-    assert nvml.process_bytes(CUDA, 7) is None
-    assert nvml.process_bytes(CUDA, 9) is None
-    assert nvml.process_ids(CUDA) == (7,)
+    assert nvml.process_bytes(CUDA) == {7: None}
 
 
 def foreign_findings() -> list[Finding]:
@@ -110,7 +108,7 @@ def test_the_driver_of_another_gpu_gives_no_readings(monkeypatch):
     assert nvml.driver_version(CUDA) is None
     assert nvml.state(CUDA) == {}
     assert nvml.hindrances(CUDA) == []
-    assert nvml.process_bytes(CUDA, 7) is None
+    assert nvml.process_bytes(CUDA) == {}
 
 
 @pytest.mark.parametrize(("cuda", "count", "has_driver", "without"), [

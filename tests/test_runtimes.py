@@ -221,7 +221,7 @@ def test_another_runtimes_memory_on_cuda_is_not_read_from_torch(monkeypatch) -> 
     """torch's allocator knows the eager model's weights alone, so a runtime would seem to need almost no memory."""
     for name in ("synchronize", "reset_peak_memory_stats", "empty_cache"):
         monkeypatch.setattr(torch.cuda, name, lambda *_: None)
-    monkeypatch.setattr(nvml, "process_bytes", lambda _device, _pid: 700 << 20)
+    monkeypatch.setattr(nvml, "process_bytes", lambda _: {os.getpid(): 700 << 20})
     deployed = SimpleNamespace(device="cuda", on_gpu=True, deployment=object(), run=lambda: None)
     (reading,) = probes.get("memory").build(deployed, Protocol())
     assert (reading.metric, reading.samples) == (metrics.CUDA_PROCESS, (700 << 20,))

@@ -16,10 +16,10 @@ from convbench.measure.live import module as live
 from convbench.measure.memory import allocations
 from convbench.measure.memory.allocations import Life
 from convbench.measure.running_clock import Moment, RunningClock
-from convbench.measure.stages import compiled
+from convbench.measure.stages import compiled, stopwatch
 from convbench.measure.stages.hooks import call, listen
 from convbench.measure.stages.spans import Spans, compiled_marks
-from convbench.measure.stages.stopwatch import LEAST, split_by_hooks
+from convbench.measure.stages.stopwatch import LEAST, SHORT, split_by_hooks
 from convbench.measure.timing import Sample
 from convbench.models import subject
 from convbench.models.inputs import Inputs
@@ -113,6 +113,18 @@ def test_time_of_other_processes_belongs_to_no_stage(monkeypatch):
     monkeypatch.setattr(RunningClock, "moment", lambda _: next(moments))
     split = split_by_hooks(subject.assemble(parts(), seed=0))
     assert split == {"backbone": 0.5, "reducer": 0.5, "lstm": 0.5, "head": 0.5, "other": 1}
+
+
+@pytest.mark.parametrize(("seconds", "calls"), [(SHORT / 2, 2), (SHORT, 1)])
+def test_a_call_is_short_by_the_clock_that_stops_for_other_processes(seconds, calls, monkeypatch):
+    """On a busy machine short calls seemed long by the wall, and their stages kept the cost of cold hooks."""
+    made = list[str]()
+    monkeypatch.setattr(stopwatch, "call", lambda *_: made.append("call"))
+    monkeypatch.setattr(RunningClock, "timed", lambda _, run: (run(), seconds)[1])
+    monkeypatch.setattr(RunningClock, "moment", lambda _: Moment(0, 0, 0))
+    monkeypatch.setattr("time.perf_counter", itertools.count(step=1).__next__)
+    split_by_hooks(subject.assemble(parts(), seed=0))
+    assert len(made) == calls
 
 
 def stage_results(monkeypatch, split, plain):

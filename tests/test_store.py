@@ -80,16 +80,36 @@ def test_a_line_torn_at_any_byte_is_dropped_before_appending(directory, measured
     results = directory / "results.jsonl"
     whole = results.read_bytes()
     last = whole[:-1].rfind(b"\n") + 1
-    results.write_bytes(whole[: random.Random(seed).randrange(last + 1, len(whole))])
+    results.write_bytes(whole[: random.Random(seed).randrange(last + 1, len(whole) - 1)])
     assert store.load(directory)[1] == measured[:2]
-    assert store.drop_unfinished_line(directory)
+    assert store.finish_last_line(directory)
     store.append(directory, measured[2])
     assert results.read_bytes() == whole
 
 
+def test_a_last_record_without_the_end_of_its_line_is_kept(directory, measured):
+    """An editor may take the last line's end away. The record was left out, and ``--resume`` removed it."""
+    results = directory / "results.jsonl"
+    whole = results.read_bytes()
+    results.write_bytes(whole[:-1])
+    assert store.load(directory)[1] == measured
+    assert not store.finish_last_line(directory)
+    assert results.read_bytes() == whole
+
+
+def test_lines_that_are_there_twice_count_once(directory, measured):
+    """A merge in git may keep both sides' copies of a line; the case had twice as many visits then."""
+    visited = [replace(measured[0], visits=(Visit(number),)) for number in range(2)]
+    store.start(directory, RUN, visited)
+    (before,) = store.load(directory)[1]
+    results = directory / "results.jsonl"
+    results.write_bytes(results.read_bytes() * 2 + results.read_bytes().replace(b"\n", b"\r\n"))
+    assert store.load(directory)[1] == [before]
+
+
 def test_nothing_is_dropped_from_a_whole_file(directory):
     before = (directory / "results.jsonl").read_bytes()
-    assert not store.drop_unfinished_line(directory)
+    assert not store.finish_last_line(directory)
     assert (directory / "results.jsonl").read_bytes() == before
 
 
@@ -98,7 +118,7 @@ def test_unreadable_results_are_reported_when_a_run_resumes(directory):
     (directory / "results.jsonl").unlink()
     (directory / "results.jsonl").mkdir()
     with pytest.raises(StoreError, match=r"results\.jsonl: cannot be written"):
-        store.drop_unfinished_line(directory)
+        store.finish_last_line(directory)
 
 
 def test_a_run_without_its_results_file_is_refused(directory):
@@ -106,7 +126,7 @@ def test_a_run_without_its_results_file_is_refused(directory):
     (directory / "results.jsonl").unlink()
     with pytest.raises(StoreError, match=r"there is no results\.jsonl, which holds all measurements"):
         store.load(directory)
-    assert not store.drop_unfinished_line(directory)
+    assert not store.finish_last_line(directory)
     assert not (directory / "results.jsonl").exists()
 
 
@@ -197,6 +217,16 @@ def test_a_line_without_visits_is_not_joined_to_the_others(directory, measured):
     assert joined.samples(metrics.LATENCY) == (1e-3,) * 8
 
 
+@pytest.mark.parametrize("metric", [metrics.RUN_DELAY, metrics.STEAL])
+@pytest.mark.parametrize("share", [1e308, math.inf, math.nan, -0.5])
+def test_an_impossible_share_of_time_is_damage(directory, measured, metric, share):
+    """Reading such a run ended in an OverflowError."""
+    readings = (Reading(metrics.LATENCY, (1e-3,)), Reading(metric, (share,)))
+    store.append(directory, replace(measured[0], visits=(Visit(0),), readings=readings))
+    with pytest.raises(StoreError, match=rf"results\.jsonl:4: not a record: a sample of {metric.name} is not a share"):
+        store.load(directory)
+
+
 @pytest.mark.parametrize("name", ["batch", "hidden"])
 def test_a_case_without_size_is_damage(directory, name):
     """The report of such a run ended in a ZeroDivisionError."""
@@ -207,12 +237,13 @@ def test_a_case_without_size_is_damage(directory, name):
 
 
 @pytest.mark.parametrize("name", ["params", "flops", "cpu_peak_tensor_bytes"])
-def test_an_infinite_size_is_damage(directory, name):
+@pytest.mark.parametrize("size", ["1e400", '"NaN"'])
+def test_an_infinite_size_is_damage(directory, name, size):
     """The report of such a run ended in an OverflowError."""
     lines = (directory / "results.jsonl").read_text()
     pattern = rf'("name":"{name}",.*?"samples":)\[[^]]*\]'
-    (directory / "results.jsonl").write_text(re.sub(pattern, r"\1[1e400]", lines, count=1))
-    with pytest.raises(StoreError, match=rf"results\.jsonl:1: not a record: a sample of {name} is larger than any"):
+    (directory / "results.jsonl").write_text(re.sub(pattern, rf"\1[{size}]", lines, count=1))
+    with pytest.raises(StoreError, match=rf"results\.jsonl:1: not a record: a sample of {name} is not a size"):
         store.load(directory)
 
 
@@ -255,6 +286,18 @@ def test_a_newer_schema_is_refused(tmp_path):
     store.start(tmp_path, replace(RUN, schema_version=99))
     with pytest.raises(StoreError, match="newer convbench"):
         store.load(tmp_path)
+    (tmp_path / "run.json").write_text('{"schema_version": 99, "name": {"of": "run"}}')
+    with pytest.raises(StoreError, match=r"run\.json: written by a newer convbench \(schema 99\): upgrade"):
+        store.load(tmp_path)
+
+
+@pytest.mark.parametrize("line", [b'{"schema_version": 99, "case": "gap"}\n', None], ids=["unreadable", "readable"])
+def test_a_record_that_a_newer_convbench_added_is_refused(directory, measured, line):
+    """A newer convbench may have resumed the run. Such a line was called damaged, or read as if it were ours."""
+    newer_line = line or record_line(replace(measured[0], schema_version=99))
+    (directory / "results.jsonl").write_bytes(record_line(measured[1]) + newer_line)
+    with pytest.raises(StoreError, match=r"results\.jsonl:2: written by a newer convbench \(schema 99\): upgrade"):
+        store.load(directory)
 
 
 def test_a_new_run_sets_the_old_one_aside_with_all_its_pages(directory, measured):

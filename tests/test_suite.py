@@ -735,6 +735,11 @@ def test_mistakes_of_file_and_overrides_are_reported_together(monkeypatch: pytes
             "matrix:\n  reducer: gap, fc\n",
             "2:12: reducer: 'gap, fc' is not written as name or name(option=value) (a list is written as [gap, fc])",
         ),
+        (
+            "matrix: {model: my net.py:build}",
+            ("1:17: model: 'my net.py:build' is not written as name or name(option=value); a path with a space is a "
+            "mapping: {name: 'my net.py:build'}"),
+        ),
         ("matrix: {reducer: {avg-k: {k: 4}}}", "1:19: reducer: needs a name: {name: avg-k, <options>}"),
         ("matrix: {model: {name: [a:f, b:f], stages: {lstm: rnn}}}", ("1:24: model.name: a list is not the name of a "
          "plug-in: for several, write a list of mappings, each with a name and its options")),

@@ -214,10 +214,7 @@ def results(records: Iterable[Record]) -> list[Result]:
 
 
 def latency_ratios(pairs: Sequence[tuple[Result, Result]], tail: float = TAIL) -> list[Interval | None]:
-    """Divide the first's latency by the second's in each pair, by the rounds of both; None if either was not timed.
-
-    ``tail`` is the error at either end of a ratio by rounds.
-    """
+    """Divide the first's latency by the second's in each pair, as ``latencies.ratios``; None if either is not timed."""
     timings = [(first.timing, second.timing) for first, second in pairs]
     intervals = iter(latencies.ratios([(first, second) for first, second in timings if first and second], tail))
     return [next(intervals) if first and second else None for first, second in timings]

@@ -59,6 +59,5 @@ def _count(worker: SideWorker, deadline: float) -> dict[str, Any]:
 
 
 def _refuse_after(deadline: float) -> None:
-    """Raise CaseFailed if the time has run out."""
     if time.monotonic() >= deadline:
         raise CaseFailed("timeout", "the time ran out")

@@ -77,6 +77,5 @@ class Stock:
                     worker.greet(case)
 
     def _workers_with(self, variables: Variables, settings: Settings) -> list[SideWorker]:
-        """Return the idle workers with these variables and this number of threads."""
         workers = (worker for worker_variables, worker in self._idle_workers if worker_variables == variables)
         return [worker for worker in workers if worker.settings.threads == settings.threads]

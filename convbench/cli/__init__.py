@@ -26,7 +26,6 @@ def _place(command: CommandInfo) -> int:
 
 
 def _add_verbs() -> None:
-    """Register convbench's verbs, then those of other packages."""
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
     for plugin in installed.verbs():

@@ -72,7 +72,6 @@ def bisect(
 
 
 def _show(answer: Bisected, place: Path) -> int:
-    """Print the answer and return the exit code."""
     from convbench.check.bisection.bisected import sentences
 
     print("\n".join(sentences(answer)))

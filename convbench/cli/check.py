@@ -106,7 +106,6 @@ def replay(file: Annotated[Path, typer.Argument(help="The JSON file of a check."
 
 
 def _show(outcome: Outcome) -> int:
-    """Print the table and what it means, and return the exit code."""
     from convbench.check import words
     from convbench.check.verdict import exit_code
 

@@ -68,10 +68,11 @@ class CheckFiles:
         from convbench.core.system import files
 
         replay = f"convbench replay {shlex.quote(str(self._json))}"
-        remedy = f"{files.ELSEWHERE}; all timings are stored: {replay}"
         errors: list[str] = []
         with _collect(errors):
             self._keep(outcome)
+        is_stored = not errors  # or the JSON there is that of another check
+        remedy = f"{files.ELSEWHERE}; all timings are stored: {replay}" if is_stored else files.ELSEWHERE
         if self._junit:
             with _collect(errors):
                 files.write(self._junit, ci.junit(outcome), remedy)
@@ -83,7 +84,8 @@ class CheckFiles:
                 files.append(self._step_summary, ci.markdown(outcome))
             except StoreError as error:  # nobody asked for it: a container may have the variable but not the file
                 print(f"no step summary: {error}", file=sys.stderr)
-        print(f"replay with: {replay}", file=sys.stderr)
+        if is_stored:
+            print(f"replay with: {replay}", file=sys.stderr)
         if errors:
             raise StoreError("\n".join(errors))
 

@@ -163,7 +163,6 @@ def _print(comparison: StoredComparison, ratios: Sequence[Interval | None]) -> N
 
 
 def _print_failures(place: str, records: Sequence[Record]) -> None:
-    """Print a line for each case without a result in this place, with the reason."""
     from convbench.report.words.findings import failure
 
     for record in records:

@@ -30,6 +30,13 @@ INTERNAL = 70
 UNWRITTEN = 74
 """An input or output error, by the same list: the answer could not be written to standard output."""
 ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+NO_MEMORY, NO_FILES = "end other programs, or raise the limit (ulimit -v)", "raise the limit of open files (ulimit -n)"
+NO_SPACE = "make room there, or choose another place"
+LIMITS = {
+    errno.ENOMEM: NO_MEMORY, errno.EMFILE: NO_FILES, errno.ENFILE: NO_FILES, errno.ENOSPC: NO_SPACE,
+    errno.EDQUOT: NO_SPACE, errno.EROFS: "choose another place", errno.EIO: "a disk or its connection fails",
+}  # fmt: skip
+"""What to do about an error of the machine, which anything may meet at any place."""
 PATIENCE = 3.0
 """Seconds in which a second signal does not interrupt the clean-up after the first."""
 
@@ -102,7 +109,8 @@ def code_of(command: Callable[[], Any]) -> int:
             return int(error.code or 0)
         if numbers:  # Ctrl-C in an import or an extension may come back as any error, such as numpy's ImportError
             return _report(f"interrupted ({typed_line(error)})", 128 + numbers[0])
-        if reason := _path_problem(error) or missing_module(error):
+        # The limits first: without memory, the rest would raise again, and Python would end with 1, a regression.
+        if reason := _reached_limit(error) or _path_problem(error) or missing_module(error):
             return _report(reason, ConvbenchError.exit_code)
         traceback.print_exc()
         return _report(_remedy(error), INTERNAL)
@@ -116,6 +124,16 @@ def _remedy(error: BaseException) -> str:
     if package := next(packages, ""):
         return f"the error above came from {package}: report it there, or to convbench if that is at fault"
     return "this is a bug in convbench: please report it with the lines above"
+
+
+def _reached_limit(error: BaseException) -> str:
+    """Say what of the machine is used up or fails, and what to do; empty for other errors."""
+    if isinstance(error, MemoryError):
+        return f"no memory is left for this process: {NO_MEMORY}"
+    if not isinstance(error, OSError) or error.errno not in LIMITS:
+        return ""
+    place = f"{cut(os.fsdecode(error.filename), 80)}: " if isinstance(error.filename, str | bytes) else ""
+    return f"{place}{error.strerror}: {LIMITS[error.errno]}"
 
 
 def _path_problem(error: BaseException) -> str:

@@ -119,7 +119,6 @@ def _show(answer: History, store: Path | None, line: Sequence[str], as_json: boo
 
 
 def _command_of(run: str) -> Command:
-    """Return the command that made a stored run."""
     from convbench.core.storage import store
 
     return Command.of(store.read_description(Path(run)))

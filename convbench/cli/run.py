@@ -159,7 +159,6 @@ def run(
 
 
 def _say(sentences: Iterable[str]) -> None:
-    """Print each sentence on standard error."""
     for sentence in sentences:
         print(f"convbench: {sentence}", file=sys.stderr)
 
@@ -243,7 +242,6 @@ def merge(
 
 
 def _commit(run: RunDescription) -> str:
-    """Return the commit that a run measured, as stored in it."""
     commit, dirty = run.environment.get("commit"), run.environment.get("dirty")
     return f"{commit}{' with changes' if dirty else ''}" if commit else "an unknown one"
 

@@ -42,7 +42,7 @@ class StoreError(ConvbenchError):
 class NewerFormat(StoreError):
     """A stored file of a newer convbench, which this one cannot read."""
 
-    def __init__(self, place: Path, schema_version: int) -> None:
+    def __init__(self, place: Path | str, schema_version: int) -> None:
         super().__init__(f"{place}: written by a newer convbench (schema {schema_version}): upgrade")
 
 

@@ -169,6 +169,9 @@ def hint(path: str, error: BaseException) -> str:
     module, _, attribute = path.partition(":")
     if "/" in module or module.endswith(".py"):
         file, suffix = Path(os.path.expanduser(module)), f":{attribute}" if attribute else ""  # noqa: PTH111 - any name
+        if "." in file.stem:
+            new_name = f"{file.stem.replace('.', '_')}.py"
+            return f"; Python imports no file with a dot in its name: rename {file.name!r} to {new_name!r}"
         return (
             f"; {module!r} is a file that lies neither beside the suite nor here: write {file.stem}{suffix} and "
             f"put its folder on the path, as in PYTHONPATH={shlex.quote(str(file.parent))} convbench ..."

@@ -97,7 +97,7 @@ PARITY_FRAMES = _exact("parity_frames", "1", "Frame by frame against the clip",
     "Largest absolute difference between the outputs of a clip that is streamed frame by frame and eager's outputs of "
     "the whole clip.")
 CUDA_PEAK = _exact("cuda_peak_allocated_bytes", "B", "Peak allocated on CUDA",
-    "Peak bytes that torch's CUDA allocator had handed out over one call.")
+    "Peak bytes that torch's CUDA allocator had handed out over one call, and those that CUDA graphs hold.")
 CUDA_RESERVED = _pinned("cuda_peak_reserved_bytes", "B", "Peak reserved on CUDA",
     "Peak bytes that torch's CUDA allocator held over one call.")
 CUDA_PROCESS = _pinned("cuda_process_bytes", "B", "Process's use of CUDA",

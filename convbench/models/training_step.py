@@ -78,7 +78,8 @@ class TrainingStep:
         loss = self.forward()
         self.backward(loss)
         self.optimize()
-        return StepResult(loss.detach(), self._gradients())
+        gradients = ((name, parameter.grad) for name, parameter in self.model.named_parameters())
+        return StepResult(loss.detach(), {name: gradient for name, gradient in gradients if gradient is not None})
 
     def forget(self) -> None:
         """Release the gradients of the previous step."""
@@ -134,10 +135,6 @@ class TrainingStep:
         """Return the names of the parameters that require a gradient and got none in the previous step."""
         parameters = self.model.named_parameters()
         return [name for name, p in parameters if p.requires_grad and p.grad is None and not is_lazy(p)]
-
-    def _gradients(self) -> dict[str, torch.Tensor]:
-        gradients = ((name, parameter.grad) for name, parameter in self.model.named_parameters())
-        return {name: gradient for name, gradient in gradients if gradient is not None}
 
 
 def mean_squares(output: Any, *_args: Any, **_kwargs: Any) -> torch.Tensor:

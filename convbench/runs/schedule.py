@@ -102,7 +102,6 @@ class Schedule:
             yield from self._extra_rounds(timed_cases, goes_on=True)
 
     def _enter(self, **changes: Any) -> None:
-        """Enter the next state of the run, with these changes."""
         self._state = replace(self._state, **changes)
 
     # --- Facts, rounds and what is visited again ----------------------------------------------------------------------

@@ -61,9 +61,9 @@ def begin(
         return []
     earlier_run = _complete(store.read_description(directory), run)
     _refuse_other(directory, _differences(earlier_run, run, prepared.executor.awaits_hosts))
+    records = store.load(directory)[1]  # first, because damage must not be added to
     store.describe(directory, earlier_run)
-    store.drop_unfinished_line(directory)
-    records = store.load(directory)[1]
+    store.finish_last_line(directory)
     if not prepared.executor.awaits_hosts:
         host_notes.refuse_other_kinds(directory, records, prepared.executor.hosts)
     host_notes.note(directory, prepared.executor.hosts, records)

@@ -42,14 +42,16 @@ def load(source: str, overrides: Sequence[str] = (), processes: Processes | None
     imports.add_suite_folder(Path(source))
     if not any(map(OWN.search, texts(source, overrides))):
         return suites.load(source, overrides)
-    call = ProcessCall(suites.load, (source, tuple(overrides)), timeout=SECONDS, forks=processes is not None)
+    activity = f"{source}: importing the code that it names"
+    args = (source, tuple(overrides))
+    call = ProcessCall(suites.load, args, timeout=SECONDS, forks=processes is not None, activity=activity)
     try:
         if processes is not None:
             return processes.run(call)
         with closing(Processes()) as new_processes:
             return new_processes.run(call)
     except CaseFailed as error:
-        raise SuiteError(explain(error, f"{source}: importing the code that it names")) from error
+        raise SuiteError(explain(error, activity)) from error
 
 
 def names_own_code(cases: Sequence[Case]) -> bool:
@@ -99,13 +101,15 @@ def call_safely(
 ) -> T:
     """Return ``work(*args)``, run in a separate process that imports what the cases need of the user's code.
 
-    The process has ``seconds``, and some more for each case unless a setting limits it (``limited_by``). Raises
-    ConvbenchError if it ended without a result.
+    The process has ``seconds``, and some more for each case unless a setting limits it (``limited_by``). The user is
+    told of the ``activity`` if it takes long. Raises ConvbenchError if it ended without a result.
     """
     try:
         tasks = {case.trial.task for case in cases if case.trial}
         more = 0.0 if limited_by else SECONDS_A_CASE * len(cases) + SECONDS_A_TASK * len(tasks)
-        call = ProcessCall(work, args, timeout=seconds + more, imports=user_imports(cases), limited_by=limited_by)
+        call = ProcessCall(
+            work, args, timeout=seconds + more, imports=user_imports(cases), limited_by=limited_by, activity=activity
+        )
         return processes.run(call)
     except CaseFailed as error:
         raise ConvbenchError(explain(error, activity)) from error

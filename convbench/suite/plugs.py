@@ -122,6 +122,7 @@ def plug_fields(raw: Any, at: Location, mistakes: Mistakes) -> tuple[str, dict[s
     match = _TEXT.fullmatch(raw)
     if match is None:
         hint = "; in a [list], quote text with commas in it" if "(" in raw or ")" in raw else ""
+        hint = f"; a path with a space is a mapping: {{name: {quoted(raw.strip())}}}" if ".py:" in raw else hint
         mistakes.add(at, f"{quoted(raw)} is not written as name or name(option=value){hint}")
         return None
     fields: dict[str, Any] = {}

@@ -23,7 +23,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -40,8 +40,8 @@ SMALL_PROOFS = str(HERE / "rehearsal/small.py")
 TINY = ("clip.batch=1", "clip.frames=2", "clip.height=16", "clip.width=16", "protocol.visits=1",
         "protocol.max_warmup=0.02", "protocol.max_time=0.02", "protocol.timeout=400")  # fmt: skip
 """A rehearsal's changes of a suite."""
-ARCHIVE, KEPT = "runs.tar.gz", 16 << 20
-"""The file of the runs, and the bytes that it may have."""
+ARCHIVE, KEPT = "runs.tar.gz", 15 << 20
+"""The file of the runs, and the bytes that it may have: 16 MiB less what a compressor holds back."""
 PATIENCE, BETWEEN_SAVES = 10, 60
 """Seconds that an interrupted step has to write its results, and seconds after which a running step's are saved."""
 PR_SET_PDEATHSIG = 1
@@ -173,7 +173,22 @@ def failures(steps: list[dict[str, object]], comparisons: list[dict[str, object]
     return ended + [f"{row['check']} of {row['case']}" for row in comparisons if not row["agrees"]]
 
 
-def summary(steps: list[dict[str, object]], comparisons: list[dict[str, object]]) -> str:
+def tables(out: Path) -> Iterator[str]:
+    """Yield the lines of the tables whose rows the proofs wrote, each a line of JSON."""
+    for path in sorted(out.glob("table-*.jsonl")):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        yield from (
+            "",
+            f"{path.stem.removeprefix('table-')}:",
+            "",
+            f"| {' | '.join(names)} |",
+            "|---" * len(names) + "|",
+        )
+        yield from (f"| {' | '.join(str(row.get(name, '')) for name in names)} |" for row in rows)
+
+
+def summary(steps: list[dict[str, object]], comparisons: list[dict[str, object]], more: Iterable[str] = ()) -> str:
     rows = [f"| {step['step']} | {step['ended']} | {step['seconds']} |" for step in steps]
     lines = ["| step | ended | s |", "|---|---|--:|", *rows, ""]
     lines += ["| check | case | ours | theirs | within | agrees |", "|---|---|--:|--:|--:|---|"]
@@ -183,7 +198,7 @@ def summary(steps: list[dict[str, object]], comparisons: list[dict[str, object]]
     ]
     agreed = sum(bool(row["agrees"]) for row in comparisons)
     failed = "; ".join(failures(steps, comparisons)) or "nothing"
-    lines += ["", f"{agreed} of {len(comparisons)} checks agree. Not well: {failed}."]
+    lines += [*more, "", f"{agreed} of {len(comparisons)} checks agree. Not well: {failed}."]
     return "\n".join(lines) + "\n"
 
 
@@ -266,7 +281,9 @@ def prove(args: argparse.Namespace, room: Path) -> list[str]:
 def write_results(steps: list[dict[str, object]], room: Path, out: Path) -> None:
     """Write what the steps have found so far: the kit may be ended at any moment."""
     comparisons, left_out = list(checks(room)), pack(room, out)
-    text = summary(steps, comparisons) + (f"\nNo room in {ARCHIVE}: {', '.join(left_out)}.\n" if left_out else "")
+    text = summary(steps, comparisons, tables(room)) + (
+        f"\nNo room in {ARCHIVE}: {', '.join(left_out)}.\n" if left_out else ""
+    )
     (out / "summary.md").write_text(text)
     (out / "checks.json").write_text(json.dumps({"steps": steps, "checks": comparisons}, indent=1))
 

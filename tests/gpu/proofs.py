@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -32,7 +33,7 @@ from convbench.core.record import STAGES, Case, Choice, Clip, Parts, Protocol, R
 from convbench.core.scales import percent
 from convbench.core.storage import profiles, store
 from convbench.measure import attempts, harness
-from convbench.measure.machine import nvml
+from convbench.measure.machine import nvml, precision
 from convbench.measure.memory import allocations
 from convbench.measure.memory.cudnn import Recurrence
 from convbench.measure.timing import clock_for
@@ -65,6 +66,11 @@ class Findings:
         row = {"check": name, "case": str(getattr(case, "id", case)), "ours": ours, "theirs": theirs}
         with self.path.open("a") as lines:
             lines.write(json.dumps(row | {"within": within, "agrees": bool(agrees)}) + "\n")
+
+    def tell(self, table: str, **cells: Any) -> None:
+        """Add a row to a table of the summary: figures that nothing independent can be compared with."""
+        with (self.path.parent / f"table-{table}.jsonl").open("a") as lines:
+            lines.write(json.dumps(cells) + "\n")
 
     def note(self, name: str, value: Any) -> None:
         self.facts[name] = value
@@ -211,7 +217,7 @@ def theirs_of(case: Case) -> dict[str, Any]:
         "warm": warm,
         "allocated": torch.cuda.max_memory_allocated(),
         "reserved": torch.cuda.max_memory_reserved(),
-        "process": nvml.process_bytes(torch.device(case.device), os.getpid()),
+        "process": nvml.process_bytes(torch.device(case.device)).get(os.getpid()),
         "free_total": torch.cuda.mem_get_info(),
         "known": sum(life.bytes for life in allocations.holdings(case_subject).values()),
     }
@@ -239,8 +245,15 @@ def stages_sum(device: str, findings: Findings) -> None:
                 _check_sum(findings, case, record)
                 split = {name: median(samples) for name, samples in _named_stages(record).items()}
                 host = median(record.samples(metrics.LATENCY.name))
+                _tell_times(findings, case, host, whole)
                 findings.note(case.id, {"device": whole, "host": host, "stages": split, "kernels": _busy(case),
                                         "findings": [str(finding) for finding in record.findings]})  # fmt: skip
+
+
+def _tell_times(findings: Findings, case: Case, host: float, device: float) -> None:
+    launching = percent(max(0.0, 1 - device / host), places=0)
+    findings.tell("launching", case=case.id, latency_us=round(host * 1e6, 1), device_us=round(device * 1e6, 1),
+                  launching=launching)  # fmt: skip
 
 
 def _record(findings: Findings, case: Case, *probes: str) -> Record:
@@ -314,6 +327,9 @@ def variants(device: str, findings: Findings) -> None:
     cases += article(device, 1, "streaming", *GRAPHS_OF_STATE)[:1]
     cases += article(device, 8, "train", Choice("compile"))[:1]
     for case in filter(findings.is_open, cases):
+        torch.compiler.reset()  # else graphs of earlier cases keep memory, and at last a function runs eagerly
+        gc.collect()
+        torch.cuda.empty_cache()
         record = _record(findings, case, "latency", "stages", "memory")
         if record.status != "ok":
             continue
@@ -324,6 +340,9 @@ def variants(device: str, findings: Findings) -> None:
         findings.check("sum of kinds", case, _sum_of_kinds(stored), peak, 0.0)
         host = median(record.samples(metrics.LATENCY.name))
         kinds = {kind: stored.get(metrics.CUDA_PEAK.part(kind).name, 0) for kind in metrics.KINDS}
+        _tell_times(findings, case, host, whole)
+        sizes = {"peak": peak, "reserved": stored[metrics.CUDA_RESERVED.name]} | kinds
+        findings.tell("MiB of variants", case=case.id, **{name: round(size / 2**20, 2) for name, size in sizes.items()})
         findings.note(case.id, {"device": whole, "host": host, "peak": peak, "kinds": kinds,
                                 "stages": _named_stages(record),
                                 "findings": [str(finding) for finding in record.findings]})  # fmt: skip
@@ -360,7 +379,11 @@ GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
 def cudnn(device: str, findings: Findings) -> None:
-    """Record all allocations of cuDNN's recurrent operators and of convolutions by shape, beside predictions."""
+    """Record all allocations of cuDNN's recurrent operators and of convolutions by shape, beside predictions.
+
+    Before that, check that TF32 is told where results show it.
+    """
+    _compare_tf32(device, findings)
     grid = itertools.product(*GRID)
     shapes = [dict(zip(("inputs", "hidden", "steps", "batch", "train"), sizes, strict=True)) for sizes in grid]
     shapes += [shape | {"train": train} for shape in LAYERS for train in (False, True)]
@@ -370,6 +393,36 @@ def cudnn(device: str, findings: Findings) -> None:
     findings.note(
         "conv", [(shape, _or_reason(lambda shape=shape: _conv_sizes(device, *shape))) for shape in CONVOLUTIONS]
     )
+
+
+ERROR_OF_TF32 = 1e-4
+"""Relative error of sums of products that TF32 exceeds and float32 does not."""
+
+
+def _compare_tf32(device: str, findings: Findings) -> None:
+    """Check what convbench tells of TF32 by the errors of a convolution and a product, by default and otherwise."""
+    clip, weights, matrix = (
+        torch.randn(shape, device=device) for shape in ((16, 64, 56, 56), (64, 64, 3, 3), (999, 999))
+    )
+    before = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    for allowed, word in (before, (not before[0], "high")):
+        torch.backends.cudnn.allow_tf32 = allowed
+        torch.set_float32_matmul_precision(word)
+        name = f"cudnn.allow_tf32={allowed}, {word}"
+        errors = _error(torch.nn.functional.conv2d, clip, weights), _error(torch.mm, matrix, matrix)
+        for library, told, error in (
+            ("cuDNN", precision.tf32_in_cudnn(), errors[0]),
+            ("cuBLAS", precision.products(device) not in precision.EXACT, errors[1]),
+        ):
+            findings.check(f"TF32 in {library}", name, float(told), float(error > ERROR_OF_TF32), 0.0)
+        findings.note(f"errors with {name}", errors)
+    torch.backends.cudnn.allow_tf32 = before[0]
+    torch.set_float32_matmul_precision(before[1])
+
+
+def _error(product: Callable[..., torch.Tensor], *factors: torch.Tensor) -> float:
+    exact = product(*(factor.double() for factor in factors))
+    return float((product(*factors).double() - exact).norm() / exact.norm())
 
 
 def _compare_workspaces(findings: Findings, shapes: list[dict[str, Any]]) -> None:
@@ -452,7 +505,7 @@ def contexts(device: str, findings: Findings) -> None:
     process = subprocess.Popen([*MEASURING, "--device", device, "--out", str(out)], stdout=subprocess.DEVNULL)
     torch.cuda.init()
     while process.poll() is None:
-        for pid in nvml._processes(torch.device(device)):
+        for pid in nvml.process_bytes(torch.device(device)):
             counts[pid] = counts.get(pid, 0) + 1
         time.sleep(0.05)
     findings.check("the command's process on the device", "smoke gap*", counts.get(process.pid, 0), 0, 0.0)
@@ -466,11 +519,17 @@ def contexts(device: str, findings: Findings) -> None:
 GATED = ("suites/article.yaml", ("clip.batch=[1,64]",), ("conv/gap/*",))
 """Suite, overrides and selection of the gate's cases: one bound by launches, one by computing."""
 SLOWDOWNS = ((0.0, 130.0), (0.05, 290.0))
-"""Slowdowns put into head, with the seconds after which no pair begins."""
+"""Slowdowns put into head, with the most seconds for the pairs of each, the fewest first."""
+LAST_PAIR = 445.0
+"""Seconds of the step after which no pair begins: an experiment that is interrupted leaves no verdict."""
 
 
 def gate(device: str, findings: Findings) -> None:
-    """Try the gate on the same code and on a known slowdown; cases that are open when time is up are inconclusive."""
+    """Try the gate on the same code and on a known slowdown, in turns; cases that are open at the end are inconclusive.
+
+    Each is tried once. Experiments for which all their seconds are left follow.
+    """
+    end = time.monotonic() + LAST_PAIR
     from convbench.check import selftest  # here, as the processes of other proofs need not import it
     from convbench.check.inspection import Request
     from convbench.check.settings import Rule, Settings
@@ -479,14 +538,23 @@ def gate(device: str, findings: Findings) -> None:
     trials, working_tree = findings.path.parent / "trials.jsonl", sides.WorkingTree.at(Path.cwd(), GATED[0])
     with sides.scratch_folder() as folder, sides.materialise(".", working_tree, folder) as side:
         test = selftest.Selftest(side, Request(*GATED), Settings(device=device), Rule(), folder)
-        for slowdown, seconds in SLOWDOWNS:
-            attempts = test.experiment(slowdown, Printer(), time.monotonic() + seconds)
+        for number, (slowdown, seconds) in enumerate(itertools.cycle(SLOWDOWNS)):
+            now = time.monotonic()
+            if number >= len(SLOWDOWNS) and now + seconds > end:
+                if now + SLOWDOWNS[0][1] > end:
+                    break
+                continue
+            attempts = test.experiment(slowdown, Printer(), min(now + seconds, end))
             for attempt in selftest.append(attempts, trials):
                 wrong_word = "ok" if slowdown else "regression"
                 is_wrong = float(attempt.word == wrong_word)
                 name = f"{percent(slowdown, places=0, signed=True)} is not {wrong_word}"
                 findings.check(name, attempt.case, is_wrong, 0.0, 0.0)
-            findings.note("figures", selftest.figures(selftest.stored_attempts(trials, test.conditions)))
+                findings.tell("verdicts", case=attempt.case, put_in=percent(attempt.achieved, signed=True),
+                              verdict=attempt.word, seen=percent(attempt.seen, signed=True), pairs=attempt.pairs,
+                              seconds=round(attempt.seconds))  # fmt: skip
+            figures = selftest.figures(selftest.stored_attempts(trials, test.conditions))
+            findings.note("figures", [*selftest.sentences(figures)])
 
 
 SECONDS_AGAIN = 25.0
@@ -494,10 +562,13 @@ SECONDS_AGAIN = 25.0
 
 
 def failures(_: str, findings: Findings) -> None:
-    """Measure the cases that failed in the runs again, each in a process of its own, for its traceback in the log."""
+    """Count the runs' cases, and measure failed ones again, each in its own process, for its traceback in the log."""
     until = time.monotonic() + SECONDS_AGAIN
     for path in sorted(findings.path.parent.glob(f"*/{store.RESULTS}")):
-        for record in store.load(path.parent)[1]:
+        description, records = store.load(path.parent)
+        counts = Counter(record.status for record in records)
+        findings.tell("runs", run=path.parent.name, planned=len(description.planned), **counts)
+        for record in records:
             if record.status == "failed" and time.monotonic() < until:
                 print(f"--- {record.case.id}: {record.failure}", flush=True)
                 _or_reason(partial(subprocess.run, [*AGAIN, str(path.parent), record.case.id], timeout=SECONDS_AGAIN))

@@ -57,7 +57,7 @@ class Quicker(NamedTuple):
 
 
 def rank(group: Iterable[Result]) -> list[Contender]:
-    """Rank the models of cases that are alike, fastest first; by parameters if nothing is timed.
+    """Rank the models of cases that are alike, fastest first; by parameters, then FLOPs, if nothing is timed.
 
     If a model has cases in several variants, its fastest one counts. To compare reducers, pass cases of one variant.
     """
@@ -94,9 +94,14 @@ def _breadth(group: list[Result]) -> tuple[bool, int, int]:
     return (group[0].case.scenario == "inference", len({result.series for result in group}), len(group))
 
 
-def _speed(result: Result) -> tuple[float, float, int, str]:
+def _speed(result: Result) -> tuple[float, float, float, int, str]:
     case = result.case
-    return (result.latency.median if result.latency else math.inf, _size(result), len(case.variant), case.id)
+    latency = result.latency.median if result.latency else math.inf
+    return (latency, _size(result), _work(result), len(case.variant), case.id)
+
+
+def _work(result: Result) -> float:
+    return math.inf if result.flops is None else result.flops
 
 
 def _size(result: Result) -> float:
@@ -153,7 +158,10 @@ def quickest(pick: Result, members: Sequence[Result]) -> Quicker | None:
 
 
 def lightest(results: Sequence[Result]) -> Result:
-    """Return the result with the fewest parameters, of equal ones the fastest; a control only among controls."""
+    """Return the result with the fewest parameters, of equal ones the fastest or, if untimed, that of fewest FLOPs.
+
+    A control is returned only among controls.
+    """
     return min(exclude_controls(results), key=lambda result: (_size(result), *_speed(result)))
 
 

@@ -89,7 +89,6 @@ class _Fit:
 
     @property
     def residuals(self) -> Floats:
-        """The deviations of the values from their levels."""
         return np.concatenate([part - part.mean() for part in np.split(self.flat, self.starts)])
 
 

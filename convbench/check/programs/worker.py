@@ -180,7 +180,7 @@ class Server:
         try:
             kind, message = self.side.explain(error)
         except Exception:
-            kind, message = "error", f"{type(error).__name__}: {error}"
+            kind, message = "error", f"{type(error).__name__}: {error}".removesuffix(": ")  # a MemoryError has no words
         return {"kind": kind, "message": message}
 
     def timed(self) -> float:

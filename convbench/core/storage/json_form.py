@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import fields
+from contextlib import suppress
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import Annotated, Any, TypeVar
 
@@ -25,6 +26,8 @@ TIMES = (metrics.LATENCY.name, metrics.REFERENCE.name)
 """Metrics whose logarithms are taken, so that they must be positive."""
 SHORTEST, LONGEST = 1e-12, 1e9
 """Seconds between which every call takes."""
+SHARES = (metrics.RUN_DELAY.name, metrics.STEAL.name)
+"""Metrics that tell how long others had the cores, summed over threads, per second."""
 SIZES = ("MAC", "FLOP", "B")
 LARGEST = 1e30
 """The number above which no count of parameters, MACs, FLOPs or bytes is."""
@@ -37,13 +40,29 @@ def record_line(record: Record) -> bytes:
 
 def description_text(run: RunDescription) -> bytes:
     """Return the description of a run as JSON, indented for readers."""
-    return as_json(adapter(RUN), run, indent=1, exclude=_description_omissions(run))
+    optional = ("hosts", "environments", "between_hosts", "parts", "shards", "later")  # left out if they are empty
+    return as_json(adapter(RUN), run, indent=1, exclude={name for name in optional if not getattr(run, name)})
 
 
 def parse_record(line: bytes) -> Record:
     """Return the record of a line. Raises pydantic's ValidationError, which ``reason`` puts into words."""
     record: Record = adapter(RECORD).validate_json(line)
     return record
+
+
+def is_record(line: bytes) -> bool:
+    """Whether a text is the whole line of a record."""
+    with suppress(ValidationError):
+        return bool(line) and parse_record(line) is not None
+    return False
+
+
+def version_of(text: bytes) -> int:
+    """Return the version of the schema that a record or a description names, whatever else is in it; 0 if none."""
+    with suppress(ValidationError):
+        version: int = adapter(_Version).validate_json(text).schema_version
+        return version
+    return 0
 
 
 def parse_description(text: bytes) -> RunDescription:
@@ -107,10 +126,9 @@ def _record_omissions(record: Record) -> dict[str, Any]:
     return {"readings": readings, **empty_fields, **case}
 
 
-def _description_omissions(run: RunDescription) -> set[str]:
-    """Return the fields that a description leaves out if empty: those of hosts, of merged parts and of trainings."""
-    names = ("hosts", "environments", "between_hosts", "parts", "shards", "later")
-    return {name for name in names if not getattr(run, name)}
+@dataclass
+class _Version:
+    schema_version: int = 0
 
 
 def _check_record(record: Record) -> Record:
@@ -124,8 +142,10 @@ def _check_record(record: Record) -> Record:
         if name in TIMES and not all(SHORTEST < sample < LONGEST for sample in reading.samples):
             raise PydanticCustomError("times", "a sample of {name} is not a time that a call can take", {"name": name})
         is_size = metrics.is_ours(reading.metric) and (name == metrics.PARAMS.name or reading.metric.unit in SIZES)
-        if is_size and any(abs(sample) > LARGEST for sample in reading.samples):
-            raise PydanticCustomError("sizes", "a sample of {name} is larger than any model's", {"name": name})
+        if is_size and not all(abs(sample) <= LARGEST for sample in reading.samples):
+            raise PydanticCustomError("sizes", "a sample of {name} is not a size that a model can have", {"name": name})
+        if name in SHARES and not all(0 <= sample < LONGEST for sample in reading.samples):
+            raise PydanticCustomError("shares", "a sample of {name} is not a share of time", {"name": name})
         sizes = reading.visits
         if sizes and (len(sizes) != len(record.visits) or min(sizes) < 0 or sum(sizes) != len(reading.samples)):
             raise PydanticCustomError("visits", "the samples of {name} do not match its visits", {"name": name})

@@ -1,8 +1,8 @@
 """Store runs as JSON lines: a run is a directory that is appended to and resumed, and its files are the only truth.
 
 A line is one visit to a case; it is on disk, whole or not at all, before the next visit starts. A line that a killed
-process left unfinished is dropped; any other damage is reported with its place. Files of an earlier run in the
-directory are set aside, never overwritten.
+process left unfinished is dropped, and a copied line counts once; any other damage is reported with its place. Files of
+an earlier run in the directory are set aside, never overwritten.
 """
 
 from __future__ import annotations
@@ -22,7 +22,15 @@ from convbench.core import visits
 from convbench.core.default_folders import REPORTS
 from convbench.core.errors import NewerFormat, StoreError
 from convbench.core.record import SCHEMA_VERSION, Record, RunDescription
-from convbench.core.storage.json_form import description_text, parse_description, parse_record, reason, record_line
+from convbench.core.storage.json_form import (
+    description_text,
+    is_record,
+    parse_description,
+    parse_record,
+    reason,
+    record_line,
+    version_of,
+)
 from convbench.core.system import files, lock
 
 RUN, RESULTS, CSV, LOCK = "run.json", "results.jsonl", "results.csv", ".lock"
@@ -141,11 +149,14 @@ def _meant(path: Path) -> str:
 
 def read_description(directory: Path) -> RunDescription:
     """Return ``run.json`` of a run. Raises StoreError if it cannot be read, is not ours, or is of a newer convbench."""
+    text = b""
     try:
-        run = parse_description((directory / RUN).read_bytes().removeprefix(BOM_UTF8))
+        text = (directory / RUN).read_bytes().removeprefix(BOM_UTF8)
+        run = parse_description(text)
     except OSError as error:
         raise StoreError(f"{directory / RUN}: cannot be read ({error.strerror})") from error
     except ValidationError as error:
+        _refuse_newer(directory / RUN, text)
         remedy = "restore it from a copy of the run, or measure anew, which sets the damaged run aside"
         damage = f"not written by convbench, or damaged: {reason(error)}"
         raise StoreError(f"{directory / RUN}: {damage}: {remedy}") from error
@@ -154,16 +165,25 @@ def read_description(directory: Path) -> RunDescription:
     return run
 
 
-def drop_unfinished_line(directory: Path) -> bool:
-    """Cut off a last line that a killed process left unfinished, before lines are appended; return whether it did.
+def _refuse_newer(place: Path | str, text: bytes) -> None:
+    """Raise NewerFormat if a text that cannot be read is of a newer convbench: it is not damaged."""
+    if (version := version_of(text)) > SCHEMA_VERSION:
+        raise NewerFormat(place, version)
 
-    Raises StoreError.
+
+def finish_last_line(directory: Path) -> bool:
+    """End the last line, before lines are appended, or cut it off if it is not whole; return whether it was cut off.
+
+    A killed process leaves a line unfinished, an editor may take the end of the last one away. Raises StoreError.
     """
     results = directory / RESULTS
     try:
         content = results.read_bytes() if results.exists() else b""
         end = content.rfind(b"\n") + 1
         if end == len(content):
+            return False
+        if is_record(content[end:]):
+            files.append(results, b"\n", REMEDY)
             return False
         os.truncate(results, end)
     except OSError as error:
@@ -190,18 +210,28 @@ def hold_directory(directory: Path) -> Iterator[None]:
 
 
 def _read_lines(directory: Path) -> Iterator[tuple[bytes, Record]]:
-    """Yield every whole line with its record, without a last line that a killed process left unfinished."""
+    """Yield every whole line with its record, without a last line that a killed process left unfinished.
+
+    A line that is there twice is yielded once: copying files onto each other, or merging them in git, measures nothing.
+    """
     path = directory / RESULTS
     try:
-        lines = path.read_bytes().removeprefix(BOM_UTF8).split(b"\n")[:-1]  # some editors add a byte order mark
+        *lines, end = path.read_bytes().removeprefix(BOM_UTF8).split(b"\n")  # some editors add a byte order mark
     except OSError as error:
         raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
-    for number, line in enumerate(lines, start=1):
+    numbers: dict[bytes, int] = {}
+    for number, line in enumerate([*lines, end] if is_record(end) else lines, start=1):
+        numbers.setdefault(line.rstrip(b"\r"), number)
+    for line, number in numbers.items():
         try:
-            yield line + b"\n", parse_record(line)
+            record = parse_record(line)
         except ValidationError as error:
+            _refuse_newer(f"{path}:{number}", line)
             remedy = "without this line all others can be read"
             raise StoreError(f"{path}:{number}: not a record: {reason(error)}: {remedy}") from error
+        if record.schema_version > SCHEMA_VERSION:
+            raise NewerFormat(f"{path}:{number}", record.schema_version)
+        yield line + b"\n", record
 
 
 def directory_of(path: Path) -> Path:

@@ -91,7 +91,6 @@ def _mode_finding(subject: Subject) -> Iterator[Finding]:
 
 
 def _costs(deployment: Deployment | None) -> Iterator[Reading]:
-    """Yield the costs of bringing a model into another runtime."""
     if deployment is None:
         return
     if deployment.export_seconds is not None:

@@ -289,8 +289,10 @@ class _Counter(Flops):
 def _direct_calls(model: nn.Module) -> Iterator[str]:
     """Yield oneDNN operators that an optimised script calls past the dispatcher, so that no mode sees them."""
     for module in model.modules():
-        if isinstance(module, torch.jit.ScriptModule) and hasattr(module, "forward"):
-            kinds = (node.kind() for node in nodes(module.graph))
+        if not isinstance(module, torch.jit.ScriptModule):
+            continue
+        for name in module._c._method_names():  # a class of the user's may have a ``forward`` that is not scripted
+            kinds = (node.kind() for node in nodes(module._c._get_method(name).graph))
             yield from (kind for kind in kinds if kind.startswith("prim::mkldnn_") or "prepacked::" in kind)
 
 

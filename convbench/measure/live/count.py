@@ -169,5 +169,8 @@ def _call_once(model: nn.Module, inputs: Inputs) -> Subject:
     """Call the model once on a copy of the inputs, or a copy of the model if a call would change it for good."""
     if any(map(changes_for_good, model.modules())):
         with suppress(Exception):
-            model = copy.deepcopy(model)
+            twin = copy.deepcopy(model)
+            # torch's copy of a class with scripted methods has these alone: what the class has in Python is lost.
+            if [*map(type, twin.modules())] == [*map(type, model.modules())]:
+                model = twin
     return first_call(model, lambda: after_call(subject(model, inputs.map_tensors(torch.clone))))

@@ -209,7 +209,6 @@ def _variants_of_extras() -> dict[str, list[str]]:
 
 
 def _plugins() -> Iterator[Examination]:
-    """Report packages whose plug-ins could not be loaded."""
     for shelf in SHELVES:
         list(shelf)
     for package in installed.missing_plugins():

@@ -18,7 +18,7 @@ import psutil
 import torch
 
 from convbench.core import git
-from convbench.core.errors import ConvbenchError, Unavailable, line_of
+from convbench.core.errors import ConvbenchError, Unavailable, line_of, typed_line
 from convbench.core.package import __version__
 from convbench.core.record import Scalar
 from convbench.core.text import counted
@@ -121,14 +121,15 @@ def available_memory() -> int:
 
 
 def _memory() -> Any:
-    """The machine's memory as psutil reads it. Raises ConvbenchError if ``/proc`` is not mounted."""
+    """The machine's memory as psutil reads it. Raises ConvbenchError if ``/proc`` is not mounted, or masked."""
+    remedy = "mount /proc, whose counters tell what disturbs a measurement"
     try:
+        psutil.cpu_times()
         return psutil.virtual_memory()
     except OSError as error:
-        raise ConvbenchError(
-            f"{error.filename}: cannot be read ({error.strerror}): mount /proc, whose counters tell what disturbs a "
-            "measurement"
-        ) from error
+        raise ConvbenchError(f"{error.filename}: cannot be read ({error.strerror}): {remedy}") from error
+    except (LookupError, TypeError, ValueError) as error:  # a container's mask over a file reads as empty
+        raise ConvbenchError(f"/proc/meminfo or /proc/stat is incomplete ({typed_line(error)}): {remedy}") from error
 
 
 def refuse_unknown(device: str) -> None:

@@ -66,19 +66,6 @@ def _handle(device: torch.device) -> tuple[Any, Any] | None:
     return None
 
 
-def process_bytes(device: torch.device, pid: int) -> int | None:
-    """Bytes of the device's memory that a process uses, as nvidia-smi shows it.
-
-    None in containers that hide process ids, and if the driver does not report it, as for a part of a card (MIG).
-    """
-    return _processes(device).get(pid)
-
-
-def process_ids(device: torch.device) -> tuple[int, ...]:
-    """Ids of the processes that compute on the device; those of a container's processes are others outside of it."""
-    return tuple(_processes(device))
-
-
 def hindrances(device: torch.device) -> list[str]:
     """Explain which settings of the driver hinder measurements, and how to change them."""
     binding = _handle(device)
@@ -107,10 +94,8 @@ def state(device: torch.device) -> dict[str, str | int]:
     }
     answers: dict[str, str | int] = {}
     for name, query in queries.items():
-        try:
+        with suppress(nvml.NVMLError):
             answers[name] = query()
-        except nvml.NVMLError:
-            continue
     return answers
 
 
@@ -120,16 +105,19 @@ def driver_version(device: torch.device) -> str | None:
     return None if binding is None else str(binding[0].nvmlSystemGetDriverVersion())
 
 
-def _processes(device: torch.device) -> dict[int, int | None]:
+def process_bytes(device: torch.device) -> dict[int, int | None]:
+    """Bytes of the device's memory by the id of the process that uses them, as nvidia-smi shows them.
+
+    A container's processes have other ids outside of it. A value is None if the driver does not report it, as for a
+    part of a card (MIG).
+    """
     binding = _handle(device)
     if binding is None:
         return {}
     nvml, handle = binding
-    try:
-        processes = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
-    except nvml.NVMLError:
-        return {}
-    return {process.pid: process.usedGpuMemory for process in processes}
+    with suppress(nvml.NVMLError):
+        return {process.pid: process.usedGpuMemory for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle)}
+    return {}
 
 
 def _reasons(mask: int) -> str:

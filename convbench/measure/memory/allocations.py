@@ -1,8 +1,8 @@
 """Every allocation of one call, from the profiler: when it was alive, its kind, and the stage that made it.
 
 Kinds: ``weights`` (parameters and buffers), ``inputs``, ``optimizer`` (its state), ``gradients`` (of parameters),
-``workspace`` (memory that a recurrent operator allocates beyond its outputs, and that GPU libraries keep between
-calls), ``activations`` (made by the forward pass and alive after the operator that made them, or kept by
+``workspace`` (memory that a recurrent operator allocates beyond its outputs, and that GPU libraries and CUDA graphs
+keep between calls), ``activations`` (made by the forward pass and alive after the operator that made them, or kept by
 modules between calls), ``temporaries``
 (everything else: scratch within an operator, gradients of activations, the optimizer's intermediates). Sizes are those
 of tensors as torch allocates them, in B.
@@ -41,6 +41,8 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # otherwise torch's profiler wri
 
 Holder = tuple[str, str]
 """Kind and stage."""
+DEFAULT_POOL = (0, 0)
+"""The pool of CUDA's allocator that all tensors outside of CUDA graphs come from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ def timeline_of(subject: Subject) -> Timeline:
         initial_lives = holdings(subject)  # a stream makes a call for its state
     marks, device = Marks(), torch.device(subject.device)
     attributes = watch_attributes(subject.model)
-    allocated_bytes = torch.cuda.memory_allocated(device) if subject.on_gpu else None
+    allocated_bytes = torch.cuda.memory_allocated(device) + held_by_graphs() if subject.on_gpu else None
     threads: set[int] = set()
     hooks = nullcontext() if opaque(subject.case) else listen(subject, marks)
     recording = profile(activities=activities(subject), profile_memory=True, acc_events=False)
@@ -176,12 +178,24 @@ def holdings(subject: Subject) -> dict[int, Life]:
 
 
 def _library_life(allocated_bytes: int, lives: list[Life]) -> Life:
-    """Memory that CUDA's allocator had handed out before the call beyond the tensors that we know of or saw released.
+    """Memory in use on CUDA before the call, beyond the tensors that we know of or saw released.
 
-    It consists of cuBLAS's workspace and the rounding of blocks up to 512 B.
+    It consists of cuBLAS's workspace, what CUDA graphs hold, and the rounding of blocks up to 512 B.
     """
     initial_bytes = sum(life.bytes for life in lives if life.begin == -math.inf)
     return Life(allocated_bytes - initial_bytes, ("workspace", OTHER))
+
+
+def held_by_graphs() -> int:
+    """Bytes that CUDA graphs hold for the tensors of their replays: torch's allocator counts none of them as allocated.
+
+    A graph keeps the segments of its pool from its recording on, and nothing else is put into them.
+    """
+    return sum(
+        segment["total_size"] - segment["allocated_size"]
+        for segment in torch.cuda.memory_snapshot()  # type: ignore[no-untyped-call]
+        if segment["segment_pool_id"] != DEFAULT_POOL
+    )
 
 
 def _packed_weights(subject: Subject) -> dict[int, Life]:

@@ -107,13 +107,12 @@ def split_by_hooks(subject: Subject) -> Split:
     """Return the seconds by stage of one call with hooks on its stages.
 
     For a short call, and on a GPU, they are those of a second call, for which the hooks are warm. A GPU begins it after
-    waiting for as long as the first call took to launch.
+    waiting for as long as the first call took to launch. How long a call is does not include what other processes took:
+    else a short call on a busy machine would keep the cost of cold hooks.
     """
     watch = Stopwatch(subject)
     with listen(subject, watch), _without_recompiling():
-        start = time.perf_counter()
-        call(subject, watch.phase)
-        first_seconds = time.perf_counter() - start
+        first_seconds = watch.clock.timed(lambda: call(subject, watch.phase))
         if watch.on_gpu or first_seconds < SHORT:
             watch.begin_anew(first_seconds)
             call(subject, watch.phase)

@@ -99,7 +99,6 @@ def _first_args(
 
 
 def _returns(subject: Subject, call: Arguments, expected: Any) -> bool:
-    """Whether a call returns the expected output."""
     args, kwargs = values.map_leaves(torch.clone, call)
     try:
         output = structure.row(subject.without_gradients(*args, **kwargs))

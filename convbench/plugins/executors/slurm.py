@@ -384,7 +384,6 @@ class _Engine:
         return seconds > max(limit / 2, limit - NEAR_LIMIT) or (seconds >= 0 and state.startswith(FAULTLESS))
 
     def _wait_for_ends(self) -> None:
-        """Wait up to ``SECONDS_TO_END`` for processes of this machine."""
         deadline, jobs = time.monotonic() + SECONDS_TO_END, [submission.job for submission in self.submissions.values()]
         while not all(_state(job).startswith(ENDED) for job in jobs) and time.monotonic() < deadline:
             time.sleep(0.1)

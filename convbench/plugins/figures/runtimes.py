@@ -71,7 +71,6 @@ def _draw(view: Runtimes, index: Mapping[int, int], number: int, has_twins: bool
 
 
 def _line(axes: MplAxes, number: int, prices: Sequence[RelativeLatency | None]) -> None:
-    """Draw a model's latencies from left to right."""
     place_results = [(place, price.result) for place, price in enumerate(prices) if price]
     colour, marker = look(place_results[0][1].series)
     places = [place for place, _ in place_results]

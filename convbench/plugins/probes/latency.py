@@ -150,7 +150,7 @@ def _disturbances(device: torch.device) -> Iterator[Finding]:
     """Report what held a GPU back while it was timed, as far as the driver tells."""
     if reasons := nvml.state(device).get("throttle_reasons"):
         yield Finding(THROTTLED, data={"reasons": str(reasons)})
-    all_pids = nvml.process_ids(device)
+    all_pids = nvml.process_bytes(device)
     pids = tuple(str(pid) for pid in all_pids if pid != os.getpid())
     if os.getpid() not in all_pids:  # a container's processes have other ids outside
         pids = (f"{len(pids) - 1} of {', '.join(pids)}",) if len(pids) > 1 else ()

@@ -63,7 +63,6 @@ def _outside(stages: Mapping[nn.Module, str], model: nn.Module, prefix: str = ""
 
 
 def _inner_children(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return the children of a model, or of the model that it wraps."""
     children = list(model.named_children())
     wraps = len(children) == 1 and children[0][0] in WRAPPERS
     return _inner_children(children[0][1]) if wraps else children

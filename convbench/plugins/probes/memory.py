@@ -17,6 +17,10 @@ from convbench.measure.memory import allocations, alone
 from convbench.measure.probes import ProbeTraits
 from convbench.models.subject import Subject
 
+RECORDING_CALLS = 3
+"""Calls after the first one until CUDA graphs are replayed: a stream's second frame, the first with a state, is
+compiled anew, and then each graph has a call to warm up and one to be recorded."""
+
 
 @probes.register("memory")
 @declares(ProbeTraits(exact=True, order=60))
@@ -32,17 +36,20 @@ def memory(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
 
 def _cuda(subject: Subject) -> Iterator[Reading]:
     device = torch.device(subject.device)
+    for _ in range(RECORDING_CALLS):  # in a visit without timed probes, nothing has called it since its first call
+        subject.run()
+    gc.collect()
     torch.cuda.synchronize(device)
     torch.cuda.empty_cache()  # else what eager took before, to be compared with, would count as reserved and in use
     torch.cuda.reset_peak_memory_stats(device)
     subject.run()
     torch.cuda.synchronize(device)
-    process_bytes = nvml.process_bytes(device, os.getpid())
+    process_bytes = nvml.process_bytes(device).get(os.getpid())
     if process_bytes is not None:
         yield Reading(metrics.CUDA_PROCESS, (process_bytes,))
     if subject.deployment:  # its runtime asks CUDA for memory, not torch's allocator
         return
-    yield Reading(metrics.CUDA_PEAK, (torch.cuda.max_memory_allocated(device),))
+    yield Reading(metrics.CUDA_PEAK, (torch.cuda.max_memory_allocated(device) + allocations.held_by_graphs(),))
     yield Reading(metrics.CUDA_RESERVED, (torch.cuda.max_memory_reserved(device),))
     yield from _parts(metrics.CUDA_PEAK, allocations.timeline_of(subject))
 

@@ -118,7 +118,6 @@ def decode_frames(files: Sequence[Path], clip: Clip) -> Pixels:
 
 
 def _sample_evenly(frames: Sequence[T], count: int) -> list[T]:
-    """Return ``count`` frames, evenly spaced from the first to the last."""
     return [frames[time] for time in np.rint(np.linspace(0, len(frames) - 1, count)).astype(int)]
 
 

@@ -219,7 +219,6 @@ def fit(name: str, width: float, size: float) -> str:
 
 @contextmanager
 def _boxes_for_unknown_letters() -> Iterator[None]:
-    """Suppress warnings about letters that the font lacks."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield

@@ -84,7 +84,6 @@ def _timeline(case: str, memory: dict[str, Any], highest: float) -> Drawing:
 
 
 def _by_model(profiles: Iterable[Profile]) -> list[tuple[str, list[Profile]]]:
-    """Return the profiles of each model, eager first."""
     by_model = grouped(profiles, lambda profile: str(profile["eager"]))
     return [
         (model, sorted(members, key=lambda profile: (profile["case"] != model, profile["case"])))

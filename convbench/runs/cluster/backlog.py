@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from convbench.core.traits import builds
-from convbench.runs.cluster import pieces
+from convbench.runs.cluster import rounds
 from convbench.runs.cluster.engine import Member
 from convbench.runs.cluster.hosts import Groups, needs_home
 from convbench.runs.cluster.open_jobs import OpenJobs
@@ -50,7 +50,7 @@ class Backlog:
 
     def add(self, jobs: Sequence[Job], hosts: int) -> None:
         """Cut a round into pieces for this many hosts and queue them."""
-        for members in pieces.cut(jobs, max(1, hosts), self.ledger.expected_seconds):
+        for members in rounds.cut(jobs, max(1, hosts), self.ledger.expected_seconds):
             self.queue([self.ledger.enter(job) for job in members])
 
     def queue(self, tickets: Iterable[int]) -> None:

@@ -25,8 +25,8 @@ from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
 from convbench.measure import attempts
 from convbench.runs.cluster.backlog import Backlog
 from convbench.runs.cluster.engine import Absent, Began, Done, Ended, Engine, Event, Joined, Limits, Lost, Member, Piece
-from convbench.runs.cluster.intake import Intake
 from convbench.runs.cluster.roll import WAIT, Roll, correct_record, log
+from convbench.runs.cluster.rounds import Intake
 from convbench.runs.executor import Host, Job, JobRecord
 
 MOST_ERRORS = 2
@@ -52,10 +52,7 @@ class Driver:
 
     @property
     def hosts(self) -> Sequence[Host]:
-        """The hosts that joined, first the one that stands for the run. Waits for workers before any has joined.
-
-        Raises ConvbenchError if none joins in time.
-        """
+        """The hosts that joined, as ``Roll.hosts`` gives them. Raises ConvbenchError if none joins in time."""
         return self.roll.hosts
 
     def run(self, jobs: Iterable[Job]) -> Iterator[JobRecord]:
@@ -216,7 +213,6 @@ class Driver:
         return [ticket for ticket in open_tickets if not self.ledger.jobs[ticket].holders]
 
     def _tickets(self, member: Member) -> list[int]:
-        """Return the open tickets of a worker's piece."""
         return self.ledger.still_open(ticket for ticket, _ in member.piece.jobs) if member.piece else []
 
     def _check_members(self) -> Iterator[JobRecord]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from collections import deque
@@ -21,10 +22,13 @@ from convbench.runs.process.script import UserImports
 from convbench.runs.process.start import end_stopped_forkserver
 
 T = TypeVar("T")
+log = logging.getLogger("convbench")
 NOTHING = UserImports()
 SECONDS_TO_LEAVE = 2.0
 """Seconds that a process has after its answer to clean up and end by itself, before it is killed."""
 
+SECONDS_OF_SILENCE = 20.0
+"""Seconds after which the user is told of a call that names its ``activity``."""
 SECONDS_TO_CLOSE = 1.0
 SECONDS_BETWEEN_LOOKS = 1.0
 """Seconds until a silent end of a process is noticed: processes that it started may hold its pipes open."""
@@ -37,7 +41,8 @@ class ProcessCall(Generic[T]):
     ``variables`` are added to its environment. ``timeout`` is in seconds, and ``limited_by`` names the setting that it
     comes from. A call that ``compiles`` finds a ready toolchain, and what calls with the same ``cache`` have compiled;
     without a ``cache``, its compile cache is empty. ``imports`` are made first. A call that never ``forks`` from the
-    server starts without torch.
+    server starts without torch. The user is told of a long wait for a call if its ``activity`` is named, which no other
+    progress shows.
     """
 
     work: Callable[..., T]
@@ -49,6 +54,7 @@ class ProcessCall(Generic[T]):
     forks: bool = True
     cache: str = ""
     limited_by: str = ""
+    activity: str = ""
 
     @property
     def is_forked(self) -> bool:
@@ -61,6 +67,7 @@ class RunningCall(Generic[T]):
 
     def __init__(self, call: ProcessCall[T], folder: Path) -> None:
         self.timeout, self.limited_by, self.folder = call.timeout, call.limited_by, folder
+        self.untold_activity = call.activity
         self.at_end: Callable[[RunningCall[T]], None] = lambda _: None
         self.begin_again: Callable[[], bool] = lambda: False
         """Begins the call again if its process was killed with the server that forked it. Returns whether it did."""
@@ -90,6 +97,15 @@ class RunningCall(Generic[T]):
         """Wait until ``is_ready``."""
         while not self.is_ready():
             wait(self.signs, min(self.seconds_left, SECONDS_BETWEEN_LOOKS))
+            self._tell()
+
+    def _tell(self) -> None:
+        if self.untold_activity and self.timeout - self.seconds_left >= SECONDS_OF_SILENCE:
+            activity, self.untold_activity = self.untold_activity, ""
+            log.warning(
+                "convbench: %s takes longer than %.0f s: waiting for up to %.0f s",
+                activity, SECONDS_OF_SILENCE, self.timeout,
+            )  # fmt: skip
 
     def result(self) -> T:
         """Wait for what the call returns. If it does not return, raises CaseFailed with how its process ended."""

@@ -1,19 +1,25 @@
 """torch's compiler on the simulated GPU: it traces and differentiates graphs, and runs their operators one by one.
 
-Its modes with CUDA graphs replay a graph from the second call on. A replay allocates nothing that can be seen, and
-overwrites the outputs of the call before.
+Its modes with CUDA graphs warm up in the first call, record in the second, and then replay. A recorded graph holds a
+segment of memory, and a replay allocates nothing that can be seen, and overwrites the outputs of the call before.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 from profiler_of_paper import REPLAY
 
 MODES = ("reduce-overhead", "max-autotune")
 """Modes in which torch's compiler records CUDA graphs."""
+RECORDED = WeakSet[Callable[..., Any]]()
+"""The graphs that were recorded and are still in use."""
+SEGMENT = {"segment_pool_id": (0, 1), "total_size": 2 << 20, "allocated_size": 0}
+"""The memory that each of them holds, as torch's allocator reports it."""
 GRAPH = "## Call CompiledFxGraph of paper ##"
 """The event around a graph, named as the compiler names its own."""
 
@@ -29,7 +35,7 @@ def _compile(graph: Callable[..., Any], _inputs: Any, *, replays: bool) -> Calla
     import torch
     from functorch.compile import make_boxed_func
 
-    kept: list[Any] = []
+    calls, kept = itertools.count(), list[Any]()
 
     def run(*args: Any) -> Any:
         with torch.profiler.record_function(GRAPH):
@@ -37,7 +43,9 @@ def _compile(graph: Callable[..., Any], _inputs: Any, *, replays: bool) -> Calla
                 _replay(torch, graph, args, kept)
                 return list(kept)
             outputs = graph(*args)
-            kept.extend(outputs if replays else ())
+            if replays and next(calls):
+                kept.extend(outputs)
+                RECORDED.add(run)
             return outputs
 
     return make_boxed_func(run)

@@ -43,7 +43,7 @@ def main() -> None:
     proofs.MEASURING = ["true"]
     suite, _, only = proofs.GATED
     proofs.GATED = (suite, ("clip.batch=1", "clip.height=16", "clip.width=16"), only)
-    proofs.SLOWDOWNS = ((0.0, 20.0), (0.05, 20.0))
+    proofs.SLOWDOWNS, proofs.LAST_PAIR = ((0.0, 20.0), (0.05, 20.0)), 60.0
     proofs.APART, proofs.LIMIT = 2, 240.0
     toolchain.SWITCHES = ()  # on paper nothing is compiled, and it goes on all the same
     torch.set_num_threads(1)
