@@ -8,7 +8,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
-from functools import partial
+from dataclasses import fields, is_dataclass
+from functools import partial, wraps
+from inspect import Parameter, Signature, signature
 from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
@@ -48,20 +50,47 @@ class Verb(TyperCommand):
 
 
 class Verbs(typer.Typer):
-    """The verbs."""
+    """The verbs. A verb's parameter may be a dataclass, a group of options: each of its fields is an option."""
 
     def command(self, *names: Any, **options: Any) -> Callable[[F], F]:
         def put(verb: F) -> F:
             summary = " ".join((verb.__doc__ or "").strip().partition("\n\n")[0].split())
             register = super(Verbs, self).command(*names, **{"cls": Verb, "short_help": summary, **options})
-            verb.__annotations__ = get_type_hints(verb, include_extras=True)  # as text, they are made anew at each use
-            for name, hint in verb.__annotations__.items():
+            command = _with_single_options(verb)
+            for name, hint in command.__annotations__.items():
                 for info in getattr(hint, "__metadata__", ()):
                     if isinstance(info, ParameterInfo) and info.parser is None and _is_path(get_args(hint)[0]):
                         _name(info, name)
-            return register(verb)
+            register(command)
+            return verb
 
         return put
+
+
+def _with_single_options(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the verb as typer reads it: with a parameter for each field of its groups of options, in their place."""
+
+    @wraps(verb)
+    def command(**values: Any) -> Any:
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+        return verb(**values)
+
+    hints = get_type_hints(verb, include_extras=True)  # as text, they are made anew at each use
+    groups = {name: hint for name, hint in hints.items() if is_dataclass(hint) and isinstance(hint, type)}
+    parameters: list[Parameter] = []
+    for name, parameter in signature(verb).parameters.items():
+        if name not in groups:
+            parameters.append(parameter.replace(annotation=hints[name]))
+            continue
+        options = get_type_hints(groups[name], include_extras=True)
+        parameters += [
+            Parameter(field.name, parameter.kind, default=field.default, annotation=options[field.name])
+            for field in fields(groups[name])
+        ]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    return command
 
 
 def _is_path(annotation: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convbench.cli import gate
-from convbench.cli.app import Device, Only, Overrides, Skip, Source, app
+from convbench.cli.app import Overrides, Source, app
 from convbench.core.default_folders import BISECT
 from convbench.core.errors import ConvbenchError
 
@@ -29,12 +29,7 @@ def bisect(
         tuple[str, str], typer.Option(metavar="NAME FROM..TO", help="Search these versions of a package instead.")
     ] = ("", ""),
     build: Annotated[str, typer.Option(help="A command that builds each commit in its tree.")] = "",
-    device: Device = "auto",
-    only: Only = None,
-    skip: Skip = None,
-    threads: gate.Threads = 1,
-    allocator: gate.Allocator = "glibc",
-    detect: gate.Detect = 5.0,
+    sides: gate.SideOptions = gate.DEFAULT,
     budget: Annotated[
         str,
         typer.Option(metavar="TIME", help="Time limit, builds included, as in 10m; when it is up, a range is named."),
@@ -67,10 +62,10 @@ def bisect(
             f"--resume: {place} does not exist: run without --resume, or name the interrupted search's file with --json"
         )
     files.refuse_unwritable(place, f"{files.ELSEWHERE} with --json")
-    request = Request(suite, overrides or (), only or (), skip or (), not different_outputs)
+    request = Request(suite, overrides or (), *sides.globs, not different_outputs)
     span, limit = Span(good, bad, *package, build), gate.seconds_of(budget)
     question = search.BisectRequest(request, span, imports.require_working_directory(), place, resume, limit)
-    settings, rule = gate.settings_of(threads, allocator, device), gate.rule_of(detect)
+    settings, rule = sides.settings(), sides.rule()
     with gate.hold_machine(partial(search.refuse_mistakes, question, settings)):
         answer = search.find(question, settings, rule, gate.TerminalAnnouncer())
     raise typer.Exit(_show(answer, place))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convbench.cli import gate
-from convbench.cli.app import Device, Only, Overrides, Skip, Source, app
+from convbench.cli.app import Overrides, Source, app
 from convbench.cli.check_files import CheckFiles
 from convbench.cli.terminal import console, print_table
 from convbench.core.errors import ConvbenchError, StoreError
@@ -29,12 +29,7 @@ def check(
         str, typer.Option(help="Another interpreter for base, such as one with another torch.")
     ] = "",
     build: Annotated[str, typer.Option(help="A command that builds base in its tree.")] = "",
-    device: Device = "auto",
-    only: Only = None,
-    skip: Skip = None,
-    threads: gate.Threads = 1,
-    allocator: gate.Allocator = "glibc",
-    detect: gate.Detect = 5.0,
+    sides: gate.SideOptions = gate.DEFAULT,
     budget: Annotated[
         str,
         typer.Option(
@@ -60,7 +55,7 @@ def check(
 
     if base and baseline:
         raise ConvbenchError(f"--base {base} and --baseline {baseline}: give only one of them")
-    settings, rule, limit = gate.settings_of(threads, allocator, device), gate.rule_of(detect), gate.seconds_of(budget)
+    settings, rule, limit = sides.settings(), sides.rule(), gate.seconds_of(budget)
     if baseline is not None:
         from convbench.cli.compare import base_of, lay_beside_baseline
         from convbench.suite.selection import Selection
@@ -70,14 +65,15 @@ def check(
             gate.say_unused(
                 "nothing is decided without a base",
                 {
-                    "--threads": threads != 1, "--allocator": allocator != "glibc", "--detect": detect != 5.0,
+                    **sides.changed,
                     "--budget": budget, "--instructions": instructions, "--json": as_json, "--junit": junit,
                     "--summary": summary, "--resume": resume, "--base-python": base_python, "--build": build,
                     "--different-outputs": different_outputs,
                 },
             )  # fmt: skip
-            selection = Selection(only or (), skip or ())
-            raise typer.Exit(lay_beside_baseline(baseline, suite, overrides or (), device, selection))
+            raise typer.Exit(
+                lay_beside_baseline(baseline, suite, overrides or (), sides.device, Selection(*sides.globs))
+            )
     if not (base or base_python):
         raise ConvbenchError("nothing to compare with: give --base (a git ref, a wheel or a directory) or --baseline")
     files = CheckFiles(suite, as_json, junit, summary)
@@ -85,7 +81,7 @@ def check(
     from convbench.check.trees.sides import Base
 
     side = Base(base or ".", base_python, build)
-    request = Request(suite, overrides or (), only or (), skip or (), not different_outputs, instructions)
+    request = Request(suite, overrides or (), *sides.globs, not different_outputs, instructions)
     look = partial(against_base.refuse_mistakes, request, settings, side)
     try:
         with gate.hold_machine(look), files.write_when_interrupted():

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from convbench.cli.app import Device, Only, Skip
 from convbench.cli.terminal import console
 from convbench.core.errors import ConvbenchError
 from convbench.core.quantities import duration
@@ -18,8 +20,6 @@ from convbench.report.terminal.progress import is_screen
 if TYPE_CHECKING:
     from convbench.check.settings import Rule, Settings
 
-Threads = Annotated[int, typer.Option(min=1, help="Threads of both sides; more than one is noisier.")]
-Allocator = Annotated[str, typer.Option(help="C allocator of both sides: glibc or glibc-arena.")]
 DifferentOutputs = Annotated[
     bool, typer.Option("--different-outputs", help="Time models even if their outputs differ.")
 ]
@@ -32,29 +32,53 @@ def _percentage(text: object) -> float:
         raise typer.BadParameter(f"{text!r} is not a number") from None
 
 
-Detect = Annotated[
-    float, typer.Option(metavar="PERCENT", parser=_percentage, help="The slowdown to detect: 3 takes longer than 5.")
-]
+@dataclass(frozen=True)
+class SideOptions:
+    """The options of both sides: which cases, on which device, with which threads and allocator, by which rule."""
+
+    device: Device = "auto"
+    only: Only = None
+    skip: Skip = None
+    threads: Annotated[int, typer.Option(min=1, help="Threads of both sides; more than one is noisier.")] = 1
+    allocator: Annotated[str, typer.Option(help="C allocator of both sides: glibc or glibc-arena.")] = "glibc"
+    detect: Annotated[
+        float,
+        typer.Option(metavar="PERCENT", parser=_percentage, help="The slowdown to detect: 3 takes longer than 5."),
+    ] = 5.0
+
+    @property
+    def globs(self) -> tuple[Sequence[str], Sequence[str]]:
+        """The patterns of cases to check, and of those to leave out."""
+        return self.only or (), self.skip or ()
+
+    @property
+    def changed(self) -> dict[str, bool]:
+        """Whether threads, allocator and slowdown differ from their defaults, by option."""
+        return {
+            f"--{name}": getattr(self, name) != getattr(DEFAULT, name) for name in ("threads", "allocator", "detect")
+        }
+
+    def settings(self) -> Settings:
+        """Return both sides' settings. Raises ConvbenchError for an allocator that cannot be fixed in every worker."""
+        from convbench.check.link import ALLOCATORS
+        from convbench.check.settings import Settings
+        from convbench.core.registry import did_you_mean
+
+        if self.allocator not in ALLOCATORS:
+            raise ConvbenchError(f"unknown --allocator {self.allocator!r}{did_you_mean(self.allocator, ALLOCATORS)}")
+        return Settings(threads=self.threads, allocator=self.allocator, device=self.device)
+
+    def rule(self) -> Rule:
+        """Return the rule that detects the slowdown. Raises ConvbenchError for a slowdown that no rule could."""
+        from convbench.check.settings import LARGEST, SMALLEST, Rule
+
+        if not 100 * SMALLEST <= self.detect <= 100 * LARGEST:
+            bounds = f"{100 * SMALLEST:g} to {100 * LARGEST:g}"
+            raise ConvbenchError(f"--detect {self.detect:g}: give a percentage from {bounds}")
+        return Rule.detecting(self.detect / 100)
 
 
-def settings_of(threads: int, allocator: str, device: str) -> Settings:
-    """Return both sides' settings. Raises ConvbenchError for an allocator that cannot be fixed in every worker."""
-    from convbench.check.link import ALLOCATORS
-    from convbench.check.settings import Settings
-    from convbench.core.registry import did_you_mean
-
-    if allocator not in ALLOCATORS:
-        raise ConvbenchError(f"unknown --allocator {allocator!r}{did_you_mean(allocator, ALLOCATORS)}")
-    return Settings(threads=threads, allocator=allocator, device=device)
-
-
-def rule_of(detect: float) -> Rule:
-    """Return the rule that detects a slowdown in percent. Raises ConvbenchError for a slowdown that no rule could."""
-    from convbench.check.settings import LARGEST, SMALLEST, Rule
-
-    if not 100 * SMALLEST <= detect <= 100 * LARGEST:
-        raise ConvbenchError(f"--detect {detect:g}: give a percentage from {100 * SMALLEST:g} to {100 * LARGEST:g}")
-    return Rule.detecting(detect / 100)
+DEFAULT = SideOptions()
 
 
 def seconds_of(budget: str) -> float | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from convbench.cli import gate
-from convbench.cli.app import Device, Only, Overrides, Skip, app, suite_names
+from convbench.cli.app import Overrides, app, suite_names
 from convbench.core import imports
 from convbench.core.default_folders import SELFTEST
 from convbench.core.errors import ConvbenchError, StoreError
@@ -43,12 +43,7 @@ def selftest(
     slowdowns: Annotated[
         str, typer.Option(metavar="PERCENTS", help="Slowdowns to inject, in percent; 0 is unchanged code.")
     ] = SLOWDOWNS,
-    device: Device = "auto",
-    only: Only = None,
-    skip: Skip = None,
-    threads: gate.Threads = 1,
-    allocator: gate.Allocator = "glibc",
-    detect: gate.Detect = 5.0,
+    options: gate.SideOptions = gate.DEFAULT,
     run: Annotated[
         bool, typer.Option("--run", help="Test `run` instead: repeat the suite and compare each run with the last.")
     ] = False,
@@ -67,11 +62,10 @@ def selftest(
         gate.say_unused(
             "--run measures the suite itself",
             {
-                "--slowdowns": slowdowns != SLOWDOWNS, "--threads": threads != 1, "--allocator": allocator != "glibc",
-                "--detect": detect != 5.0, "--out": out != TRIALS,
+                "--slowdowns": slowdowns != SLOWDOWNS, **options.changed, "--out": out != TRIALS,
             },
         )  # fmt: skip
-        _repeat(suite, overrides, device, (only or (), skip or ()), 60 * minutes, as_json)
+        _repeat(suite, overrides, options.device, options.globs, 60 * minutes, as_json)
         return
     from convbench.check import against_base, floor
     from convbench.check import selftest as test
@@ -79,9 +73,9 @@ def selftest(
     from convbench.check.trees import sides
 
     files.refuse_unwritable(out, "choose another place with --out")
-    settings, rule, percents = gate.settings_of(threads, allocator, device), gate.rule_of(detect), _percents(slowdowns)
+    settings, rule, percents = options.settings(), options.rule(), _percents(slowdowns)
     location = sides.WorkingTree.at(imports.require_working_directory(), suite)
-    request = Request(suite, overrides or (), only or (), skip or ())
+    request = Request(suite, overrides or (), *options.globs)
     with gate.hold_machine(partial(against_base.refuse_mistakes, request, settings)), ExitStack() as stack:
         folder = stack.enter_context(sides.scratch_folder())
         side = stack.enter_context(sides.materialise(".", location, folder))
