@@ -61,6 +61,7 @@ def gap() -> Record:
 def readings_on_gpu(monkeypatch, run, **answers) -> dict[str, tuple[float, ...]]:
     """Return the readings of memory of a GPU whose allocator gives these answers."""
     usual = {"synchronize": lambda _: None, "empty_cache": lambda: None, "memory_snapshot": list,
+             "get_allocator_backend": lambda: "native", "reset_peak_memory_stats": lambda _: None,
              "max_memory_allocated": lambda _: 3, "max_memory_reserved": lambda _: 4}  # fmt: skip
     for name, answer in (usual | answers).items():
         monkeypatch.setattr(torch.cuda, name, answer)
@@ -104,6 +105,8 @@ def test_the_peak_of_cuda_graphs_includes_the_memory_that_they_hold(monkeypatch)
     )  # fmt: skip
     assert readings["cuda_peak_allocated_bytes"] == (82,)
     assert memory.allocations.held_by_graphs() == 66
+    monkeypatch.setattr(torch.cuda, "get_allocator_backend", lambda: "cudaMallocAsync")
+    assert memory.allocations.held_by_graphs() == 0
 
 
 def test_an_eager_case_has_every_metric(gap):

@@ -19,7 +19,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from torch._C._autograd import DeviceType
 
 from convbench.core import metrics
 from convbench.core.record import STAGES, Case, Choice, Clip, Parts, Protocol, Record
@@ -36,7 +37,8 @@ from convbench.measure import attempts, harness
 from convbench.measure.machine import nvml, precision
 from convbench.measure.memory import allocations
 from convbench.measure.memory.cudnn import Recurrence
-from convbench.measure.timing import clock_for
+from convbench.measure.probes import Probe
+from convbench.measure.timing import clock_for, keep_busy
 from convbench.measure.traces.capture import Capture
 from convbench.models import subject
 
@@ -256,12 +258,12 @@ def _tell_times(findings: Findings, case: Case, host: float, device: float) -> N
                   launching=launching)  # fmt: skip
 
 
-def _record(findings: Findings, case: Case, *probes: str) -> Record:
+def _record(findings: Findings, case: Case, *probes: str, last_probes: Sequence[Probe] = ()) -> Record:
     """Measure a case here; if it fails, its traceback is in the log."""
 
     def measure(case: Case) -> Record:
         try:
-            return harness.measure(case, PROTOCOL, probes)
+            return harness.measure(case, PROTOCOL, probes, last_probes)
         except Exception:
             traceback.print_exc()
             raise
@@ -330,7 +332,8 @@ def variants(device: str, findings: Findings) -> None:
         torch.compiler.reset()  # else graphs of earlier cases keep memory, and at last a function runs eagerly
         gc.collect()
         torch.cuda.empty_cache()
-        record = _record(findings, case, "latency", "stages", "memory")
+        kernels = partial(_tell_kernels, findings)
+        record = _record(findings, case, "latency", "stages", "memory", last_probes=[kernels])
         if record.status != "ok":
             continue
         whole = median(record.samples(metrics.DEVICE_LATENCY.name))
@@ -346,6 +349,32 @@ def variants(device: str, findings: Findings) -> None:
         findings.note(case.id, {"device": whole, "host": host, "peak": peak, "kinds": kinds,
                                 "stages": _named_stages(record),
                                 "findings": [str(finding) for finding in record.findings]})  # fmt: skip
+
+
+def _tell_kernels(findings: Findings, case_subject: subject.Subject, _: Protocol) -> tuple[()]:
+    """Tell how long a call's kernels take in all, and from the first to the last, on a device that is kept busy before.
+
+    The second includes the gaps between kernels, as the device's latency does; the stages of compiled cases lack them.
+    """
+    launching = 0.0
+    for _turn in range(2):  # the first also starts the profiler
+        with torch.profiler.profile() as profiler:
+            keep_busy(torch.device(case_subject.device), 2 * launching)
+            start = time.perf_counter()
+            case_subject.run()
+            launching = time.perf_counter() - start
+            torch.cuda.synchronize()
+    ranges = [
+        event.time_range
+        for event in profiler.events()
+        if event.device_type == DeviceType.CUDA and not event.is_user_annotation and "spin" not in event.name
+    ]
+    if ranges:
+        span = max(part.end for part in ranges) - min(part.start for part in ranges)
+        total = sum(part.elapsed_us() for part in ranges)
+        findings.tell("kernels on a busy device", case=case_subject.case.id, kernels=len(ranges),
+                      sum_us=round(total, 1), first_to_last_us=round(span, 1))  # fmt: skip
+    return ()
 
 
 def traces(device: str, findings: Findings) -> None:

@@ -189,8 +189,11 @@ def _library_life(allocated_bytes: int, lives: list[Life]) -> Life:
 def held_by_graphs() -> int:
     """Bytes that CUDA graphs hold for the tensors of their replays: torch's allocator counts none of them as allocated.
 
-    A graph keeps the segments of its pool from its recording on, and nothing else is put into them.
+    A graph keeps the segments of its pool from its recording on, and nothing else is put into them. Other allocators,
+    such as cudaMallocAsync, do not tell their segments.
     """
+    if torch.cuda.get_allocator_backend() != "native":
+        return 0
     return sum(
         segment["total_size"] - segment["allocated_size"]
         for segment in torch.cuda.memory_snapshot()  # type: ignore[no-untyped-call]

@@ -141,6 +141,7 @@ def _answers(torch: Any) -> dict[str, Any]:
         "max_memory_reserved": lambda *_: 4 << 20,
         "memory_reserved": lambda *_: 4 << 20,
         "reset_peak_memory_stats": lambda *_: None,
+        "get_allocator_backend": lambda: "native",
         "memory_snapshot": lambda *_: [graphs_of_paper.SEGMENT] * len(graphs_of_paper.RECORDED),
         "mem_get_info": lambda *_: (7 << 30, 8 << 30),
         "get_device_properties": lambda *_: PROPERTIES,
