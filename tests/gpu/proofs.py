@@ -325,6 +325,11 @@ GRAPHS_OF_STATE = (Choice("compile", (("mode", "reduce-overhead"), ("rnn", True)
 
 def variants(device: str, findings: Findings) -> None:
     """Check that each variant runs, its stages sum to the device's total, and its kinds of memory to the peak."""
+
+    def kernels(case_subject: subject.Subject, _: Protocol) -> tuple[()]:
+        _or_reason(partial(_tell_kernels, findings, case_subject))  # a case is not lost with it
+        return ()
+
     cases = [case for way in WAYS for case in article(device, 8, "inference", *way)[:1]]
     cases += article(device, 1, "streaming", *GRAPHS_OF_STATE)[:1]
     cases += article(device, 8, "train", Choice("compile"))[:1]
@@ -332,7 +337,6 @@ def variants(device: str, findings: Findings) -> None:
         torch.compiler.reset()  # else graphs of earlier cases keep memory, and at last a function runs eagerly
         gc.collect()
         torch.cuda.empty_cache()
-        kernels = partial(_tell_kernels, findings)
         record = _record(findings, case, "latency", "stages", "memory", last_probes=[kernels])
         if record.status != "ok":
             continue
@@ -351,7 +355,7 @@ def variants(device: str, findings: Findings) -> None:
                                 "findings": [str(finding) for finding in record.findings]})  # fmt: skip
 
 
-def _tell_kernels(findings: Findings, case_subject: subject.Subject, _: Protocol) -> tuple[()]:
+def _tell_kernels(findings: Findings, case_subject: subject.Subject) -> None:
     """Tell how long a call's kernels take in all, and from the first to the last, on a device that is kept busy before.
 
     The second includes the gaps between kernels, as the device's latency does; the stages of compiled cases lack them.
@@ -374,7 +378,6 @@ def _tell_kernels(findings: Findings, case_subject: subject.Subject, _: Protocol
         total = sum(part.elapsed_us() for part in ranges)
         findings.tell("kernels on a busy device", case=case_subject.case.id, kernels=len(ranges),
                       sum_us=round(total, 1), first_to_last_us=round(span, 1))  # fmt: skip
-    return ()
 
 
 def traces(device: str, findings: Findings) -> None:
