@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 from convbench.analysis.claims.claim import Claim, Curve, Number, Plot, Point, all_claims
 from convbench.cli import claims
 from convbench.cli.app import app
+from convbench.cli.claims import _table
 from convbench.core.errors import StoreError
 from convbench.core.storage import store
 from convbench.report.export import claims_json
 from convbench.report.page import claims as page
-from convbench.report.terminal.claims import table
 from convbench.report.words import claims as words
 
 AXE = Path(__file__).parent / "browser" / "node_modules" / "axe-core" / "axe.min.js"
@@ -62,7 +62,7 @@ def written(pilot, tmp_path_factory):
 
 def test_the_table_fits_80_columns(pilot):
     out = io.StringIO()
-    Console(file=out, width=80, color_system=None).print(table(pilot))
+    Console(file=out, width=80, color_system=None).print(_table(pilot))
     assert [line.rstrip() for line in out.getvalue().splitlines()] == TERMINAL.splitlines()
 
 

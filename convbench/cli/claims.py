@@ -15,8 +15,15 @@ from convbench.cli.terminal import console
 from convbench.core.system.files import destination
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from convbench.analysis.claims.claim import Claim
     from convbench.analysis.claims.evidence import Evidence
     from convbench.report.words.claims import Provenance
+
+STYLES = {"supported": "green", "refuted": "red", "depends": "yellow", "undecided": "yellow", "not tested": "dim"}
 
 
 @app.command()
@@ -34,7 +41,6 @@ def claims(
     from convbench.core.storage import merging, store
     from convbench.report.export import claims_json
     from convbench.report.page import claims as page
-    from convbench.report.terminal.claims import table
     from convbench.report.words import claims as words
 
     stored_runs = tuple(store.load(path) for path in runs or ())
@@ -50,10 +56,23 @@ def claims(
     )
     print_missing_plugins()
     screen = console(wide=False, highlight=False)
-    screen.print(table(answers))
+    screen.print(_table(answers))
     screen.print(f"\n{words.tally(tally(answers))}\n")
     for path in paths:
         print(path)
+
+
+def _table(claims: Sequence[Claim]) -> Table:
+    """Return a table of number, claim and verdict."""
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for heading in ("", "claim", "verdict"):
+        grid.add_column(heading, overflow="fold", no_wrap=heading != "claim")
+    for claim in claims:
+        grid.add_row(claim.number, Text(claim.claim), Text(claim.verdict, style=STYLES[claim.verdict]))
+    return grid
 
 
 def _page(out: Path) -> Path:
