@@ -14,7 +14,7 @@ from convbench.measure.memory.prediction import predict
 from convbench.measure.preflight import resolve
 
 LARGEST = {"batch": 2**16, "frames": 2**16, "lstm_input": 2**20}
-"""The axes that can be searched, with the largest size that is tried."""
+"""The axes that can be searched, with the largest size that is last_size."""
 LONG_CLIP = 128
 SECONDS = 5.0
 """Time limit of one prediction during a search; the prediction at the case's own size has none."""
@@ -45,8 +45,11 @@ def fits(case: Case, limit: int) -> Iterator[Fit]:
 
 def _fit(case: Case, axis: str, limit: int) -> Fit:
     peaks: dict[int, int] = {}
+    last_size = 0
 
     def peak(size: int) -> int:
+        nonlocal last_size
+        last_size = size
         peaks[size] = peak_of(of_size(case, axis, size), SECONDS)
         return peaks[size]
 
@@ -55,7 +58,7 @@ def _fit(case: Case, axis: str, limit: int) -> Fit:
         has_more = size == LARGEST[axis]
     except CaseFailed as error:
         if not (peaks and isinstance(error, TakesTooLong)):
-            return Fit(case, axis, 0, 0, reason=line_of(error))
+            return Fit(case, axis, 0, 0, reason=f"{line_of(error)}, with {axis}={last_size}")
         size, has_more = max((size for size in peaks if peaks[size] <= limit), default=0), True
     is_flat = size == LARGEST[axis] and peaks[size] == peaks[1]
     return Fit(case, axis, size, peaks[size or 1], has_more, is_flat)
