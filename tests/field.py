@@ -952,6 +952,17 @@ class Acts(Base):
         return policy.log_prob(action), policy.entropy()
 
 
+class LastState(nn.Module):
+    """Reads clips of 8 x 8 pixels and returns the last state, so that the outputs get no gradient."""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.LSTM(64, 64, batch_first=True)
+
+    def forward(self, x):
+        return self.rnn(x.flatten(2))[1][0][-1]
+
+
 class Evaluated(Base):
     """A model that stays in evaluation mode while it is trained."""
 

@@ -100,10 +100,13 @@ def _rnn_layer(args: Args, _result: Any) -> tuple[int, int]:
 def _rnn_layer_backward(args: Args, _result: Any) -> tuple[int, int]:
     """Copies of the weights and their gradients in padded rows; for short types all gradients in float32.
 
-    The gradient of the output is copied if it comes batch first, or from one of two directions.
+    The gradient of the output is copied if it comes batch first, or from one of two directions. An output or last state
+    without a gradient gets zeros, as the outputs do if only the last state is used.
     """
-    layer, gradient = Layer.of(args[0], args[1], args[2]), args[10]
-    copies = SCRATCH if gradient is None or gradient.is_contiguous() else SCRATCH + gradient.nbytes
+    layer, copies = Layer.of(args[0], args[1], args[2]), SCRATCH
+    for gradient, like in zip(args[10:13], (args[7], args[5], args[6]), strict=True):
+        if gradient is None or not gradient.is_contiguous():
+            copies += like.nbytes
     if layer.is_short:
         floats = layer.in_float32()
         return layer.backward_weights() + floats.transposed_weights() + floats.steps(layer.hidden_size) + copies, 0

@@ -45,8 +45,11 @@ def fits(case: Case, limit: int) -> Iterator[LargestSize]:
 
 def _fit(case: Case, axis: str, limit: int) -> LargestSize:
     peaks: dict[int, int] = {}
+    last_size = 0
 
     def peak(size: int) -> int:
+        nonlocal last_size
+        last_size = size
         peaks[size] = peak_of(of_size(case, axis, size), SECONDS)
         return peaks[size]
 
@@ -55,7 +58,7 @@ def _fit(case: Case, axis: str, limit: int) -> LargestSize:
         has_more = size == LARGEST[axis]
     except CaseFailed as error:
         if not (peaks and isinstance(error, TakesTooLong)):
-            return LargestSize(case, axis, 0, 0, reason=line_of(error))
+            return LargestSize(case, axis, 0, 0, reason=f"{line_of(error)}, with {axis}={last_size}")
         size, has_more = max((size for size in peaks if peaks[size] <= limit), default=0), True
     is_flat = size == LARGEST[axis] and peaks[size] == peaks[1]
     return LargestSize(case, axis, size, peaks[size or 1], has_more, is_flat)

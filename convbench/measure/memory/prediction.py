@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from convbench.core import traits
-from convbench.core.code import modules_of
+from convbench.core.code import located, modules_of
 from convbench.core.errors import CaseFailed
 from convbench.core.record import Case, Parts
 from convbench.measure.counts.counted import on_meta_or_reason, reason_of
@@ -145,7 +145,7 @@ def _advice(error: Exception) -> str:
         )
     return next(
         (reason for sign, reason in WITHOUT_VALUES.items() if sign in str(error)),
-        f"a prediction runs the model on tensors without values, where it raises {reason_of(error)}",
+        f"a prediction runs the model on tensors without values, where it raises {located(error, reason_of(error))}",
     )
 
 
