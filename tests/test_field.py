@@ -430,6 +430,12 @@ def test_a_tensor_kept_by_model_code_is_a_real_one():
     assert side.compared(case("Keeps"), 0)[0].device == "cpu"
 
 
+@pytest.mark.parametrize("how", ["trace", "quantised"])
+def test_a_check_counts_models_that_cannot_be_built_on_meta(how):
+    """``run`` measured them, and ``check`` called them invalid: tensors without values were traced or quantised."""
+    assert side.counts(case(f"wrapped/{how}"), 0)["macs"] == CONV + LSTM
+
+
 def test_shape_metrics_are_reported_even_if_the_first_call_fails(monkeypatch):
     told = []
     monkeypatch.setattr(progress, "_listeners", [lambda known: told.extend(known.known)])

@@ -302,6 +302,40 @@ def test_the_hint_for_a_file_with_a_dot_in_its_name_is_to_rename_it(path):
     assert hint == "; Python imports no file with a dot in its name: rename 'net v1.2.py' to 'net v1_2.py'"
 
 
+def test_the_hint_for_a_file_above_names_its_package(tmp_path, monkeypatch):
+    """The path is written from the suite's folder: PYTHONPATH=../models led nowhere, and lost the package."""
+    for folder in ("app", "app/models"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "__init__.py").touch()
+    (tmp_path / "app" / "models" / "net.py").touch()
+    (tmp_path / "app" / "bench").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / "app" / "bench")])
+    hint = imports.hint("../models/net.py:build", TypeError())
+    assert "write app.models.net:build and put its package on the path, as in PYTHONPATH=. convbench" in hint
+
+
+def test_packages_without_init_are_found_and_not_imported(tmp_path, monkeypatch):
+    """It was KeyError: 'acme', and no case was measured."""
+    (tmp_path / "src" / "acme" / "vision").mkdir(parents=True)
+    file = tmp_path / "src" / "acme" / "vision" / "net.py"
+    file.touch()
+    monkeypatch.chdir(tmp_path)
+    missing = ModuleNotFoundError("no", name="acme")
+    assert "it lies in src: put that on the path" in imports.hint("acme.vision.net:build", missing)
+    monkeypatch.syspath_prepend(tmp_path / "src")
+    assert code._file("acme.vision.net") == str(file)
+    assert "acme" not in sys.modules
+
+
+def test_a_script_from_a_pipe_is_no_module(tmp_path, monkeypatch):
+    """``python - < script.py``: the model beside it was refused with FileNotFoundError: '<stdin>'."""
+    (tmp_path / "piped_net.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "<stdin>", raising=False)
+    assert not imports.is_script("piped_net")
+
+
 def test_the_hint_for_a_missing_module_names_its_source_folder(tmp_path, monkeypatch):
     package = tmp_path / "src" / "mynet"
     package.mkdir(parents=True)

@@ -176,5 +176,6 @@ def _spec(name: str, package: ModuleSpec | None) -> ModuleSpec | None:
     with suppress(ImportError, ValueError, AttributeError):
         if package is None:
             return importlib.util.find_spec(name)
-        return PathFinder.find_spec(name, package.submodule_search_locations)
+        # By its last part: a folder without __init__.py would ask for its package, which is not imported.
+        return PathFinder.find_spec(name.rpartition(".")[2], package.submodule_search_locations)
     return None

@@ -142,7 +142,8 @@ def is_script(module: str) -> bool:
     *folders, name = module.split(".")
     file = getattr(main, "__file__", None)
     places = (Path(entry, *folders, f"{name}.py") for entry in sys.path)
-    return bool(file) and any(_is_file(place) and place.samefile(str(file)) for place in places)
+    is_file = bool(file) and _is_file(Path(str(file)))  # a script that is read from a pipe has "<stdin>" for a file
+    return is_file and any(_is_file(place) and place.samefile(str(file)) for place in places)
 
 
 def refuse_in_import() -> None:
@@ -168,14 +169,7 @@ def hint(path: str, error: BaseException) -> str:
     """Return what to do about a module that cannot be imported, in words to follow the reason; empty if unknown."""
     module, _, attribute = path.partition(":")
     if "/" in module or module.endswith(".py"):
-        file, suffix = Path(os.path.expanduser(module)), f":{attribute}" if attribute else ""  # noqa: PTH111 - any name
-        if "." in file.stem:
-            new_name = f"{file.stem.replace('.', '_')}.py"
-            return f"; Python imports no file with a dot in its name: rename {file.name!r} to {new_name!r}"
-        return (
-            f"; {module!r} is a file that lies neither beside the suite nor here: write {file.stem}{suffix} and "
-            f"put its folder on the path, as in PYTHONPATH={shlex.quote(str(file.parent))} convbench ..."
-        )
+        return _file_hint(module, f":{attribute}" if attribute else "")
     if not all(module.split(".")):
         return "; write it as package.module:function"
     if remedy := nearby_hint(module, error):
@@ -184,12 +178,30 @@ def hint(path: str, error: BaseException) -> str:
     return "; put it beside the suite or here, or install it" if is_missing else ""
 
 
+def _file_hint(path: str, suffix: str) -> str:
+    """Return how to write a file that has no import path from here, by the packages that it lies in."""
+    file, cwd = Path(os.path.expanduser(path)), working_directory()  # noqa: PTH111 - any name
+    if "." in file.stem:
+        new_name = f"{file.stem.replace('.', '_')}.py"
+        return f"; Python imports no file with a dot in its name: rename {file.name!r} to {new_name!r}"
+    start = next((start for start in _starts() if _is_file(start / file)), None)
+    folder, names = Path(os.path.normpath(start / file if start else file)).parent, [file.stem]
+    while _is_file(folder / "__init__.py"):
+        folder, names = folder.parent, [folder.name, *names]
+    place = os.path.relpath(folder, cwd) if cwd and start and not file.is_absolute() else str(folder)
+    kind = "package" if names[1:] else "folder"
+    return (
+        f"; {path!r} is a file that lies neither beside the suite nor here: write {'.'.join(names)}{suffix} and "
+        f"put its {kind} on the path, as in PYTHONPATH={shlex.quote(place)} convbench ..."
+    )
+
+
 def nearby_hint(module: str, error: BaseException) -> str:
     """Return where a missing module lies, or which submodule would bring it, as ``hint`` does; empty if unknown."""
     # A plain ImportError names a module that exists.
     name = error.name if isinstance(error, ModuleNotFoundError) and error.name else ""
     top = module.partition(".")[0]
-    if name == top and (folder := _nearby_folder(name)):
+    if name == top and (folder := _nearby_folder(module)):
         place = shlex.quote(folder)
         return f"; it lies in {folder}: put that on the path, as in PYTHONPATH={place} convbench ..., or install it"
     from convbench.core import git
@@ -257,14 +269,24 @@ def _path_tail() -> list[str]:
     return sys.path[_index_behind_library() :]
 
 
-def _nearby_folder(name: str) -> str:
-    """Return the folder of a package or module of that name, as written from here; empty if none is near."""
+def _starts() -> list[Path]:
+    """Return the folders from which a user's module is looked for: here, the suite's and more of the path."""
     cwd = working_directory()
-    starts = [cwd] if cwd else []
-    starts += [Path(entry) for entry in _path_tail() if Path(entry).is_dir() and not entry.endswith("-packages")][:4]
-    for start in starts:
+    entries = [Path(entry) for entry in _path_tail() if Path(entry).is_dir() and not entry.endswith("-packages")]
+    return [*([cwd] if cwd else []), *entries[:4]]
+
+
+def _nearby_folder(module: str) -> str:
+    """Return the folder of a package or module, as written from here; empty if none is near."""
+    cwd, (name, *more) = working_directory(), module.split(".")
+    for start in _starts():
         for folder in [start, *start.parents][: LEVELS + 1]:
             for place in (folder / "src", folder / "lib", folder):
-                if (place / name / "__init__.py").is_file() or (place / f"{name}.py").is_file():
+                files = (
+                    place / name / "__init__.py",
+                    place / f"{name}.py",
+                    Path(place, name, *more).with_suffix(".py"),
+                )
+                if any(map(_is_file, files)):
                     return os.path.relpath(place, cwd) if cwd else str(place)
     return ""

@@ -26,7 +26,7 @@ from convbench.core.errors import CaseFailed
 from convbench.core.package import __version__
 from convbench.core.record import Case, Finding, Protocol, Reading, Scalar, Whole
 from convbench.core.registry import probes
-from convbench.core.traits import own_process
+from convbench.core.traits import compiles, own_process
 from convbench.measure import attempts, harness
 from convbench.measure.comparison import leeway
 from convbench.measure.comparison.agreement import tolerance
@@ -116,8 +116,10 @@ def counts(case: Case, seed: int) -> dict[str, Scalar]:
             assemble(case.eager, seed).run()
     protocol = Protocol(seed=seed)
     record = harness.measure(case, protocol, ("params", "macs"))
-    compile_results = probes.get("compile").build(assemble(case, seed, device="meta"), protocol)
-    readings = [*record.readings, *(result for result in compile_results if isinstance(result, Reading))]
+    readings = list(record.readings)
+    if compiles(case):  # other models need not be built on meta: a traced or quantised one cannot
+        results = probes.get("compile").build(assemble(case, seed, device="meta"), protocol)
+        readings += [result for result in results if isinstance(result, Reading)]
     facts: dict[str, Scalar] = {reading.metric.name: reading.samples[0] for reading in readings}
     facts["not counted"] = "; ".join(_omissions(record.findings)) or "nothing"
     from convbench.measure.memory.prediction import predict
