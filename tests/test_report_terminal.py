@@ -8,7 +8,7 @@ import pytest
 import records
 from rich.console import Console
 
-from convbench.cli.terminal import LOG_WIDTH, console
+from convbench.cli.terminal import LOG_WIDTH, Stream, console
 from convbench.core import metrics
 from convbench.core.case import common_options, id_matches
 from convbench.core.record import Case, Choice, Reading, Recurrent, Whole
@@ -197,6 +197,14 @@ def test_a_width_of_zero_is_none_at_all(monkeypatch, capsys, columns, width):
     screen = console()
     screen.print("text")
     assert (screen.width, capsys.readouterr().out) == (width, "text\n")
+
+
+def test_a_line_is_readable_in_a_pipe_as_soon_as_it_is_written():
+    """Cases of ``fits`` were shown when all had ended."""
+    pipe = io.BytesIO()
+    stream = Stream(io.TextIOWrapper(pipe, encoding="utf-8"))
+    stream.write("a case\nan unfinished")
+    assert pipe.getvalue() == b"a case\nan unfinished"
 
 
 def test_many_cases_do_not_flood_the_terminal():

@@ -36,7 +36,7 @@ class Stream:
         self.loss: OSError | None = None
         if hasattr(stream, "reconfigure"):
             with suppress(ValueError, OSError):
-                stream.reconfigure(errors=SPELLED)
+                stream.reconfigure(errors=SPELLED, line_buffering=True)  # also in a pipe or a log of CI
 
     def write(self, text: str) -> int:
         try:
