@@ -916,6 +916,7 @@ def test_another_interpreter_gets_this_convbench_on_its_path(repository, folder)
     with sides.materialise(".", sides.WorkingTree.at(repository, "smoke"), folder) as head:
         other = sides.with_python(head, sys.executable, folder)
     assert (other.paths[-1] / "convbench" / "__init__.py").is_file()
+    assert other.label == f"{sys.executable} in working tree"  # a message adds "at" and its commit
     with pytest.raises(ConvbenchError, match="no such program"):
         sides.with_python(head, "python-of-nowhere", folder)
 

@@ -209,7 +209,7 @@ def with_python(side: Side, python: str, folder: Path) -> Side:
     package = Path(__file__).parents[2]
     (folder / "lent").mkdir()
     (folder / "lent" / package.name).symlink_to(package)
-    label = f"{side.label}, {python}"
+    label = f"{python} in {side.label}"  # messages add the tree's commit
     # Absolute, since a worker starts in its tree, but not resolved, since a venv's python is a link.
     program = str(Path(program).absolute())
     return replace(side, python=program, paths=(*side.paths, folder / "lent"), label=label)
