@@ -395,8 +395,9 @@ def compare(
     """Test whether the second of two live callables is slower or faster on these inputs, by pairs in this process.
 
     ``detect`` is the relative difference to detect. Takes seconds to minutes: pairs are measured until the gate's rule
-    decides in both directions; after ``budget`` seconds an open verdict is ``cannot tell``. The outputs of the two are
-    not compared. Raises ConvbenchError where ``measure`` does.
+    decides in both directions; after ``budget`` seconds an open verdict is ``cannot tell``, but the first pair, of some
+    thirty calls, is never cut short. The outputs of the two are not compared. Raises ConvbenchError where ``measure``
+    does.
     """
     from convbench.check import gate, live
     from convbench.check.settings import Rule
