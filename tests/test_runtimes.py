@@ -883,6 +883,25 @@ def test_a_model_that_cannot_be_exported_names_the_reason_and_its_line(
     assert re.fullmatch(re.escape(reason) + line, export_error.reason(failed.value))
 
 
+@pytest.mark.parametrize(
+    ("part", "kind"),
+    [
+        (torch.jit.script(torch.nn.ReLU()), "scripted or traced"),
+        (torch.ao.nn.quantized.dynamic.LSTM(2, 3), "quantised"),
+        (torch.nn.ReLU(), ""),
+    ],
+)
+def test_a_part_that_exporters_seldom_take_is_named(part: torch.nn.Module, kind: str) -> None:
+    """It was "Cell.forward() takes 3 positional arguments but 4 were given", which the user's code does not do."""
+    error, flat_model = TypeError("takes 3 positional arguments"), torch.nn.Module()
+    flat_model.model = torch.nn.Sequential(torch.nn.Flatten(), part)
+    advice = f"; 1 is {kind}, which exporters seldom take: export what it was made of" if kind else ""
+    assert export_error.export_reason(error, flat_model) == f"takes 3 positional arguments{advice}"
+    if kind:
+        flat_model.model = part
+        assert "; the model is" in export_error.export_reason(error, flat_model)
+
+
 @pytest.mark.parametrize(("message", "reason"), [
     ("""Exception from src/inference/src/cpp/core.cpp:84:
 Check 'false' failed at src/frontends/common_translators/src/unconverted_ops_report.cpp:151:

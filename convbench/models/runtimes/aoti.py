@@ -11,7 +11,7 @@ from torch import nn
 
 from convbench.core.errors import CaseFailed
 from convbench.models.deployment import BeforeCall, Example, LoadedModel, Times
-from convbench.models.runtimes.export_error import reason
+from convbench.models.runtimes.export_error import export_reason
 from convbench.models.without_values import without_checks
 
 PACKAGE = "model.pt2"
@@ -32,7 +32,8 @@ class AotInductor:
                 program, package_path=str(folder / PACKAGE), inductor_configs={"freezing": self.freeze}
             )
         except Exception as error:
-            raise CaseFailed("error", f"cannot be compiled ahead of time by AOTInductor: {reason(error)}") from error
+            text = export_reason(error, flat_model)
+            raise CaseFailed("error", f"cannot be compiled ahead of time by AOTInductor: {text}") from error
 
     def load(self, folder: Path, example: Example, threads: int) -> LoadedModel:
         """Load the package. ``threads`` is not used: the library takes its threads from the same OpenMP as torch."""

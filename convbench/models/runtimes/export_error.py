@@ -6,7 +6,11 @@ import re
 import traceback
 from collections.abc import Iterator
 
+import torch
+from torch import nn
+
 from convbench.core.code import place_of
+from convbench.models.weights import quantised_weights
 
 _OPERATOR = re.compile(r"OpOverload\(op='([\w.:]+)'|(?:operator|Operator) '?([\w.]+::[\w.]+)'?|\b([a-z]\w*::\w+)")
 """The ways in which messages name an operator."""
@@ -47,6 +51,21 @@ def reason(error: BaseException) -> str:
     sentence = f"the operator {operator}: {line}" if operator else line
     place = next((place for cause in reversed(chain) if (place := place_of(cause))), "")
     return f"{sentence} ({place})" if place else sentence
+
+
+def export_reason(error: BaseException, flat_model: nn.Module) -> str:
+    """Return the ``reason`` of an error of an exporter, and what of the model exporters seldom take."""
+    kinds = ((name, _kind(module)) for name, module in flat_model.named_modules())
+    name, kind = next(((name, kind) for name, kind in kinds if kind), ("", ""))
+    part = name.removeprefix("model").removeprefix(".") or "the model"
+    advice = f"; {part} is {kind}, which exporters seldom take: export what it was made of" if kind else ""
+    return reason(error) + advice
+
+
+def _kind(module: nn.Module) -> str:
+    if isinstance(module, torch.jit.ScriptModule):
+        return "scripted or traced"
+    return "quantised" if quantised_weights(module) else ""
 
 
 def _met_packed_sequence(error: BaseException) -> bool:

@@ -19,7 +19,7 @@ from convbench.core.record import STAGES, Case, Parts
 from convbench.core.traits import NO_PROJECTIONS
 from convbench.models.deployment import ASIDE, Example
 from convbench.models.runtimes import structure
-from convbench.models.runtimes.export_error import reason
+from convbench.models.runtimes.export_error import export_reason
 from convbench.models.runtimes.quiet import quiet
 from convbench.models.weights import has_projection
 from convbench.models.without_values import without_checks, without_fused_attention
@@ -57,7 +57,7 @@ def write(flat_model: nn.Module, example: Example, folder: Path, exporter: Expor
                 dynamic_shapes=(axes,) if axes else None,  # FlatModel takes all its tensors as one row
             )
     except Exception as error:
-        text = reason(error)
+        text = export_reason(error, flat_model)
         if exporter == "torchscript" and has_projection(flat_model):
             raise Impossible(NO_PROJECTIONS) from error
         if exporter == "torchscript" and text.startswith("the operator "):
