@@ -252,7 +252,6 @@ def check(
     suite, BuildFailed if a side cannot be built or imported, Refused if the sides cannot be compared.
     """
     from convbench.check import against_base
-    from convbench.check.gate import SilentAnnouncer
     from convbench.check.settings import Rule, Settings
     from convbench.check.trees.sides import Base
     from convbench.runs.process import script
@@ -265,7 +264,7 @@ def check(
     settings, rule = Settings(thread_count(threads), device=device), Rule.detecting(detect)
     look = partial(against_base.refuse_mistakes, request, settings, side)
     with lock.hold(lock.machine_lock(), lambda _: look(), lock.OTHER_FOLDER):
-        return against_base.check(request, side, settings, rule, SilentAnnouncer(), budget)
+        return against_base.check(request, side, settings, rule, budget=budget)
 
 
 @in_turn
@@ -295,7 +294,6 @@ def bisect(
     """
     from convbench.check.bisection import bisect as search
     from convbench.check.bisection.places import Span
-    from convbench.check.gate import SilentAnnouncer
     from convbench.check.settings import Rule, Settings
     from convbench.runs.process import script
 
@@ -308,7 +306,7 @@ def bisect(
     question = search.BisectRequest(request, span, cwd, place, flag("resume", resume), budget)
     settings, rule = Settings(thread_count(threads), device=device), Rule.detecting(detect)
     with lock.hold(lock.machine_lock(), lambda _: search.refuse_mistakes(question, settings), lock.OTHER_FOLDER):
-        return search.find(question, settings, rule, SilentAnnouncer())
+        return search.find(question, settings, rule)
 
 
 @names_arguments

@@ -211,7 +211,7 @@ def interrupt_third_visit(monkeypatch, tmp_path: Path) -> tuple[list[str], gate.
 
     monkeypatch.setattr(pairs, "measure", measure)
     monkeypatch.setattr(bisect.Bisection, "_side", lambda *_: Side("s", None, Path(), ()))
-    method = gate.Method(Settings(), Rule(), tmp_path, gate.SilentAnnouncer())
+    method = gate.Method(Settings(), Rule(), tmp_path)
     return visited, method
 
 
@@ -237,7 +237,7 @@ def test_an_interrupted_check_of_good_and_bad_keeps_its_pairs(monkeypatch, tmp_p
 def of_ends(monkeypatch, tmp_path, timed: Timings) -> bisected.State:
     """Return the state after a check of good and bad that measured ``timed``."""
     monkeypatch.setattr(bisect.Bisection, "_check", lambda *_: timed)
-    method = gate.Method(Settings(), Rule(), tmp_path, gate.SilentAnnouncer())
+    method = gate.Method(Settings(), Rule(), tmp_path)
     line = places.Commits(WorkingTree(tmp_path, tmp_path, None), "", ("a", "b"), ("", ""))
     search = bisect.Bisection(line, Request("s"), method, lambda _: None, bisected.State("s", ["a", "b"]))
     cases = [CheckedCase(name, {}, 0) for name in ("same", "gap", "fc")]
@@ -282,7 +282,7 @@ def test_a_search_that_is_never_sure_ends_after_its_most_pairs(monkeypatch, tmp_
     monkeypatch.setattr(bisect, "MOST_PAIRS", 3)
     monkeypatch.setattr(bisect.Bisection, "_pair", lambda *_: 0.05)  # as near to good as to bad: four would be sure
     said: list[str] = []
-    method = gate.Method(Settings(), Rule(), tmp_path, SimpleNamespace(says=said.append))
+    method = gate.Method(Settings(), Rule(), tmp_path, said.append)
     line = places.Commits(WorkingTree(tmp_path, tmp_path, None), "", ("a", "b", "c"), ("", "", ""))
     for limit, pairs_made in ((math.inf, 3), (0.0, 0)):
         state = replace(SURE, logs={}, skipped={})
@@ -319,7 +319,7 @@ def test_a_fault_that_would_come_again_is_not_tried_again(error, monkeypatch, tm
 
     monkeypatch.setattr(bisect.Bisection, "_look_at", attempt)
     monkeypatch.setattr(bisect.Bisection, "_side", lambda *_: None)
-    method = gate.Method(Settings(), Rule(), tmp_path, gate.SilentAnnouncer())
+    method = gate.Method(Settings(), Rule(), tmp_path)
     line = places.Commits(WorkingTree(tmp_path, tmp_path, None), "", ("a", "b", "c"), ("", "", ""))
     search = bisect.Bisection(line, Request("s"), method, lambda _: None, replace(SURE, logs={}, skipped={}))
     is_ours = isinstance(error, StoreError)
@@ -344,9 +344,8 @@ def test_a_commit_that_fails_once_is_tried_again(monkeypatch, tmp_path, failures
     monkeypatch.setattr(bisect.Bisection, "_time", lambda *_: 0.1)
     monkeypatch.setattr(bisect.Bisection, stage, attempt)
     monkeypatch.setattr(bisect.Bisection, "_side", lambda *_: None)
-    announcer = SimpleNamespace(says=said.append)
     line = places.Commits(WorkingTree(tmp_path, tmp_path, None), "", ("a", "b", "c"), ("", "one", ""))
-    method = gate.Method(Settings(), Rule(), tmp_path, announcer)
+    method = gate.Method(Settings(), Rule(), tmp_path, said.append)
     search = bisect.Bisection(line, Request("s"), method, lambda _: None, replace(SURE, logs={}, skipped={}))
     if failures == 1:
         assert search._pair(CheckedCase("gap", {}, 0), 1) == 0.1
@@ -380,7 +379,7 @@ def test_only_a_check_with_a_verdict_proves_a_result(timed, proven, reason, monk
     checked: list[tuple[int, int]] = []
     said: list[str] = []
     monkeypatch.setattr(bisect.Bisection, "_check", lambda _, *places: checked.append(places[:2]) or timed)
-    method = gate.Method(Settings(), Rule(), tmp_path, SimpleNamespace(says=said.append))
+    method = gate.Method(Settings(), Rule(), tmp_path, said.append)
     line = places.Commits(WorkingTree(tmp_path, tmp_path, None), "", ("a", "b", "c"), ("", "", ""))
     search = bisect.Bisection(line, Request("s"), method, lambda _: None, replace(SURE))
     search._prove(CheckedCase("gap", {}, 0))
@@ -397,7 +396,7 @@ def test_only_a_check_with_a_verdict_proves_a_result(timed, proven, reason, monk
 )
 def test_no_check_is_made_that_cannot_prove_the_answer(facts, deadline, monkeypatch, tmp_path):
     monkeypatch.setattr(bisect.Bisection, "_check", None)
-    method = gate.Method(Settings(), Rule(), tmp_path, gate.SilentAnnouncer(), deadline)
+    method = gate.Method(Settings(), Rule(), tmp_path, deadline=deadline)
     line = places.Commits(WorkingTree(tmp_path, tmp_path, None), "", ("a", "b", "c"), ("", "", ""))
     state = replace(SURE, **facts)
     bisect.Bisection(line, Request("s"), method, lambda _: None, state)._prove(CheckedCase("gap", {}, 0))
@@ -582,7 +581,7 @@ class Shelf(places.Commits):
 def test_messages_call_places_as_the_user_does(tmp_path):
     """Messages of a bisection used to say "base" and "head", which its user never named."""
     line = Shelf(WorkingTree(tmp_path, tmp_path, None), "", ("a" * 40, "b" * 40, "c" * 40), ("",) * 3)
-    method = gate.Method(Settings(), Rule(), tmp_path, gate.SilentAnnouncer())
+    method = gate.Method(Settings(), Rule(), tmp_path)
     search = bisect.Bisection(line, Request("s"), method, lambda _: None, SURE)
     with search.stack:
         arms = (*search._arms(0, 2), *search._arms(0, 1))
@@ -596,7 +595,7 @@ def test_messages_call_places_as_the_user_does(tmp_path):
 def test_only_good_and_the_latest_places_are_kept_open(tmp_path):
     """A version of torch takes gigabytes of disk."""
     line = Shelf(WorkingTree(tmp_path, tmp_path, None), "", tuple("abcdefgh"), ("",) * 8)
-    method = gate.Method(Settings(), Rule(), tmp_path, gate.SilentAnnouncer())
+    method = gate.Method(Settings(), Rule(), tmp_path)
     search = bisect.Bisection(line, Request("s"), method, lambda _: None, SURE)
     with search.stack:
         for place in (0, 7, 3, 5, 4):

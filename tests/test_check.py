@@ -53,14 +53,6 @@ SAME = {"seconds": {"gap": 0.010, "fc": 0.020}}
 WHOLE = "whole numbers have to be equal"
 
 
-class Told:
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-
-    def says(self, message: str) -> None:
-        self.messages.append(message)
-
-
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """Return a function that checks one fake tree against another and returns the outcome."""
@@ -77,7 +69,7 @@ def run(tmp_path, monkeypatch):
         base: dict,
         head: dict,
         same_outputs: bool = True,
-        listener: Told | None = None,
+        announce: Callable[[str], None] = lambda _: None,
         budget: float | None = None,
         instructions: bool = False,
         only: tuple[str, ...] = (),
@@ -89,7 +81,7 @@ def run(tmp_path, monkeypatch):
                 "fake", only=only, same_outputs=same_outputs, instructions=instructions, ledger=Ledger(keep, earlier)
             )
             ends = math.inf if budget is None else time.monotonic() + budget
-            method = gate.Method(Settings(slice_s=0.001), Rule(), folder, listener or Told(), ends)
+            method = gate.Method(Settings(slice_s=0.001), Rule(), folder, announce, ends)
             return gate.check(side("base", base), side("head", head), request, method, budget)
 
     return check
@@ -115,8 +107,8 @@ def test_the_same_code_is_ok_at_once(run, forks):
 
 
 def test_only_a_slowdown_gets_more_pairs_and_a_confirmation(run):
-    listener = Told()
-    result = run(SAME, {"seconds": {"gap": 0.010, "fc": 0.021}}, listener=listener)
+    messages: list[str] = []
+    result = run(SAME, {"seconds": {"gap": 0.010, "fc": 0.021}}, announce=messages.append)
     assert verdict.exit_code(result) == 1
     fc = verdicts(result)["fc"]
     assert (fc.word, fc.ratio.estimate) == ("regression", pytest.approx(1.05, abs=0.002))
@@ -124,11 +116,11 @@ def test_only_a_slowdown_gets_more_pairs_and_a_confirmation(run):
     assert len(fc.case.confirmation) == 5
     assert verdicts(result)["gap"].word == "ok"
     assert not verdicts(result)["gap"].case.confirmation
-    assert listener.messages[1] == "2 of 2 undecided: gap (ok if 4 more pairs agree), fc (ok if 4 more pairs agree)"
-    assert "%, suspect if 5 more pairs agree)" in listener.messages[2]
-    assert "fc (a suspect, decided if 5 more new pairs agree)" in listener.messages[7]
-    assert "fc (a suspect, decided if 1 more new pair agrees); " in listener.messages[11]
-    assert len(listener.messages) == 12
+    assert messages[1] == "2 of 2 undecided: gap (ok if 4 more pairs agree), fc (ok if 4 more pairs agree)"
+    assert "%, suspect if 5 more pairs agree)" in messages[2]
+    assert "fc (a suspect, decided if 5 more new pairs agree)" in messages[7]
+    assert "fc (a suspect, decided if 1 more new pair agrees); " in messages[11]
+    assert len(messages) == 12
 
 
 def test_a_large_slowdown_needs_two_pairs_and_three_new_pairs(run):
@@ -327,7 +319,7 @@ def test_a_base_suite_that_gives_no_cases_is_noted(run, tmp_path):
     with scratch_folder() as folder:
         base, head = (Side(name, tmp_path / name, tmp_path / name, ()) for name in ("base", "head"))
         (base.root / "fake.json").write_text(json.dumps(SAME))
-        method = gate.Method(Settings(slice_s=0.001), Rule(), folder, Told())
+        method = gate.Method(Settings(slice_s=0.001), Rule(), folder)
         result = gate.check(replace(base, suite=base.root / "speed.yaml"), head, Request("fake"), method)
     assert result.notes == ("base has no speed.yaml: if head dropped a case, it would not be noticed",)
 
@@ -403,7 +395,7 @@ def test_a_suspect_is_timed_in_three_processes_until_it_is_decided(monkeypatch, 
     following: list[list[int]] = []
     monkeypatch.setattr(pairs, "measure", measure)
     arms = tuple(pairs.Arm(name, Side(name, None, tmp_path, ())) for name in ("base", "head"))
-    method = gate.Method(Settings(), Rule(), tmp_path, Told())
+    method = gate.Method(Settings(), Rule(), tmp_path)
     timed = gate.decide(arms, [pairs.CheckedCase("gap", {}, 0)], ["gap"], method, Timings())
     pair, triple = [("base", "base"), ("head", "head")], [("base", "base"), ("base again", "base"), ("head", "head")]
     assert visited == [pair] * 2 + [triple] * 3

@@ -18,7 +18,7 @@ from test_check_cli import FAKE, convbench
 
 from convbench import api
 from convbench.analysis.history import overview
-from convbench.check import confirm, gate, link, outcome
+from convbench.check import confirm, link, outcome
 from convbench.check.settings import Rule
 from convbench.check.timings import Timings
 from convbench.check.trees import sides
@@ -182,9 +182,9 @@ def test_a_renamed_suite_is_found_under_its_old_name(here, monkeypatch):
         raise SuiteError("No module named 'net'")
 
     monkeypatch.setattr(confirm.gate, "check", check)
-    confirm.confirm(suspect, here, gate.SilentAnnouncer())
+    confirm.confirm(suspect, here, print)
     with pytest.raises(SuiteError, match=r"^No module named 'net'; .* has no bench/x\.yaml here: run this"):
-        confirm.confirm(suspect, here / "speed", gate.SilentAnnouncer())
+        confirm.confirm(suspect, here / "speed", print)
 
 
 def test_an_unwritable_store_is_reported_before_measuring(here):

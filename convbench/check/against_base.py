@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -55,7 +56,7 @@ def check(
     base: sides.Base,
     settings: Settings,
     rule: Rule,
-    announcer: gate.Announcer,
+    announce: Callable[[str], None] = lambda _: None,
     budget: float | None = None,
 ) -> Check:
     """Check the working tree against a base. The caller holds the machine's lock.
@@ -75,5 +76,5 @@ def check(
             raise Refused(f"base {base.name!r} is the working tree, like head: name a commit, a wheel or another tree")
         base_side = stack.enter_context(sides.materialise(base.name, working_tree, folder, base.build))
         base_side = sides.with_python(base_side, base.python, folder) if base.python else base_side
-        outcome = gate.check(base_side, head, request, gate.Method(settings, rule, folder, announcer, deadline), budget)
+        outcome = gate.check(base_side, head, request, gate.Method(settings, rule, folder, announce, deadline), budget)
     return Check(replace(outcome, floor=floor.seen_slowdown(outcome.head.environment, settings, rule)))

@@ -6,7 +6,7 @@ The store keeps the JSON of the check with its raw timings, which ``convbench re
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -101,7 +101,7 @@ def suspects(history: History) -> tuple[list[Suspect], list[str]]:
 
 
 def confirm(
-    suspect: Suspect, cwd: Path, announcer: gate.Announcer, build: str = "", ledger: Ledger = NO_LEDGER
+    suspect: Suspect, cwd: Path, announce: Callable[[str], None], build: str = "", ledger: Ledger = NO_LEDGER
 ) -> Outcome:
     """Check the two commits of a suspect on this machine, whose lock the caller holds. ``ledger`` keeps it as it goes.
 
@@ -126,7 +126,7 @@ def confirm(
         cases = tuple(map(glob.escape, suspect.cases))
         request = Request(str(suite), suspect.overrides, cases, same_outputs=False, ledger=ledger)
         rule = Rule.detecting(min(max(suspect.size, LEAST), MOST))
-        method = gate.Method(Settings(device=suspect.device), rule, folder, announcer)
+        method = gate.Method(Settings(device=suspect.device), rule, folder, announce)
         stack.enter_context(process_variables({installed.VARIABLE: suspect.plugins}))
         try:
             result = gate.check(base, head, request, method)

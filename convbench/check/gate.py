@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 from convbench.check import pairs, progress
 from convbench.check.answers import Inspection
@@ -33,22 +32,9 @@ SECONDS_BETWEEN_SAVES = 10.0
 """Seconds of finished pairs that a killed check loses at most: a visit to all cases may take an hour."""
 
 
-class Announcer(Protocol):
-    """Receives messages about the progress of a check."""
-
-    def says(self, message: str) -> None: ...
-
-
-class SilentAnnouncer:
-    """An announcer for a caller who does not watch."""
-
-    def says(self, message: str) -> None:
-        """Do nothing."""
-
-
 @dataclass(frozen=True)
 class Method:
-    """How a check measures and judges, its scratch folder, and who receives its progress.
+    """How a check measures and judges, its scratch folder, and who is told about its progress.
 
     ``deadline`` is a time of ``time.monotonic``; ``stock`` holds the workers that are started before their pair.
     """
@@ -56,7 +42,7 @@ class Method:
     settings: Settings
     rule: Rule
     folder: Path
-    announcer: Announcer
+    announce: Callable[[str], None] = lambda _: None
     deadline: float = math.inf
     stock: Stock = field(default_factory=Stock)
 
@@ -79,7 +65,7 @@ def check(base: Side, head: Side, request: Request, method: Method, budget: floa
     Raises ConvbenchError if the whole comparison is impossible.
     """
     start, date = time.monotonic(), timestamp("seconds")
-    method.announcer.says(f"base {base.label}, head {head.label}: inspecting both")
+    method.announce(f"base {base.label}, head {head.label}: inspecting both")
     with method.stock:
         inspection = inspect(base, head, request, method.settings, method.folder, method.stock)
         method = replace(method, settings=inspection.with_limit(method.settings))
@@ -109,7 +95,7 @@ def check(base: Side, head: Side, request: Request, method: Method, budget: floa
         timings = Timings.of(earlier_cases, keep=lambda timings: ledger.keep(outcome_of(timings)))
         decide((Arm("base", base), Arm("head", head)), inspection.valid, inspection.ids, method, timings)
         if request.instructions:
-            method.announcer.says("counting instructions")
+            method.announce("counting instructions")
             try:
                 count_instructions(
                     {"head": head, "base": base}, method.settings, method.folder, inspection, method.deadline
@@ -132,7 +118,7 @@ def decide(
     stages = {"pair": arms, "confirm": (base, replace(base, name=f"{base.name} again"), head)}
     with method.stock:
         while not method.is_over() and (open_cases := timings.open_cases(cases, rule, count)):
-            method.announcer.says(progress.line(timings, open_cases, rule, ids))
+            method.announce(progress.line(timings, open_cases, rule, ids))
             visits = [PairRequest(case, stages[stage]) for case, stage in open_cases]
             next_stages = ((case, timings.next_stage(case.id, stage, rule, count)) for case, stage in open_cases)
             next_visits = [PairRequest(case, stages[stage]) for case, stage in next_stages if stage]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -94,7 +94,9 @@ class Selftest:
         }
         self._injections: dict[tuple[str, float], tuple[tuple[int, int], float]] = {}
 
-    def experiments(self, slowdowns: Sequence[float], seconds: float, announcer: gate.Announcer) -> Iterator[Attempt]:
+    def experiments(
+        self, slowdowns: Sequence[float], seconds: float, announce: Callable[[str], None]
+    ) -> Iterator[Attempt]:
         """Yield the verdicts of whole checks until the time is up.
 
         Each round tries every slowdown once, in random order. The first round is always completed.
@@ -104,17 +106,17 @@ class Selftest:
             slowdown = queue.pop()
             if not queue:
                 queue, is_first_round = random.sample(list(slowdowns), len(slowdowns)), False
-            announcer.says(f"experiment: +{percentage(slowdown)}" if slowdown else "experiment: the same code")
-            yield from self.experiment(slowdown, announcer)
+            announce(f"experiment: +{percentage(slowdown)}" if slowdown else "experiment: the same code")
+            yield from self.experiment(slowdown, announce)
 
-    def experiment(self, slowdown: float, announcer: gate.Announcer, deadline: float = math.inf) -> list[Attempt]:
+    def experiment(self, slowdown: float, announce: Callable[[str], None], deadline: float = math.inf) -> list[Attempt]:
         """Run one check of all cases with this slowdown put into head, until they are decided or the deadline.
 
         ``deadline`` is a time of ``time.monotonic``; cases that are open then are inconclusive.
         """
-        injections = {case.id: self._injection(case, slowdown, announcer) for case in self.cases} if slowdown else {}
+        injections = {case.id: self._injection(case, slowdown, announce) for case in self.cases} if slowdown else {}
         head = Arm("head", self.side, {case: work for case, (work, _) in injections.items()})
-        start, method = time.monotonic(), gate.Method(self.settings, self.rule, self.folder, announcer, deadline)
+        start, method = time.monotonic(), gate.Method(self.settings, self.rule, self.folder, announce, deadline)
         arms, names = (Arm("base", self.side), head), [case.id for case in self.cases]
         timings = gate.decide(arms, self.cases, names, method, Timings())
         seconds = (time.monotonic() - start) / len(self.cases)
@@ -129,11 +131,11 @@ class Selftest:
         return Attempt(slowdown, excess, case, case_verdict.word, estimate, count, seconds, self.conditions)
 
     def _injection(
-        self, case: CheckedCase, slowdown: float, announcer: gate.Announcer
+        self, case: CheckedCase, slowdown: float, announce: Callable[[str], None]
     ) -> tuple[tuple[int, int], float]:
         """Return the work that slows a case down and the slowdown that it achieves, calibrated once per case."""
         if (case.id, slowdown) not in self._injections:
-            announcer.says(f"measuring which work slows {case.id} by {percentage(slowdown)}")
+            announce(f"measuring which work slows {case.id} by {percentage(slowdown)}")
             with SideWorker(self.side, case.settings(self.settings), self.folder, dict(case.variables)) as worker:
                 worker.greet()
                 worker.await_greeting()

@@ -67,7 +67,7 @@ def bisect(
     question = search.BisectRequest(request, span, imports.require_working_directory(), place, resume, limit)
     settings, rule = sides.settings(), sides.rule()
     with gate.hold_machine(partial(search.refuse_mistakes, question, settings)):
-        answer = search.find(question, settings, rule, gate.TerminalAnnouncer())
+        answer = search.find(question, settings, rule, gate.announcer())
     raise typer.Exit(_show(answer, place))
 
 

@@ -113,15 +113,13 @@ def hold_machine(look: Callable[[], object] = lambda: None) -> Iterator[None]:
                 print(file=sys.stderr)
 
 
-class TerminalAnnouncer:
-    """Prints messages on standard error, each after the seconds so far; on a terminal all on the same line."""
+def announcer() -> Callable[[str], None]:
+    """Return what prints messages on standard error, each after the seconds so far; on a terminal all on one line."""
+    start, screen = time.monotonic(), console(wide=False, stderr=True)
 
-    def __init__(self) -> None:
-        self.start, self.screen = time.monotonic(), console(wide=False, stderr=True)
-
-    def says(self, message: str) -> None:
-        text = f"[{time.monotonic() - self.start:5.0f} s] {message}"
-        if not is_screen(self.screen):
+    def announce(message: str) -> None:
+        text = f"[{time.monotonic() - start:5.0f} s] {message}"
+        if not is_screen(screen):
             print(text, file=sys.stderr, flush=True)
             return
         from rich.control import Control
@@ -129,6 +127,8 @@ class TerminalAnnouncer:
         from rich.text import Text
 
         line = Text(text)
-        line.truncate(self.screen.width - 1, overflow="ellipsis")
-        self.screen.control(Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2)))
-        self.screen.print(line, end="")
+        line.truncate(screen.width - 1, overflow="ellipsis")
+        screen.control(Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2)))
+        screen.print(line, end="")
+
+    return announce

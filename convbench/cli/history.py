@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convbench.cli.app import Only, app
-from convbench.cli.gate import TerminalAnnouncer, hold_machine, say_unused
+from convbench.cli.gate import announcer, hold_machine, say_unused
 from convbench.core.commands import Command
 from convbench.core.errors import ConvbenchError
 from convbench.core.system.files import destination
@@ -91,7 +91,7 @@ def _confirm(suspects: list[Suspect], store: Path, build: str) -> None:
             try:
                 confirm.refuse_unwritable(store)
                 cwd, ledger = imports.require_working_directory(), confirm.ledger(store, suspect)
-                place = confirm.keep(store, confirm.confirm(suspect, cwd, TerminalAnnouncer(), build, ledger))
+                place = confirm.keep(store, confirm.confirm(suspect, cwd, announcer(), build, ledger))
                 confirm.forget_unfinished(store, suspect)
             except ConvbenchError as error:
                 print(f"cannot be confirmed: {suspect.before} to {suspect.after}: {error}", file=sys.stderr)

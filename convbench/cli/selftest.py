@@ -80,7 +80,7 @@ def selftest(
         folder = stack.enter_context(sides.scratch_folder())
         side = stack.enter_context(sides.materialise(".", location, folder))
         self_test = test.Selftest(side, request, settings, rule, folder)
-        for trial in test.append(self_test.experiments(percents, 60 * minutes, gate.TerminalAnnouncer()), out):
+        for trial in test.append(self_test.experiments(percents, 60 * minutes, gate.announcer()), out):
             print(f"  {trial.word}: {trial.case}, {percent(trial.seen, signed=True)} seen", file=sys.stderr)
     figures = test.figures(test.stored_attempts(out, self_test.conditions))
     lines, smallest = list(test.sentences(figures)), test.smallest_seen(figures)

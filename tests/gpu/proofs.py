@@ -576,7 +576,7 @@ def gate(device: str, findings: Findings) -> None:
                 if now + SLOWDOWNS[0][1] > end:
                     break
                 continue
-            attempts = test.experiment(slowdown, Printer(), min(now + seconds, end))
+            attempts = test.experiment(slowdown, partial(print, flush=True), min(now + seconds, end))
             for attempt in selftest.append(attempts, trials):
                 wrong_word = "ok" if slowdown else "regression"
                 is_wrong = float(attempt.word == wrong_word)
@@ -611,13 +611,6 @@ def again(run: str, case_id: str) -> None:
     description, records = store.load(Path(run))
     case = next(record.case for record in records if record.case.id == case_id)
     print(harness.measure(case, description.protocol, description.metrics).findings)
-
-
-class Printer:
-    """Prints the gate's progress into the log."""
-
-    def says(self, message: str) -> None:
-        print(message, flush=True)
 
 
 def _case(batch: str, reducer: str, size: str, scenario: str, device: str) -> Case:

@@ -63,7 +63,9 @@ def refuse_mistakes(question: BisectRequest, settings: Settings) -> None:
     against_base.refuse_mistakes(question.request, settings)
 
 
-def find(question: BisectRequest, settings: Settings, rule: Rule, announcer: gate.Announcer) -> Bisected:
+def find(
+    question: BisectRequest, settings: Settings, rule: Rule, announce: Callable[[str], None] = lambda _: None
+) -> Bisected:
     """Find the first slower place. The caller holds the machine's lock. Raises ConvbenchError if bad is not slower."""
     deadline = gate.deadline_of(question.budget)
     working_tree = WorkingTree.at(question.cwd, question.request.suite, (question.place,))
@@ -79,7 +81,7 @@ def find(question: BisectRequest, settings: Settings, rule: Rule, announcer: gat
         state = earlier_state
         state.try_again()
     with scratch_folder() as folder:
-        method = gate.Method(settings, rule, folder, announcer, deadline)
+        method = gate.Method(settings, rule, folder, announce, deadline)
         return Bisection(line, request, method, partial(bisected.write, question.place), state).run()
 
 
@@ -135,9 +137,9 @@ class Bisection:
 
     def _inspect(self) -> Inspection:
         good, bad = self._side(GOOD), self._side(self.state.search.last)
-        self.method.announcer.says(f"good is {self.line.name(0)}, bad is {self.line.name(self.state.search.last)}")
+        self.method.announce(f"good is {self.line.name(0)}, bad is {self.line.name(self.state.search.last)}")
         for note in requirements.notes(good, bad, REQUIREMENTS):
-            self.method.announcer.says(note)
+            self.method.announce(note)
         with Stock() as stock:
             inspection = inspect(good, bad, self.request, self.method.settings, self.method.folder, stock)
         if not inspection.valid:
@@ -177,7 +179,7 @@ class Bisection:
 
     def _search(self, case: CheckedCase) -> None:
         while (place := self.state.search.next()) and self.state.pairs < MOST_PAIRS and not self.method.is_over():
-            self.method.announcer.says(self._line(place))
+            self.method.announce(self._line(place))
             try:
                 log = self._pair(case, place)
             except StoreError:  # the fault is this machine's, not the place's
@@ -209,7 +211,7 @@ class Bisection:
         except ConvbenchError as error:
             if number == ATTEMPTS:
                 raise CaseFailed("error", f"{error} (tried {ATTEMPTS} times)") from error
-            self.method.announcer.says(f"{self.line.name(place)} failed, and is tried again: {error}")
+            self.method.announce(f"{self.line.name(place)} failed, and is tried again: {error}")
         return self._try(place, attempt, number + 1)
 
     def _time(self, request: PairRequest, stock: Stock) -> float:
@@ -236,7 +238,7 @@ class Bisection:
         if answer.first != answer.last or self.method.is_over() or self.state.proven is not None:
             return
         place = answer.last
-        self.method.announcer.says(f"checking {self.line.name(place)} against the one before it")
+        self.method.announce(f"checking {self.line.name(place)} against the one before it")
         stored = [self.state.proofs[place]] if place in self.state.proofs else []
         timings = Timings.of(stored, partial(self._keep_proof, place))
         try:
@@ -246,7 +248,7 @@ class Bisection:
         verdict = self._verdict(case.id, timings, 1)
         if verdict.word in ("invalid", "inconclusive"):  # no verdict does not mean "not slower"
             reason = "the time ran out" if timings.open_cases([case], self.method.rule, 1) else verdict.reason
-            self.method.announcer.says(f"no verdict: {reason}")
+            self.method.announce(f"no verdict: {reason}")
             return
         self.state.proven = verdict.word == "regression"
         self.keep(self.state)
