@@ -22,7 +22,7 @@ from test_check_cli import convbench
 from convbench.check import gate, outputs, pairs
 from convbench.check.answers import Inspection
 from convbench.check.bisection import bisect, bisected, places
-from convbench.check.bisection.search import Model, Range, Search
+from convbench.check.bisection.search import Range, Search, SlowdownModel
 from convbench.check.decision import Triple
 from convbench.check.inspection import Request
 from convbench.check.outcome import CaseOutcome, Timing
@@ -41,7 +41,7 @@ def searched(
 ) -> tuple[Range, int]:
     """Run a search where the slowdown begins at ``first`` and a share ``bad`` of pairs is off by 40 %."""
     logs: dict[int, list[float]] = {}
-    model = Model(math.log1p(slowdown) * rng.uniform(0.9, 1.1), max(0.01, spread * rng.uniform(0.7, 1.3)))
+    model = SlowdownModel(math.log1p(slowdown) * rng.uniform(0.9, 1.1), max(0.01, spread * rng.uniform(0.7, 1.3)))
     while sum(map(len, logs.values())) < bisect.MOST_PAIRS:
         search = Search(last, model, logs, skipped)
         place = search.next()
@@ -86,10 +86,10 @@ def test_unmeasurable_places_become_a_range_up_to_the_next():
 
 
 def test_without_pairs_all_places_are_equally_likely():
-    assert Search(4, Model(0.05, 0.01), {}).posterior().tolist() == [0.25] * 4
-    assert Search(4, Model(0.05, 0.01), {}).answer() == Range(1, 4, 1.0)
-    assert Search(4, Model(0.05, 0.01), {}).next() == 2
-    assert Search(1, Model(0.05, 0.01), {}).next() is None
+    assert Search(4, SlowdownModel(0.05, 0.01), {}).posterior().tolist() == [0.25] * 4
+    assert Search(4, SlowdownModel(0.05, 0.01), {}).answer() == Range(1, 4, 1.0)
+    assert Search(4, SlowdownModel(0.05, 0.01), {}).next() == 2
+    assert Search(1, SlowdownModel(0.05, 0.01), {}).next() is None
 
 
 @pytest.mark.parametrize("steps", [(0.1, 0.1), (0.05, 0.05), (0.1, 0.3)])
@@ -98,7 +98,7 @@ def test_of_two_steps_the_first_is_found(steps):
     rng, places = np.random.default_rng(3), (5, 12)
     slowdowns = dict(zip(places, map(math.log1p, steps), strict=True))
     for _ in range(5):
-        model, logs = Model(sum(slowdowns.values()), 0.015), {}
+        model, logs = SlowdownModel(sum(slowdowns.values()), 0.015), {}
         while place := Search(16, model, logs).next():
             true = sum(slowdown for first, slowdown in slowdowns.items() if place >= first)
             logs.setdefault(place, []).append(true + 0.015 * rng.standard_normal())
@@ -115,11 +115,11 @@ def test_a_places_evidence_is_students_and_limited_by_a_liars(logs):
     best = densities.max(axis=1, keepdims=True)
     fast, *between, slow = np.maximum(densities, best * 0.05 / 0.95).prod(axis=0)
     expected = math.log((slow + 0.005 * np.mean(between)) / fast)
-    assert Model(0.1, 0.02).weight(logs) == pytest.approx(expected)
+    assert SlowdownModel(0.1, 0.02).weight(logs) == pytest.approx(expected)
 
 
 def test_the_model_is_fitted_to_the_confirming_triples():
-    model = Model.of([Triple(0.0, log) for log in (0.05, 0.05, 0.06, 0.9)])
+    model = SlowdownModel.of([Triple(0.0, log) for log in (0.05, 0.05, 0.06, 0.9)])
     assert model.slowdown == pytest.approx(0.055)
     assert model.spread == 0.01
 

@@ -31,7 +31,7 @@ from convbench.measure import harness
 from convbench.report.page import rows
 from convbench.report.page import run as page
 from convbench.report.page.payload import payload
-from convbench.report.terminal.table import Results, line
+from convbench.report.terminal.table import ResultTable, line
 from convbench.report.words import units
 
 PACKAGE = '''
@@ -122,7 +122,7 @@ def test_a_narrow_terminal_shows_the_columns_of_static_metrics():
     static_readings = [tuple(r for r in record.readings if r.metric.name in ("params", "macs")) for record in static]
     run_records = [replace(record, readings=readings) for record, readings in zip(static, static_readings, strict=True)]
     console = Console(width=80, color_system=None, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
-    console.print(Results(run_records))
+    console.print(ResultTable(run_records))
     heads = console.export_text().splitlines()[1].split()
     assert heads == ["reducer", "LSTM", "in", "variant", "params", "MACs"]
 

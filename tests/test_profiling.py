@@ -181,7 +181,7 @@ def test_a_trace_without_steps_is_a_finding_without_a_file(tmp_path, monkeypatch
 
 
 def event(name, begin, end, category=trace.OPERATOR, **args):
-    return trace.Event(name, category, begin, end, (1, 1), args)
+    return trace.TraceEvent(name, category, begin, end, (1, 1), args)
 
 
 def test_operator_times_match_closed_forms():
@@ -211,7 +211,7 @@ def test_an_operator_inside_itself_counts_once_in_the_total():
 
 
 def test_operators_of_different_threads_do_not_nest():
-    other = trace.Event("b", trace.OPERATOR, 10, 40, (1, 2), {})
+    other = trace.TraceEvent("b", trace.OPERATOR, 10, 40, (1, 2), {})
     self_times = {row.name: row.self_s for row in operators([event("a", 0, 100), other], Spans([]))}
     assert self_times == {"a": pytest.approx(1e-4), "b": pytest.approx(3e-5)}
 

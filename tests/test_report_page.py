@@ -43,7 +43,7 @@ from convbench.report.page.quality_section import section
 from convbench.report.page.rows import columns, entries, references
 from convbench.report.page.view import view
 from convbench.report.page.visits import distribution, percentiles
-from convbench.report.terminal.table import Results
+from convbench.report.terminal.table import ResultTable
 from convbench.report.words import units
 from convbench.report.words.quality import recommend
 
@@ -595,7 +595,7 @@ def test_a_rows_factor_equals_the_rankings():
     assert ratio != pytest.approx(case_results[1].latency.median / case_results[0].latency.median)
     assert entries(case_results)[1].factor.median == ratio
     out = io.StringIO()
-    Console(file=out, width=160, color_system=None).print(Results(run_records))
+    Console(file=out, width=160, color_system=None).print(ResultTable(run_records))
     assert f" {units.factor(ratio)} " in out.getvalue()
 
 

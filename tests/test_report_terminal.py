@@ -13,13 +13,13 @@ from convbench.core import metrics
 from convbench.core.case import common_options, id_matches
 from convbench.core.record import Case, Choice, Reading, Recurrent, Whole
 from convbench.report.terminal.progress import watcher
-from convbench.report.terminal.table import Results, line
+from convbench.report.terminal.table import ResultTable, line
 from convbench.report.words.names import apart
 
 
 def printed(run_records, width):
     out = io.StringIO()
-    Console(file=out, width=width, color_system=None).print(Results(run_records))
+    Console(file=out, width=width, color_system=None).print(ResultTable(run_records))
     return out.getvalue()
 
 

@@ -50,7 +50,7 @@ from convbench.report.export import latex, summary
 from convbench.report.page import rows, svg
 from convbench.report.page.view import view
 from convbench.report.terminal.advice import Advice
-from convbench.report.terminal.table import Results
+from convbench.report.terminal.table import ResultTable
 from convbench.report.words import abstention, advice, findings, names, numbers, quality, units
 from convbench.report.words.answer import answer, cautions, confidence, sentences
 from convbench.report.words.budget import by_task as budget_of_task
@@ -248,7 +248,7 @@ def test_times_from_another_machine_of_a_merged_run_name_it():
     assert " on clip 1x16x3x64x64 in environment e1 at " in view(run, results(run_records))["decision"]
     assert "environment" in [column.key for column in rows.columns(results(run_records))]
     out = io.StringIO()
-    Console(file=out, width=120, color_system=None).print(Results(run_records))
+    Console(file=out, width=120, color_system=None).print(ResultTable(run_records))
     assert "clip 1x8x3x64x64, fp32, environment e2" in out.getvalue()
 
 
@@ -357,7 +357,7 @@ def test_tables_say_that_factors_order_cases_otherwise_than_latencies_do(seconds
         visited("gap", 1e-3, 2e-3, 1e-3), visited("fc", 2.2e-3, 1.3e-3, 2.6e-3), visited("gmp", *seconds),
     ]  # fmt: skip
     run, out = records.run_of(run_records), io.StringIO()
-    Console(file=out, width=200).print(Results(run_records))
+    Console(file=out, width=200).print(ResultTable(run_records))
     remarks = (numbers.PAIRED, numbers.PAIRED, numbers.PAIRED.replace("×", "$\\times$"))
     texts = (out.getvalue(), summary.markdown(run, run_records), latex.latex(run, run_records))
     assert [remark in text for remark, text in zip(remarks, texts, strict=True)] == [is_reordered] * 3
@@ -624,7 +624,7 @@ def test_the_factor_compares_the_variants_of_a_single_model():
             records.record(records.case(name, variant=how), samples=9, latency=seconds) for name, how, seconds in pairs
         ]
         out = io.StringIO()
-        Console(file=out, width=120, color_system=None).print(Results(run_records))
+        Console(file=out, width=120, color_system=None).print(ResultTable(run_records))
         return run_records, out.getvalue()
 
     single = (("gap", "eager", 4e-3), ("gap", "compile", 2e-3), ("gap", "onnxruntime", 1e-3))
@@ -643,7 +643,7 @@ def test_a_table_without_latencies_says_that_they_are_withheld():
     """A table of withheld cases had no column of latencies and gave no reason."""
     out = io.StringIO()
     withheld = [visited(name, 1e-3, disturbed="busy", scenario="train") for name in ("gap", "gmp")]
-    Console(file=out, width=200, color_system=None).print(Results([visited("gap", 1e-3), *withheld]))
+    Console(file=out, width=200, color_system=None).print(ResultTable([visited("gap", 1e-3), *withheld]))
     titles = [line for line in out.getvalue().splitlines() if line.startswith("conv, ")]
     assert [title.endswith("; latencies withheld, as no visit was undisturbed") for title in titles] == [True, False]
 

@@ -21,7 +21,7 @@ import numpy as np
 from convbench.check.settings import Rule
 
 Conclusion = Literal["ok", "suspect", "undecided"]
-Confirmation = Literal["regression", "ok", "undecided"]
+SuspectConclusion = Literal["regression", "ok", "undecided"]
 
 
 class Slack(NamedTuple):
@@ -114,7 +114,7 @@ def decide(logs: Sequence[float], rule: Rule) -> Conclusion:
     return next((outcome for outcome in conclusions if outcome != "undecided"), "undecided")
 
 
-def confirmation(triples: Sequence[Triple], rule: Rule, cases: int) -> Confirmation:
+def confirmation(triples: Sequence[Triple], rule: Rule, cases: int) -> SuspectConclusion:
     """Return the first conclusion from a suspect's new pairs: a regression if they show again that head is slower.
 
     The level keeps the probability of a false regression among all ``cases`` of a check at ``OF_RUN`` or less.

@@ -10,7 +10,7 @@ import numpy as np
 
 from convbench.core.text import counted
 
-Parts = list[tuple[str, np.ndarray]]
+OutputParts = list[tuple[str, np.ndarray]]
 """The arrays of an output, each with the name of its place in the output, such as ``['logits']``."""
 NEXT_TO_NOTHING = 1e-2
 """A gradient's norm counts as at least this share of that of all gradients.
@@ -55,7 +55,7 @@ def are_empty(*files: Path) -> bool:
     return not any(map(_parts, files))
 
 
-def _side_by_side(base_parts: Parts, head_parts: Parts) -> tuple[Parts, Parts]:
+def _side_by_side(base_parts: OutputParts, head_parts: OutputParts) -> tuple[OutputParts, OutputParts]:
     """Return both in the order of their names if these agree, else as returned: a side may have renamed some."""
     base, head = (sorted(parts, key=itemgetter(0)) for parts in (base_parts, head_parts))
     return (base, head) if [name for name, _ in base] == [name for name, _ in head] else (base_parts, head_parts)
@@ -80,11 +80,11 @@ def _not_finite_alike(base: np.ndarray, head: np.ndarray, names: tuple[str, str]
     return "" if is_alike else "in both sides, but not in the same way"
 
 
-def _parts(path: Path) -> Parts:
+def _parts(path: Path) -> OutputParts:
     """Read the arrays that a worker wrote, in its order. Each entry is named by a number and the place."""
     with np.load(path) as archive:
         return [(name.partition(" ")[2], archive[name]) for name in archive.files]
 
 
-def _shapes(parts: Parts) -> str:
+def _shapes(parts: OutputParts) -> str:
     return ", ".join("x".join(map(str, array.shape)) or "scalar" for _, array in parts) or "none"

@@ -184,7 +184,7 @@ ExecutorOptions = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option(help="The run's directory [default: reports/SUITE].")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="The port on the loopback address; 0 is any free port.")]
-Runs = Annotated[list[Path], typer.Argument(help="Run directories.")]
+RunDirectories = Annotated[list[Path], typer.Argument(help="Run directories.")]
 
 
 def main() -> None:

@@ -15,13 +15,13 @@ from convbench.core.text import counted
 if TYPE_CHECKING:
     from convbench.core.storage.exchange import Transfer
 
-Place = Annotated[str, typer.Argument(help="A shared folder, or a URL such as s3://BUCKET/PATH.")]
+PlaceName = Annotated[str, typer.Argument(help="A shared folder, or a URL such as s3://BUCKET/PATH.")]
 
 
 @app.command()
 def push(
     source: Annotated[Path, typer.Argument(help="A run directory, or a folder that holds runs.")],
-    place: Place,
+    place: PlaceName,
 ) -> None:
     """Copy runs to a shared place: each whole or not at all, and never over another run.
 
@@ -38,7 +38,7 @@ def push(
 
 @app.command()
 def pull(
-    place: Place,
+    place: PlaceName,
     store: Annotated[Path, typer.Argument(help="The folder of runs to fill; runs that it has stay.")],
 ) -> None:
     """Copy the runs that a shared place has and a store lacks: `convbench history --store` reads them.

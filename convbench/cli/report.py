@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convbench.cli.app import Runs, app
+from convbench.cli.app import RunDirectories, app
 from convbench.cli.terminal import console
 from convbench.core import installed
 from convbench.core.errors import ConvbenchError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def report(
-    runs: Runs,
+    runs: RunDirectories,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -129,13 +129,13 @@ def conclude(directory: Path, show: bool) -> None:
     from convbench.analysis.results import results
     from convbench.core.storage import store
     from convbench.report.page import run as page
-    from convbench.report.terminal.table import Results
+    from convbench.report.terminal.table import ResultTable
     from convbench.report.words import answer
 
     run, records = store.load(directory)
     if show:  # before the page: one that cannot be written must not hide the answer
         screen = console(wide=False)
-        screen.print(Results(records))
+        screen.print(ResultTable(records))
         screen.print("\n" + answer.answer(run, records) + "\n", markup=False, highlight=False)
     path = page.write(run, records, directory / "index.html", remedy=store.report_elsewhere(directory))
     print_missing_plugins()

@@ -25,7 +25,7 @@ from convbench.cli.app import (
     Only,
     Out,
     Overrides,
-    Runs,
+    RunDirectories,
     Shard,
     Skip,
     Source,
@@ -207,7 +207,7 @@ def _plan_sentences(plan: Plan, may_name_sizes: bool) -> Iterator[str]:
 
 @app.command()
 def merge(
-    runs: Runs,
+    runs: RunDirectories,
     out: Annotated[Path, typer.Option(help="The directory of the joined run.")] = Path("reports/merged"),
 ) -> None:
     """Join the runs of one suite's shards into one run; exit 5 if a shard or a result is missing or being measured."""

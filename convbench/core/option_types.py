@@ -17,7 +17,7 @@ from annotated_types import Ge, Gt
 from convbench.core.case import Scalar
 from convbench.core.errors import ConvbenchError
 
-Count = Annotated[int, Ge(1)]
+Positive = Annotated[int, Ge(1)]
 NonNegative = Annotated[int, Ge(0)]
 Exponent = Annotated[float, Gt(0)]
 PaddingMode = Literal["zeros", "circular"]

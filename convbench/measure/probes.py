@@ -19,7 +19,7 @@ from convbench.core.metric import Metric
 from convbench.core.metrics import refuse_clash
 from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import DECLARED, probes
-from convbench.core.storage.json_form import Stored, as_stored, reason
+from convbench.core.storage.json_form import Storable, as_stored, reason
 from convbench.core.text import value_text
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _check(name: str, result: object) -> Reading | Finding:
     return replace(result, samples=samples)
 
 
-def _storable(name: str, value: Stored) -> Stored:
+def _storable(name: str, value: Storable) -> Storable:
     """Return a value as it is stored. Raises ConvbenchError, as one wrong field would make the run unreadable."""
     try:
         return as_stored(value)

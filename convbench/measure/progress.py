@@ -11,15 +11,13 @@ from dataclasses import dataclass, field
 
 from convbench.core.record import Finding, Reading
 
-Result = Reading | Finding
-
 
 @dataclass
 class Progress:
     """Where a measurement is: what it is doing, and the results that it found before."""
 
     doing: str = ""
-    known: list[Result] = field(default_factory=list)
+    known: list[Reading | Finding] = field(default_factory=list)
 
     @property
     def words(self) -> str:
@@ -35,7 +33,7 @@ def listen(listener: Listener) -> None:
     _listeners[:] = [listener]
 
 
-def tell(doing: str, results: list[Result]) -> None:
+def tell(doing: str, results: list[Reading | Finding]) -> None:
     """Report what begins now, and the results found since the last report."""
     for listener in _listeners:
         listener(Progress(doing, results))

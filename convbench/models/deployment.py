@@ -17,7 +17,6 @@ ASIDE = "scopes.json"
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Times = Mapping[str, float]
 BeforeCall = Callable[[], object]
-Method = Literal["dynamic", "static", "torchao"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Example:
 class Quantisation:
     """How the runtime of a later variant must quantise the model. ``rows`` has the tensors of each calibration call."""
 
-    method: Method
+    method: Literal["dynamic", "static", "torchao"]
     rows: tuple[list[torch.Tensor], ...] = ()
 
 

@@ -150,8 +150,8 @@ class Models:
         return self.model.matches(value.model) and all(getattr(value, key) == settings[key] for key in settings)
 
 
-Values = Plain | FieldValues | Choices | Chain | Models
-Axis = list[Values]
+AxisValues = Plain | FieldValues | Choices | Chain | Models
+Axis = list[AxisValues]
 
 
 def _is_alike(value: Scalar, pattern: Scalar) -> bool:

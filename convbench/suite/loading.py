@@ -19,7 +19,7 @@ from convbench.core.record import Case, Choice, Protocol, Whole
 from convbench.core.text import counted, value_text
 from convbench.suite import plugs
 from convbench.suite.axes import AXES, OF_PARTS, AxesLayout, ClipLayout, PatternLayout, RecurrentLayout
-from convbench.suite.axis_values import Plain, Values, as_list, expand
+from convbench.suite.axis_values import AxisValues, Plain, as_list, expand
 from convbench.suite.layout import KEYS, SuiteLayout, TrainingLayout, sections
 from convbench.suite.matrix import Axes, Sweep
 from convbench.suite.mistakes import Location, Mistakes, quoted
@@ -232,7 +232,7 @@ def _tasks(data: dict[str, Any], mistakes: Mistakes) -> list[Choice]:
     return expand(_entries(plugs.task, raw, ("training", "tasks"), mistakes))
 
 
-def _values(items: list[Any]) -> list[Values]:
+def _values(items: list[Any]) -> list[AxisValues]:
     """Return clips and recurrent stages with the fields that were given; anything else stands for itself."""
     return [item.shape() if isinstance(item, ClipLayout | RecurrentLayout) else Plain((item,)) for item in items]
 

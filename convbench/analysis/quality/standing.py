@@ -11,7 +11,7 @@ from convbench.analysis.inference.effect import detectable
 from convbench.analysis.inference.noninferior import differences, pairs
 from convbench.analysis.quality.qualities import Quality, seed_table
 
-Place = Literal["best", "tied", "few seeds", ""]
+Placing = Literal["best", "tied", "few seeds", ""]
 """``tied`` if a quality cannot be told from the best, empty if it is shown to be worse.
 
 With ``few seeds``, nothing can be said: they do not show how far seeds differ.
@@ -22,7 +22,7 @@ class Standing(NamedTuple):
     """A quality and its place on a task."""
 
     quality: Quality
-    place: Place
+    place: Placing
 
 
 def standings(qualities: Sequence[Quality]) -> list[Standing]:
@@ -35,7 +35,7 @@ def standings(qualities: Sequence[Quality]) -> list[Standing]:
         return [Standing(quality, "best") for quality in members]
     contrasts = pairs(seed_table(members))
     _, high = differences(contrasts, 0)
-    places: list[Place] = [
+    places: list[Placing] = [
         "few seeds" if not np.isfinite(error) else "tied" if bound >= 0 else ""
         for bound, error in zip(high, contrasts.error[0], strict=True)
     ]

@@ -20,7 +20,7 @@ from convbench.check.answers import Inspection
 from convbench.check.bisection import bisected
 from convbench.check.bisection.bisected import Bisected, State
 from convbench.check.bisection.places import Line, Span
-from convbench.check.bisection.search import Model
+from convbench.check.bisection.search import SlowdownModel
 from convbench.check.inspection import Request, inspect
 from convbench.check.ledger import no_resume
 from convbench.check.pairs import Arm, CheckedCase, FailedCase, PairRequest
@@ -163,7 +163,7 @@ class Bisection:
             )
         self.state.ratio, outcome = max(regressions, key=lambda regression: regression[0].low)
         self.state.case = outcome.id
-        self.state.slowdown, self.state.spread = Model.of(outcome.triples)
+        self.state.slowdown, self.state.spread = SlowdownModel.of(outcome.triples)
         self.keep(self.state)
 
     def _keep_ends(self, timings: Timings) -> None:

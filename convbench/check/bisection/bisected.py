@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from pydantic import FiniteFloat, ValidationError
 
-from convbench.check.bisection.search import Model, Range, Search
+from convbench.check.bisection.search import Range, Search, SlowdownModel
 from convbench.check.decision import confirmed_ratio
 from convbench.check.ledger import no_resume
 from convbench.check.outcome import CaseOutcome, without_times
@@ -67,7 +67,7 @@ class State:
 
     @property
     def search(self) -> Search:
-        return Search(len(self.places) - 1, Model(self.slowdown, self.spread), self.logs, self.skipped)
+        return Search(len(self.places) - 1, SlowdownModel(self.slowdown, self.spread), self.logs, self.skipped)
 
     @property
     def pairs(self) -> int:

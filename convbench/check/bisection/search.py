@@ -27,14 +27,14 @@ TAIL = 4
 LEAST_SPREAD = 0.01
 
 
-class Model(NamedTuple):
+class SlowdownModel(NamedTuple):
     """How much slower bad is than good, and the standard deviation of a pair, both as log ratios."""
 
     slowdown: float
     spread: float
 
     @classmethod
-    def of(cls, triples: Sequence[Triple]) -> Model:
+    def of(cls, triples: Sequence[Triple]) -> SlowdownModel:
         """Estimate the model from new pairs of good and bad, which are free of selection bias."""
         middles = np.array([triple.middle for triple in triples])
         return cls(float(np.median(middles)), max(LEAST_SPREAD, float(robust_deviation(middles))))
@@ -69,7 +69,7 @@ class Search:
     """
 
     last: int
-    model: Model
+    model: SlowdownModel
     logs: Mapping[int, Sequence[float]]
     skipped: Collection[int] = ()
     sure: float = 0.99

@@ -18,7 +18,7 @@ from convbench.core.record import Finding, Parts, Record, RunDescription
 from convbench.core.storage.shards import NUMBERED
 from convbench.core.system import files
 
-Stored = TypeVar("Stored", Metric, Finding)
+Storable = TypeVar("Storable", Metric, Finding)
 CATALOGUED_FIELDS = {field.name for field in fields(Metric)} - {"name", "unit", "better"}
 """Fields of a built-in metric that the catalogue knows, so that no record has to store them."""
 
@@ -71,10 +71,10 @@ def parse_description(text: bytes) -> RunDescription:
     return run
 
 
-def as_stored(value: Stored) -> Stored:
+def as_stored(value: Storable) -> Storable:
     """Return a metric or finding as readers of the run get it. Raises ValueError if its line could not be read."""
     kind: Any = type(value)  # mypy takes a frozen dataclass for unhashable
-    value_adapter: TypeAdapter[Stored] = adapter(kind)
+    value_adapter: TypeAdapter[Storable] = adapter(kind)
     return value_adapter.validate_json(as_json(value_adapter, value, warnings=False))
 
 

@@ -27,14 +27,14 @@ from convbench.measure.quality.data import Labelled, Pool, Splits
 from convbench.measure.quality.fit import TrainingCurve
 
 P = ParamSpec("P")
-Content = dict[str, Any]
+FileContent = dict[str, Any]
 UNREADABLE = (OSError, RuntimeError)
 """torch's errors for a missing file and for a full disk."""
 SHARE_OF_DISK = 0.5
 """Share of the free disk space that a file may take: the rest is for the run's results, and for others."""
 
 
-def read_or_make(path: Path, make: Callable[[], Content]) -> Content:
+def read_or_make(path: Path, make: Callable[[], FileContent]) -> FileContent:
     """Return the file's content; the first process that asks makes it with ``make``, and others wait meanwhile.
 
     Tensors of a file are in memory that its readers share. Content that does not fit on the disk is made by each
@@ -43,7 +43,7 @@ def read_or_make(path: Path, make: Callable[[], Content]) -> Content:
     path.parent.mkdir(parents=True, exist_ok=True)
     with lock.hold(path.with_suffix(".lock"), waiting=_wait):
         with suppress(*UNREADABLE):
-            content: Content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            content: FileContent = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
             return content
         content = make()
         if _bytes(content) < SHARE_OF_DISK * shutil.disk_usage(path.parent).free:
@@ -55,7 +55,7 @@ def _wait(_: str) -> None:
     progress.tell("waiting for another process of the run, which loads or trains the same", [])
 
 
-def _write(path: Path, content: Content) -> None:
+def _write(path: Path, content: FileContent) -> None:
     place = path.with_suffix(".part")  # of the only process that holds the lock
     try:
         torch.save(content, place)  # an open file would be written to once more when it is closed, and raise again
@@ -80,7 +80,7 @@ def train_or_load(case: Case, model: nn.Module, fit: Callable[[], TrainingCurve]
     if folder is None:
         return fit()
 
-    def train() -> Content:
+    def train() -> FileContent:
         curve = fit()
         return {"curve": asdict(curve), "weights": model.state_dict()}
 
@@ -98,7 +98,7 @@ def cache_clips(load: Callable[P, Splits]) -> Callable[P, Splits]:
         if folder is None:
             return load(*args, **options)
 
-        def load_content() -> Content:
+        def load_content() -> FileContent:
             splits = load(*args, **options)
             parts = tuple(map(tuple, (splits.train, splits.val, splits.test)))
             return {"parts": parts, "classes": splits.classes, "pool": splits.pool and tuple(splits.pool)}

@@ -11,7 +11,7 @@ from torch.profiler import profile
 from convbench.core.metrics import GRAPHS
 from convbench.measure.stages.hooks import call
 from convbench.measure.stages.profiler_marks import Marks, activities
-from convbench.measure.stages.spans import PHASES, PREFIX, Mark, Spans, compiled_marks
+from convbench.measure.stages.spans import PHASES, PREFIX, Spans, TimedMark, compiled_marks
 from convbench.measure.timing import wait_for
 from convbench.models.subject import Subject
 
@@ -33,7 +33,7 @@ def compiled_split(subject: Subject) -> dict[str, float]:
     return {stage: time * 1e-9 for stage, time in _spans(events).durations().items()}
 
 
-def _spans(events: list[Mark]) -> Spans:
+def _spans(events: list[TimedMark]) -> Spans:
     own_marks = [event for event in events if event[0].startswith(PREFIX)]
     return Spans([*own_marks, *compiled_marks(events)])
 
@@ -63,7 +63,7 @@ def _stage(event: Any, spans: Spans) -> str:
     return spans.phase(moment) if spans.phase(moment) == PHASES[2] else spans.stage(moment)
 
 
-def _marks(roots: list[Any]) -> list[Mark]:
+def _marks(roots: list[Any]) -> list[TimedMark]:
     pending, marks = list(roots), []
     while pending:
         event = pending.pop()

@@ -14,9 +14,9 @@ PREFIX = "convbench::"
 BACKWARD = f"{PREFIX}backward of "
 """Prefix of the mark (without a duration) at which the backward pass of a stage begins."""
 RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu", "rnn_layer", "cudnn_rnn", "miopen_rnn", "RnnLayer", "CudnnRnn")
-Mark = tuple[str, float, float]
+TimedMark = tuple[str, float, float]
 """Name, begin, end."""
-Span = tuple[float, float, str]
+SortedMark = tuple[float, float, str]
 """Begin, end, name: the order in which they are sorted."""
 
 
@@ -25,7 +25,7 @@ def is_recurrent(name: str) -> bool:
     return not name.startswith(PREFIX) and any(part in name for part in RECURRENT)
 
 
-def compiled_marks(events: Iterable[Mark]) -> Iterator[Mark]:
+def compiled_marks(events: Iterable[TimedMark]) -> Iterator[TimedMark]:
     """Yield marks for a compiled model's own events: its graphs, and recurrent operators wherever they run."""
     for name, begin, end in events:
         if "CompiledFxGraph" in name:
@@ -37,7 +37,7 @@ def compiled_marks(events: Iterable[Mark]) -> Iterator[Mark]:
 class Spans:
     """Finds the phase and the stage of a moment, from marks (name, begin, end) in one unit of time."""
 
-    def __init__(self, marks: Iterable[Mark]) -> None:
+    def __init__(self, marks: Iterable[TimedMark]) -> None:
         spans = sorted((begin, end, name.removeprefix(PREFIX)) for name, begin, end in marks)
         reversals = BACKWARD.removeprefix(PREFIX)
         self.phases = [mark for mark in spans if mark[2] in PHASES]
@@ -68,7 +68,7 @@ class Spans:
                 times[stage] = times.get(stage, 0.0) + end - begin
         return times
 
-    def backward(self) -> list[Mark]:
+    def backward(self) -> list[TimedMark]:
         """The ranges of the stages' backward passes, as (stage, begin, end)."""
         ends = [end for begin, end, name in self.phases if name == "backward"]
         ranges = []
@@ -81,10 +81,10 @@ class Spans:
 class _Innermost:
     """Finds the mark that a moment lies in; of several marks, the one that began last."""
 
-    def __init__(self, marks: Iterable[Span]) -> None:
+    def __init__(self, marks: Iterable[SortedMark]) -> None:
         self.moments: list[float] = []
         self.names: list[str | None] = []
-        open_marks: list[Span] = []
+        open_marks: list[SortedMark] = []
         for moment, is_begin, mark in sorted(_edges(marks), key=lambda edge: edge[:2]):
             open_marks.append(mark) if is_begin else open_marks.remove(mark)
             self.moments.append(moment)
@@ -95,7 +95,7 @@ class _Innermost:
         return self.names[index - 1] if index else None
 
 
-def _edges(marks: Iterable[Span]) -> Iterator[tuple[float, bool, Span]]:
+def _edges(marks: Iterable[SortedMark]) -> Iterator[tuple[float, bool, SortedMark]]:
     """Yield when each mark begins and ends; a mark without a duration holds no moment."""
     for mark in marks:
         begin, end, _ = mark

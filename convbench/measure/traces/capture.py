@@ -86,7 +86,7 @@ class Capture:
         yield Reading(metrics.PROFILE, (time.perf_counter() - start,))
 
 
-def spans_of(events: list[trace.Event]) -> Spans:
+def spans_of(events: list[trace.TraceEvent]) -> Spans:
     """The phases and stages of our marks in a trace; for a compiled model, its graphs and its LSTM."""
     marks = [(event.name, event.begin, event.end) for event in events if event.category in MARKED]
     own_marks = [mark for mark in marks if mark[0].startswith(PREFIX)]
@@ -123,7 +123,7 @@ def _trace(subject: Subject, steps: int) -> dict[str, Any]:
     return recording
 
 
-def _backward_ranges(events: list[trace.Event]) -> list[dict[str, Any]]:
+def _backward_ranges(events: list[trace.TraceEvent]) -> list[dict[str, Any]]:
     """The stages' backward passes as ranges on a track of their own, because they do not nest with autograd's."""
     marks = [event for event in events if event.name.startswith(BACKWARD)]
     if not marks:

@@ -9,7 +9,7 @@ from typing import Any
 
 from convbench.core.grouping import grouped
 from convbench.measure.stages.spans import Spans
-from convbench.measure.traces.trace import KERNELS, MEMORY, OPERATOR, Event, of_category
+from convbench.measure.traces.trace import KERNELS, MEMORY, OPERATOR, TraceEvent, of_category
 
 Key = tuple[str, str, str]
 """Operator, stage, phase."""
@@ -31,13 +31,13 @@ class Operator:
 
 @dataclass(slots=True)
 class _Frame:
-    event: Event
+    event: TraceEvent
     operator: Operator
     is_outer: bool
     inner_s: float = 0.0
 
 
-def operators(events: Iterable[Event], spans: Spans) -> list[Operator]:
+def operators(events: Iterable[TraceEvent], spans: Spans) -> list[Operator]:
     """Return all operators of a trace, those with the most time of their own first.
 
     An operator's own time excludes the operators inside it; the total time of a recursive operator counts once.
@@ -81,7 +81,7 @@ def _close(stack: list[_Frame]) -> None:
         stack[-1].inner_s += seconds
 
 
-def _device_seconds(events: list[Event]) -> dict[Any, float]:
+def _device_seconds(events: list[TraceEvent]) -> dict[Any, float]:
     """Seconds of kernels and copies, by the id of the operator that launched them."""
     seconds: dict[Any, float] = defaultdict(float)
     for category in KERNELS:

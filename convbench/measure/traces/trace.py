@@ -25,7 +25,7 @@ ID, PARENT = "Python id", "Python parent id"
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class TraceEvent:
     """One event; ``begin`` and ``end`` in microseconds as in the file, equal if it has no duration."""
 
     name: str
@@ -90,21 +90,22 @@ def write(path: Path, trace: dict[str, Any]) -> int:
     return path.stat().st_size
 
 
-def events(trace: dict[str, Any]) -> list[Event]:
+def events(trace: dict[str, Any]) -> list[TraceEvent]:
     """A trace's complete and instant events in the order in which they begin, an outer one before those inside it."""
     trace_events = [_event(entry) for entry in trace["traceEvents"] if entry.get("ph") in ("X", "i") and "ts" in entry]
     return sorted(trace_events, key=lambda event: (event.begin, -event.end))
 
 
-def of_category(events: Iterable[Event], category: str) -> list[Event]:
+def of_category(events: Iterable[TraceEvent], category: str) -> list[TraceEvent]:
     return [event for event in events if event.category == category]
 
 
-def _event(entry: dict[str, Any]) -> Event:
+def _event(entry: dict[str, Any]) -> TraceEvent:
     begin = float(entry["ts"])
     thread = (entry.get("pid"), entry.get("tid"))
     end = begin + float(entry.get("dur", 0))
-    return Event(str(entry.get("name", "")), str(entry.get("cat", "")), begin, end, thread, entry.get("args") or {})
+    name, category = str(entry.get("name", "")), str(entry.get("cat", ""))
+    return TraceEvent(name, category, begin, end, thread, entry.get("args") or {})
 
 
 def only_modules(events: list[dict[str, Any]]) -> list[dict[str, Any]]:

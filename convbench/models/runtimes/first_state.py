@@ -16,9 +16,8 @@ from convbench.models.deployment import Arguments
 from convbench.models.runtimes import structure
 from convbench.models.subject import Subject
 
-Place = tuple[str, int, str]
-"""A place of a tensor: the name of a module, the number of its call, and the path in the arguments."""
-ModuleInputs = dict[Place, torch.Tensor]
+ModuleInputs = dict[tuple[str, int, str], torch.Tensor]
+"""Tensors by the name of a module, the number of its call, and the path in the arguments."""
 
 
 def first_state(subject: Subject, first_call: Arguments, second_call: Arguments) -> Any:

@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from convbench.core.option_types import Count, size_list
+from convbench.core.option_types import Positive, size_list
 from convbench.core.registry import backbones
 
 
@@ -36,7 +36,7 @@ class BasicBlock(nn.Module):
 
 @backbones.register("resnet")
 def resnet(
-    in_channels: int, *, widths: str = "32-64-128", blocks: Count = 2, stem: Count = 3, pool: bool = False
+    in_channels: int, *, widths: str = "32-64-128", blocks: Positive = 2, stem: Positive = 3, pool: bool = False
 ) -> nn.Module:
     """A strided stem, then ``blocks`` basic blocks per width; each width after the first halves the map (He 2015).
 

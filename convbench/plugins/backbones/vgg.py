@@ -6,12 +6,12 @@ from itertools import pairwise
 
 from torch import nn
 
-from convbench.core.option_types import Count, size_list
+from convbench.core.option_types import Positive, size_list
 from convbench.core.registry import backbones
 
 
 @backbones.register("vgg")
-def vgg(in_channels: int, *, widths: str = "32-64-128", convs: Count = 2) -> nn.Module:
+def vgg(in_channels: int, *, widths: str = "32-64-128", convs: Positive = 2) -> nn.Module:
     """Blocks of ``convs`` 3x3 convolutions with ReLU and a 2x2 max pool, one block per width (Simonyan 2014)."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise((in_channels, *size_list(widths))):

@@ -19,7 +19,7 @@ from convbench.analysis.quality.qualities import Quality
 from convbench.core.text import joined
 
 DIAL = re.compile(r"(\w+)\(train_clips=(\d+)\)")
-Cell = tuple[str, int, str]
+TaskCell = tuple[str, int, str]
 """A cell's label, its number of training clips, and its task as the run names it."""
 
 
@@ -58,7 +58,7 @@ def judge(
     return Judgement(verdict_of(MOST, verdicts), why, (*numbers, *exclusions), plot, verdicts)
 
 
-def _pairs(evidence: Evidence) -> dict[Cell, tuple[Quality, Quality]]:
+def _pairs(evidence: Evidence) -> dict[TaskCell, tuple[Quality, Quality]]:
     """Return flatten and GAP on the tasks, also those with fewer clips, on which both have two sound runs."""
     pairs = {}
     for task in dict.fromkeys(quality.task for quality in evidence.qualities):
@@ -87,7 +87,7 @@ def _gaps(evidence: Evidence, quality: Quality) -> dict[int, float]:
     }
 
 
-def _plot(gaps: dict[Cell, tuple[dict[int, float], ...]]) -> Plot | None:
+def _plot(gaps: dict[TaskCell, tuple[dict[int, float], ...]]) -> Plot | None:
     """Return the gaps on identity by the number of clips; None if there are fewer than two numbers."""
     dial = {cell: pair for cell, pair in gaps.items() if cell[2].startswith("identity")}
     if len(dial) < 2:

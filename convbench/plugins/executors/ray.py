@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from convbench.core.errors import ConvbenchError, line_of
-from convbench.core.option_types import Count, NonNegative
+from convbench.core.option_types import NonNegative, Positive
 from convbench.core.record import Case
 from convbench.core.registry import declares, executors
 from convbench.core.text import cut
@@ -70,7 +70,7 @@ class Ray(Cluster):
         cases: Sequence[Case] = (),
         *,
         address: str = "",
-        workers: Count = 1,
+        workers: Positive = 1,
         cores: NonNegative = 0,
         start: float = 120.0,
         silence: float = 60.0,

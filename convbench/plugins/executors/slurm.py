@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from convbench.core.errors import ConvbenchError, line_of
-from convbench.core.option_types import Count, NonNegative
+from convbench.core.option_types import NonNegative, Positive
 from convbench.core.record import Case
 from convbench.core.registry import declares, executors
 from convbench.core.text import cut
@@ -109,10 +109,10 @@ class Slurm(Cluster):
         *,
         cluster: Literal["slurm", "local", "debug"] = "slurm",
         folder: str = ".convbench-slurm",
-        workers: Count | None = None,
+        workers: Positive | None = None,
         cores: NonNegative = 0,
         gpus: NonNegative = 0,
-        minutes: Count = 240,
+        minutes: Positive = 240,
         memory: str = "",
         partition: str = "",
         account: str = "",

@@ -11,7 +11,7 @@ from convbench.analysis.costs.chart_view import curves
 from convbench.analysis.costs.headlines import Headline, headline_of
 from convbench.analysis.results import Result, shown_metrics
 from convbench.core.registry import figures
-from convbench.report.drawing import Axes, Drawing
+from convbench.report.drawing import Drawing, MetricAxes
 from convbench.report.drawing.scatter import Points, empty_axes, in_view, lines, marks
 from convbench.report.drawing.style import ACCENT, look
 from convbench.report.words.names import input_size, pick_cell
@@ -26,10 +26,10 @@ def by_size(results: Sequence[Result]) -> Iterator[Drawing]:
     columns = tuple(metric for metric, points in pairs if points.places)
     for metric, points in pairs:
         if points.places:
-            yield _draw(points, Axes(size, metric, (size,), columns), headline_of(results))
+            yield _draw(points, MetricAxes(size, metric, (size,), columns), headline_of(results))
 
 
-def _draw(points: Points, choice: Axes, headline: Headline) -> Drawing:
+def _draw(points: Points, choice: MetricAxes, headline: Headline) -> Drawing:
     low, high = points.ends(0)
     crossover = headline.crossover
     name = pick_cell(headline.pick)

@@ -14,7 +14,7 @@ from convbench.core import metrics
 from convbench.core.record import Parts
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing
-from convbench.report.drawing.labels import Place, at_ends, label
+from convbench.report.drawing.labels import Position, at_ends, label
 from convbench.report.drawing.scatter import Points, empty_axes, in_view, lines, marks
 from convbench.report.drawing.style import canvas, look, short_name
 from convbench.report.words.names import input_size, labels, threads_of
@@ -80,10 +80,10 @@ def _draw(points: Points, curve_rows: Sequence[Sequence[int]]) -> Drawing:
     )
 
 
-def _name_singles(axes: MplAxes, places: Mapping[str, Place]) -> None:
+def _name_singles(axes: MplAxes, places: Mapping[str, Position]) -> None:
     """Write names beside single marks without covering others; marks that lie on each other share a label."""
     clusters: list[list[str]] = []
-    spots: list[Place] = []
+    spots: list[Position] = []
     for name, place in sorted(places.items(), key=lambda item: item[1]):
         x, y = map(float, axes.transData.transform(place))
         neighbours = (i for i, (a, b) in enumerate(spots) if abs(a - x) < NEAR and abs(b - y) < NEAR)

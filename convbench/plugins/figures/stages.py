@@ -34,7 +34,7 @@ NOT_THE_CALL = (
 )
 
 
-class Split(NamedTuple):
+class SplitMetric(NamedTuple):
     """A metric that is measured by stage, and the figure's words for it."""
 
     metric: Metric
@@ -47,12 +47,12 @@ class Split(NamedTuple):
 
 
 SPLITS = (
-    Split(metrics.PARAMS, metrics.PARAMS.title),
-    Split(metrics.MACS, metrics.MACS.title),
-    Split(metrics.LATENCY, "Time of a call"),
-    Split(metrics.WEIGHTS, metrics.WEIGHTS.title),
-    Split(metrics.CPU_PEAK, metrics.MEMORY.title),
-    Split(metrics.CUDA_PEAK, metrics.MEMORY.title),
+    SplitMetric(metrics.PARAMS, metrics.PARAMS.title),
+    SplitMetric(metrics.MACS, metrics.MACS.title),
+    SplitMetric(metrics.LATENCY, "Time of a call"),
+    SplitMetric(metrics.WEIGHTS, metrics.WEIGHTS.title),
+    SplitMetric(metrics.CPU_PEAK, metrics.MEMORY.title),
+    SplitMetric(metrics.CUDA_PEAK, metrics.MEMORY.title),
 )
 
 
@@ -83,7 +83,7 @@ def _other_stages(main_rows: Sequence[Result], results: Sequence[Result]) -> Ite
             sorted_shares = dict(sorted(shares.items(), key=lambda row: (row[0].params or 0, row[0].case.id))[:ROWS])
             case = members[0].case
             place = f"{case.scenario}, {short_name(case.variant_name)}"
-            yield _draw(Split(metrics.LATENCY, f"Time of a call ({place})", part), sorted_shares)
+            yield _draw(SplitMetric(metrics.LATENCY, f"Time of a call ({place})", part), sorted_shares)
 
 
 def _has(result: Result, part: str) -> bool:
@@ -114,7 +114,7 @@ def _distance(result: Result) -> float:
     return abs((result.lstm_input or 0) - 128)
 
 
-def _draw(split: Split, shares: Shares) -> Drawing:
+def _draw(split: SplitMetric, shares: Shares) -> Drawing:
     totals = {result: sum(share.values()) for result, share in shares.items()}
     # the stages of any other cost always sum to it
     seconds = {result: result.latency.median for result in shares if split.metric is metrics.LATENCY and result.latency}

@@ -11,7 +11,7 @@ from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.registry import figures
 from convbench.core.text import inside
-from convbench.report.drawing import Axes, Drawing
+from convbench.report.drawing import Drawing, MetricAxes
 from convbench.report.drawing.scatter import Points, corner, empty_axes, in_view, marks, rings, value
 
 
@@ -24,7 +24,7 @@ def trade_off(results: Sequence[Result]) -> Iterator[Drawing]:
     for x, y in _pairs(columns):
         points = Points(results, view, x, y)
         if points.places:
-            yield _draw(points, Axes(x, y, columns, columns))
+            yield _draw(points, MetricAxes(x, y, columns, columns))
 
 
 def _pairs(columns: Sequence[Metric]) -> list[tuple[Metric, Metric]]:
@@ -33,7 +33,7 @@ def _pairs(columns: Sequence[Metric]) -> list[tuple[Metric, Metric]]:
     return [(x, y) for y, x in combinations(sorted_columns, 2)]
 
 
-def _draw(points: Points, choice: Axes) -> Drawing:
+def _draw(points: Points, choice: MetricAxes) -> Drawing:
     axes = empty_axes(points, points.ends(0))
     indices_by_mark = marks(axes, points)
     cases = [points.results[i] for i in points.places]

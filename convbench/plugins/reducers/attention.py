@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from convbench.core.option_types import Count
+from convbench.core.option_types import Positive
 from convbench.core.record import Features
 from convbench.core.registry import declares, reducers
 from convbench.core.traits import ReducerTraits
@@ -25,6 +25,6 @@ class AttentionPool(nn.Module):
 
 @reducers.register("attention")
 @declares(ReducerTraits(position="lost"))
-def attention(features: Features, lstm_input: int | None, *, heads: Count = 4) -> nn.Module:
+def attention(features: Features, lstm_input: int | None, *, heads: Positive = 4) -> nn.Module:
     """One softmax-weighted mean of the cells per head: D = heads*C; content of learned places, without positions."""
     return AttentionPool(features.channels, heads)

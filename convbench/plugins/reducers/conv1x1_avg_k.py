@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from convbench.core.errors import Impossible
-from convbench.core.option_types import Count
+from convbench.core.option_types import Positive
 from convbench.core.record import Features
 from convbench.core.registry import declares, reducers
 from convbench.core.traits import ReducerTraits
@@ -14,7 +14,9 @@ from convbench.plugins.reducers import average_cells, free_size, in_sequence
 
 @reducers.register("conv1x1-avg-k")
 @declares(ReducerTraits(position="kept"))
-def conv1x1_avg_k(features: Features, lstm_input: int | None, *, k: Count = 4, activation: bool = False) -> nn.Module:
+def conv1x1_avg_k(
+    features: Features, lstm_input: int | None, *, k: Positive = 4, activation: bool = False
+) -> nn.Module:
     """1x1 convolution to D/(k*k) channels, then the mean of each of k x k cells: D is any multiple of k*k."""
     size = free_size("conv1x1-avg-k", lstm_input)
     channels, remainder = divmod(size, k * k)

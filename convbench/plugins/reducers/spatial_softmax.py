@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from convbench.core.option_types import Count
+from convbench.core.option_types import Positive
 from convbench.core.record import Features
 from convbench.core.registry import declares, reducers
 from convbench.core.traits import ReducerTraits
@@ -29,7 +29,7 @@ class SpatialSoftmax(nn.Module):
 @reducers.register("spatial-softmax")
 @declares(ReducerTraits(position="kept"))
 def spatial_softmax(
-    features: Features, lstm_input: int | None, *, keypoints: Count | None = None, linear: bool = False
+    features: Features, lstm_input: int | None, *, keypoints: Positive | None = None, linear: bool = False
 ) -> nn.Module:
     """Expected position of each channel's peak: D = 2C, or 2*keypoints after a 1x1 convolution (Finn 2015).
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from convbench.core.option_types import Count
+from convbench.core.option_types import Positive
 from convbench.core.record import Clip, Training
 from convbench.core.registry import tasks
 from convbench.measure.quality.data import Labelled, Splits
@@ -22,7 +22,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 @tasks.register("identity")
 def identity(
-    clip: Clip, training: Training, seed: int, *, jitter: Share = 1.0, train_clips: Count | None = None
+    clip: Clip, training: Training, seed: int, *, jitter: Share = 1.0, train_clips: Positive | None = None
 ) -> Splits:
     """Which of 10 digits drifts over a torus; ``jitter`` is the share of the canvas it starts in (0: the centre).
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from convbench.core.errors import Impossible, Unavailable
-from convbench.core.option_types import Count
+from convbench.core.option_types import Positive
 from convbench.core.registry import declares, variants
 from convbench.core.traits import VariantTraits, projects, takes_quantisation
 
@@ -49,7 +49,7 @@ def int8(
     subject: Subject,
     *,
     method: Literal["dynamic", "static", "torchao"] = "dynamic",
-    calibration: Count = CLIPS,
+    calibration: Positive = CLIPS,
     clips: str | None = None,
 ) -> Subject:
     """Weights in int8: dynamic (LSTM, Linear), static (convolutions too, ranges from calibration clips), or torchao.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convbench.core.errors import Impossible
-from convbench.core.option_types import Count, Exporter
+from convbench.core.option_types import Exporter, Positive
 from convbench.core.registry import declares, variants
 from convbench.core.traits import dtype, runtime_traits, unsuited_to_onnx
 
@@ -35,7 +35,7 @@ def _unsuited(case: Case, *, exporter: Exporter, any_batch: bool, **_: object) -
     )
 )
 def onnxruntime(
-    subject: Subject, *, exporter: Exporter = "dynamo", opset: Count = 20, any_batch: bool = False
+    subject: Subject, *, exporter: Exporter = "dynamo", opset: Positive = 20, any_batch: bool = False
 ) -> Subject:
     """Exported to ONNX and run by ONNX Runtime; the state is an input and an output; threads are intra-op threads.
 

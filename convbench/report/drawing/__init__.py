@@ -22,7 +22,7 @@ MOST_DRAWINGS = 4
 """Maximum number of drawings of a figure with one per backbone and clip; the table has the numbers of the others."""
 
 
-class Axes(NamedTuple):
+class MetricAxes(NamedTuple):
     """The metrics of an interactive drawing (``LSTM_INPUT`` among them): those shown, and those to choose from."""
 
     x: Metric
@@ -47,7 +47,7 @@ class Drawing:
     figure: Any
     marks: Mapping[str, Sequence[int]] = field(default_factory=dict)
     series: tuple[str, ...] = ()
-    axes: Axes | None = None
+    axes: MetricAxes | None = None
     scale: Mapping[str, tuple[Metric, float, float]] = field(default_factory=dict)
 
 

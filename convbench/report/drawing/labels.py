@@ -31,12 +31,12 @@ LABEL, MARK, ON_LINE, JOINED = 400.0, 100.0, 10.0, 12.0
 """How many points further away a label goes rather than cover a label, a mark or a place of a line, or be joined."""
 
 
-Place = tuple[float, float]
+Position = tuple[float, float]
 Floats = NDArray[np.float64]
 """Boxes have a row each: left, bottom, right and top in points. Places have x and y."""
 
 
-def label(axes: MplAxes, places: Sequence[Place], words: Sequence[str]) -> None:
+def label(axes: MplAxes, places: Sequence[Position], words: Sequence[str]) -> None:
     """Write the words beside their places (data coordinates). Limits must be set, and marks and lines drawn, before.
 
     The words avoid all marks and lines of the axes, and each other.
@@ -147,7 +147,7 @@ def spread(
     return [float(height) for height in positions]
 
 
-def at_ends(axes: MplAxes, places: Sequence[Place], words: Sequence[str], colours: Sequence[str]) -> None:
+def at_ends(axes: MplAxes, places: Sequence[Position], words: Sequence[str], colours: Sequence[str]) -> None:
     """Write the words right of the axes without overlap, each joined to its place (data coordinates)."""
     frame = axes.bbox
     heights = spread(axes.transData.transform(places)[:, 1].tolist(), SIZE + 2.0, (frame.y0, frame.y1))

@@ -11,10 +11,10 @@ from convbench.analysis.results import shown_metrics
 from convbench.core.storage.json_form import finite
 from convbench.report.words.advice import sentences
 
-Plain = str | float | int | None | list["Plain"] | Mapping[str, "Plain"]
+PlainValue = str | float | int | None | list["PlainValue"] | Mapping[str, "PlainValue"]
 
 
-def plain(answer: Recommendation) -> Mapping[str, Plain]:
+def plain(answer: Recommendation) -> Mapping[str, PlainValue]:
     """Return one task's answer: its ``grade``, the ``doubts`` about a pick, and the ``reason`` if ``pick`` is null."""
     price = answer.price
     return {
@@ -49,7 +49,7 @@ def plain(answer: Recommendation) -> Mapping[str, Plain]:
     }  # fmt: skip
 
 
-def _candidate(candidate: Candidate | None) -> Plain:
+def _candidate(candidate: Candidate | None) -> PlainValue:
     if candidate is None:
         return None
     metrics = shown_metrics([candidate.result], "advise")
@@ -69,14 +69,14 @@ def _candidate(candidate: Candidate | None) -> Plain:
     }
 
 
-def _settle(settle: Settle | None) -> Plain:
+def _settle(settle: Settle | None) -> PlainValue:
     if settle is None:
         return None
-    cases: list[Plain] = [candidate.result.case.id for candidate in settle.candidates]
+    cases: list[PlainValue] = [candidate.result.case.id for candidate in settle.candidates]
     return {"cases": cases, "seeds": settle.seeds, "seconds": settle.seconds}
 
 
-def _trade(trade: Trade) -> Plain:
+def _trade(trade: Trade) -> PlainValue:
     return {
         "case": trade.variant.result.case.id,
         "accuracy": trade.variant.mean,

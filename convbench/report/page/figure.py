@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from convbench.report.drawing import Axes, Drawing
+from convbench.report.drawing import Drawing, MetricAxes
 from convbench.report.page import svg
 
 
@@ -42,13 +42,13 @@ def _caption(caption: str, known: Sequence[str] = ()) -> str:
     return f"{before}{after[:1].upper()}{after[1:]}"
 
 
-def _spec(axes: Axes) -> dict[str, Any]:
+def _spec(axes: MetricAxes) -> dict[str, Any]:
     """Return the names of an interactive drawing's metrics, whose titles are in the page's data."""
     x, y, xs, ys = axes
     return {"x": x.option, "y": y.option, "xs": [m.option for m in xs], "ys": [m.option for m in ys]}
 
 
-def _choices(axes: Axes | None) -> list[dict[str, Any]]:
+def _choices(axes: MetricAxes | None) -> list[dict[str, Any]]:
     if not axes:
         return []
     rows = (("y", "Vertical", axes.y, axes.ys), ("x", "Across", axes.x, axes.xs))

@@ -25,34 +25,34 @@ from convbench.report.words import units
 from convbench.report.words.names import LSTM, apart, stage
 
 TOP = 12
-Profile = dict[str, Any]
+ProfileData = dict[str, Any]
 
 
-def read(run: Path) -> list[Profile]:
+def read(run: Path) -> list[ProfileData]:
     """Return the summaries of a run's profiles. Raises ConvbenchError for a profile that cannot be read."""
     return [profiles.summary(place.directory) for place in profiles.profiles_of(run)]
 
 
-def groups(profiles: Sequence[Profile]) -> list[dict[str, Any]]:
+def groups(profiles: Sequence[ProfileData]) -> list[dict[str, Any]]:
     """Return each model's tables: eager beside each of its variants, or alone."""
     return [_group(model, pair) for model, members in _by_model(profiles) for pair in _pairs(model, members)]
 
 
-def _pairs(model: str, members: Sequence[Profile]) -> list[list[Profile]]:
+def _pairs(model: str, members: Sequence[ProfileData]) -> list[list[ProfileData]]:
     """Return the profiles of each table: no more than two, so that they fit a page."""
     eager = [profile for profile in members if profile["case"] == model]
     variants = [profile for profile in members if profile["case"] != model]
     return [[*eager, variant] for variant in variants] or [eager]
 
 
-def timelines(profiles: Iterable[Profile]) -> list[Drawing]:
+def timelines(profiles: Iterable[ProfileData]) -> list[Drawing]:
     """Return drawings of memory over a call, one per profile, in the order of the tables; a model's on one scale."""
     rows = [(profile, _highest_peak(members)) for _, members in _by_model(profiles) for profile in members]
     names, _ = apart([profile["case"] for profile, _ in rows])
     return [_timeline(name, profile["memory"], peak) for name, (profile, peak) in zip(names, rows, strict=True)]
 
 
-def _highest_peak(profiles: Iterable[Profile]) -> float:
+def _highest_peak(profiles: Iterable[ProfileData]) -> float:
     return float(max(profile["memory"]["peak_bytes"] for profile in profiles))
 
 
@@ -83,7 +83,7 @@ def _timeline(case: str, memory: dict[str, Any], highest: float) -> Drawing:
     )
 
 
-def _by_model(profiles: Iterable[Profile]) -> list[tuple[str, list[Profile]]]:
+def _by_model(profiles: Iterable[ProfileData]) -> list[tuple[str, list[ProfileData]]]:
     by_model = grouped(profiles, lambda profile: str(profile["eager"]))
     return [
         (model, sorted(members, key=lambda profile: (profile["case"] != model, profile["case"])))
@@ -91,7 +91,7 @@ def _by_model(profiles: Iterable[Profile]) -> list[tuple[str, list[Profile]]]:
     ]
 
 
-def _group(model: str, profiles: list[Profile]) -> dict[str, Any]:
+def _group(model: str, profiles: list[ProfileData]) -> dict[str, Any]:
     tables = [_operators(profile) for profile in profiles]
     names, match = _top(tables), re.search(f"/{RNN_TEXT}/", model, re.ASCII)
     recurrent = match[2].upper() if match else LSTM
@@ -107,14 +107,14 @@ def _group(model: str, profiles: list[Profile]) -> dict[str, Any]:
     }
 
 
-def _calls(profile: Profile) -> str:
+def _calls(profile: ProfileData) -> str:
     """Return ``median 3.10 ms (5 calls)``, with the mean if slow calls raise it: operators are shares of the mean."""
     median, mean = statistics.median(profile["step_s"]), statistics.fmean(profile["step_s"])
     mean_text = f", mean {units.seconds(mean)}" if mean > MARGIN * median else ""
     return f"median {units.seconds(median)}{mean_text} ({counted(profile['steps'], 'call')})"
 
 
-def _operators(profile: Profile) -> dict[str, dict[str, float]]:
+def _operators(profile: ProfileData) -> dict[str, dict[str, float]]:
     """Return by operator, per call: own and whole seconds, calls, bytes kept, and own seconds by stage."""
     sums: dict[str, dict[str, Any]] = {}
     for row in profile["operators"]:
@@ -148,7 +148,7 @@ def _cell(row: dict[str, Any] | None, recurrent: str) -> dict[str, str] | None:
     }
 
 
-def _stages(profiles: list[Profile], recurrent: str) -> list[dict[str, Any]]:
+def _stages(profiles: list[ProfileData], recurrent: str) -> list[dict[str, Any]]:
     """Return the operators' own time, one row per stage."""
     sums = [_by_stage(profile) for profile in profiles]
     parts = sorted(
@@ -163,7 +163,7 @@ def _stages(profiles: list[Profile], recurrent: str) -> list[dict[str, Any]]:
     ]
 
 
-def _by_stage(profile: Profile) -> dict[str, float]:
+def _by_stage(profile: ProfileData) -> dict[str, float]:
     sums: dict[str, float] = defaultdict(float)
     for row in profile["operators"]:
         part = row["phase"] if row["phase"] == "optimizer" else row["stage"]
@@ -176,7 +176,7 @@ def _self_time(row: dict[str, Any]) -> float:
     return float(max(row["self_s"], row["device_s"]))
 
 
-def _peak(profile: Profile) -> dict[str, Any]:
+def _peak(profile: ProfileData) -> dict[str, Any]:
     """Return the peak memory and its parts by kind, the largest first."""
     kinds: dict[str, int] = defaultdict(int)
     for kind, _, size in profile["memory"]["at_peak"]:

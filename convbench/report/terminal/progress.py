@@ -46,7 +46,7 @@ def is_first_of_case(record: Record) -> bool:
     return not record.visits or record.status != "ok" or record.visits[-1].round == 0
 
 
-class Stage:
+class RunStage:
     """The current stage of a run: its ``text``, and the ``state`` of its first visit."""
 
     def __init__(self) -> None:
@@ -106,7 +106,7 @@ class Lines(Silent):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self.console, self.common, self.count, self.total, self.clock = console, common, count, total, clock
-        self.stage, self.start, self.visit_count = Stage(), clock(), 0
+        self.stage, self.start, self.visit_count = RunStage(), clock(), 0
 
     def begins(self, case: Case, state: RunState) -> None:  # noqa: ARG002
         if self.stage.enter(state):
@@ -160,7 +160,7 @@ class Bar(Silent):
             speed_estimate_period=300,
         )
         self.task = self.bar.add_task("", completed=count, total=total, case="", stage="")
-        self.common, self.stage = common, Stage()
+        self.common, self.stage = common, RunStage()
 
     def __enter__(self) -> Bar:
         self.bar.start()

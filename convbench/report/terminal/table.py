@@ -77,7 +77,7 @@ _LATENCY = (
 )
 
 
-class Results:
+class ResultTable:
     """A rich renderable: tables of comparable cases, fastest first, then the cases without a result and why.
 
     The cases of a table differ only in reducer, size and variant.
