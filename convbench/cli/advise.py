@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -24,24 +25,26 @@ if TYPE_CHECKING:
     from convbench.core.record import Record, RunDescription
 
 ADVISED, ABSTAINED = 0, 3
+EqualBudget = Literal["steps", "flops", "seconds"]
 
 
-@app.command()
-def advise(
-    run: Annotated[Path, typer.Argument(help="A run directory, or a file in it.")],
-    latency: Annotated[str | None, typer.Option(help="Maximum median time of a call, as in 5ms or 300us.")] = None,
-    params: Annotated[str | None, typer.Option(help="Maximum number of parameters, as in 1M or 250k.")] = None,
-    memory: Annotated[str | None, typer.Option(help="Maximum peak memory, as in 64MB or 64MiB.")] = None,
-    flops: Annotated[str | None, typer.Option(help="Maximum FLOPs of a call, as in 1G.")] = None,
-    within: Annotated[str, typer.Option(help="How far below the best accuracy is good enough, as in 2%.")] = "2%",
+@dataclass(frozen=True)
+class AskOptions:
+    """What is asked: limits, the margin, the cost to keep low, the tasks, and the budget that trainings are given."""
+
+    latency: Annotated[str | None, typer.Option(help="Maximum median time of a call, as in 5ms or 300us.")] = None
+    params: Annotated[str | None, typer.Option(help="Maximum number of parameters, as in 1M or 250k.")] = None
+    memory: Annotated[str | None, typer.Option(help="Maximum peak memory, as in 64MB or 64MiB.")] = None
+    flops: Annotated[str | None, typer.Option(help="Maximum FLOPs of a call, as in 1G.")] = None
+    within: Annotated[str, typer.Option(help="How far below the best accuracy is good enough, as in 2%.")] = "2%"
     cheapest: Annotated[
         str,
         typer.Option(
             metavar="METRIC",
             help="The cost to keep low: latency, params, memory, flops or another measured cost.",
         ),
-    ] = "latency",
-    task: Annotated[list[str] | None, typer.Option(help="Only this task; may be repeated.")] = None,
+    ] = "latency"
+    task: Annotated[list[str] | None, typer.Option(help="Only this task; may be repeated.")] = None
     budget: Annotated[
         list[str] | None,
         typer.Option(
@@ -49,15 +52,41 @@ def advise(
             help="A limit on any metric, also one of your own probes, as in latency=5ms: a maximum, or a minimum if "
             "more is better; may be repeated. A bare steps, flops or seconds means --equal.",
         ),
-    ] = None,
+    ] = None
     equal: Annotated[
-        Literal["steps", "flops", "seconds"],
+        EqualBudget,
         typer.Option(help="Compare trainings at an equal budget of steps, FLOPs or seconds."),
-    ] = "steps",
+    ] = "steps"
     per_ms: Annotated[
         str | None,
         typer.Option(help="Accuracy that a millisecond per call is worth, as in 0.2pt: pick the best trade-off."),
-    ] = None,
+    ] = None
+
+    def ask(self, margin: float, metrics: Mapping[str, Metric]) -> Ask:
+        """Return the question in base units. Raises ConvbenchError for a limit, cost or price that cannot be read."""
+        from convbench.analysis.choice.recommendation import Ask
+
+        texts = {"latency": self.latency, "params": self.params, "memory": self.memory, "flops": self.flops}
+        limits = [(f"--{name}", name, text) for name, text in texts.items() if text is not None]
+        limits += [_parse_limit(text) for text in self.budget or () if text not in get_args(EqualBudget)]
+        _refuse_no_cost(self.cheapest, metrics)
+        return Ask(_limits(limits, metrics), margin, self.cheapest, per_second=_price(self.per_ms), metrics=metrics)
+
+    def equal_budget(self) -> EqualBudget:
+        """Return the kind of budget at which trainings are compared. Raises ConvbenchError if two kinds are named."""
+        names = [text for text in self.budget or () if text in get_args(EqualBudget)]
+        budgets: list[Any] = list(dict.fromkeys([*names, *([self.equal] if self.equal != "steps" else [])]))
+        if len(budgets) > 1:
+            kinds = joined(budgets)
+            raise ConvbenchError(f"trainings are compared at one kind of equal budget: name only one of {kinds}")
+        return budgets[0] if budgets else self.equal
+
+
+@app.command()
+def advise(
+    run: Annotated[Path, typer.Argument(help="A run directory, or a file in it.")],
+    *,
+    asked: AskOptions,
     require: Annotated[
         Literal["open", "provisional", "sure"], typer.Option(help="Exit 3 if an answer's grade is below this.")
     ] = "provisional",
@@ -68,26 +97,19 @@ def advise(
     Exit 3 if an answer is less sure than --require.
     """
     from convbench.analysis.choice.by_task import recommendations
-    from convbench.analysis.choice.recommendation import Ask, budgets
-    from convbench.analysis.quality.lessons import Budget
+    from convbench.analysis.choice.recommendation import budgets
     from convbench.analysis.quality.qualities import has_training
     from convbench.analysis.results import results
     from convbench.core.quantities import share
     from convbench.core.storage import store
     from convbench.report.words.advice import missing_costs, unfinished
 
-    margin = share("--within", within)
-    texts = {"latency": latency, "params": params, "memory": memory, "flops": flops}
+    margin = share("--within", asked.within)
     description, records = store.load(run)
     case_results = results(records)
-    metrics = budgets(case_results)
-    budget_names = [text for text in budget or () if text in get_args(Budget)]
-    limits = [(f"--{name}", name, text) for name, text in texts.items() if text is not None]
-    limits += [_parse_limit(text) for text in budget or () if text not in budget_names]
-    _refuse_no_cost(cheapest, metrics)
-    ask = Ask(_limits(limits, metrics), margin, cheapest, per_second=_price(per_ms), metrics=metrics)
-    tasks = _check_tasks(task or (), records, run)
-    equal_budget = _equal_budget(budget_names, equal)
+    ask = asked.ask(margin, budgets(case_results))
+    tasks = _check_tasks(asked.task or (), records, run)
+    equal_budget = asked.equal_budget()
     answers = recommendations(records, ask, tasks, equal_budget) if has_training(records) else []
     if not answers:
         _print_not_run(run, description, case_results, ask, equal_budget, as_json)
@@ -103,14 +125,6 @@ def advise(
     if note := unfinished(description, records, place) or missing_costs(description, case_results, answers, place):
         print(note, file=sys.stderr)
     raise typer.Exit(_exit_code([answer.grade for answer in answers] or ["open"], require))
-
-
-def _equal_budget(budget_names: Sequence[str], equal: Budget) -> Budget:
-    """Return the kind of budget at which trainings are compared. Raises ConvbenchError if two kinds are named."""
-    budgets: list[Any] = list(dict.fromkeys([*budget_names, *([equal] if equal != "steps" else [])]))
-    if len(budgets) > 1:
-        raise ConvbenchError(f"trainings are compared at one kind of equal budget: name only one of {joined(budgets)}")
-    return budgets[0] if budgets else equal
 
 
 def _exit_code(grades: Sequence[Grade], minimum: Grade) -> int:

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import partial, wraps
 from inspect import Parameter, Signature, signature
 from io import StringIO
@@ -145,12 +145,6 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Change the suite, as in variant=eager or protocol.max_time=0.2."),
 ]
-Device = Annotated[
-    str,
-    typer.Option(
-        help="auto (the GPU if there is one), cpu, cuda or cuda:N.", autocompletion=lambda: ["auto", "cpu", "cuda"]
-    ),
-]
 Only = Annotated[
     list[str] | None,
     typer.Option(metavar="GLOB", help="Only cases whose id, or a part of it, matches; may be repeated."),
@@ -159,32 +153,27 @@ Skip = Annotated[
     list[str] | None,
     typer.Option(metavar="GLOB", help="Leave out cases whose id, or a part of it, matches; may be repeated."),
 ]
-Shard = Annotated[str, typer.Option(metavar="I/N", help="The I-th of N parts of the suite; `merge` joins their runs.")]
-Metrics = Annotated[
-    str,
-    typer.Option(
-        help="Only these metrics, comma-separated, and no quality, as in params,macs (names: `convbench list probes`)."
-    ),
-]
-Executor = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="The executor that measures (see `list executors`) [default: a fresh process per case].",
-        autocompletion=names_on(registry.executors),
-    ),
-]
-ExecutorOptions = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="KEY=VALUE|FILE",
-        help="An option of the executor, as in workers=8, or a YAML file of options (see `list executors`); may be "
-        "repeated.",
-    ),
-]
-Out = Annotated[Path | None, typer.Option(help="The run's directory [default: reports/SUITE].")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="The port on the loopback address; 0 is any free port.")]
 RunDirectories = Annotated[list[Path], typer.Argument(help="Run directories.")]
+
+
+@dataclass(frozen=True)
+class CaseOptions:
+    """Which cases of a suite to measure, and on which device."""
+
+    device: Annotated[
+        str,
+        typer.Option(
+            help="auto (the GPU if there is one), cpu, cuda or cuda:N.", autocompletion=lambda: ["auto", "cpu", "cuda"]
+        ),
+    ] = "auto"
+    only: Only = None
+    skip: Skip = None
+
+    @property
+    def globs(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The patterns of cases to measure, and of those to leave out."""
+        return tuple(self.only or ()), tuple(self.skip or ())
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,21 +16,40 @@ from convbench.core.errors import ConvbenchError
 
 if TYPE_CHECKING:
     from convbench.check.bisection.bisected import Bisected
+    from convbench.check.bisection.places import Span
 
 NAMED, A_RANGE = 0, 3
+
+
+@dataclass(frozen=True)
+class SpanOptions:
+    """What to search: commits, or versions of a package."""
+
+    good: Annotated[str, typer.Option(help="A fast commit, an ancestor of bad.")] = ""
+    bad: Annotated[str, typer.Option(help="A slow commit.")] = "HEAD"
+    package: Annotated[
+        tuple[str, str], typer.Option(metavar="NAME FROM..TO", help="Search these versions of a package instead.")
+    ] = ("", "")
+    build: Annotated[str, typer.Option(help="A command that builds each commit in its tree.")] = ""
+
+    def span(self) -> Span:
+        """Return what to search. Raises ConvbenchError unless the options name either commits or a package."""
+        from convbench.check.bisection.places import Span
+
+        if bool(self.good) == bool(self.package[0]):
+            raise ConvbenchError("name what to search: --good REF [--bad REF] for commits, or --package NAME FROM..TO")
+        if self.package[0] and (self.bad != "HEAD" or self.build):
+            raise ConvbenchError("--bad and --build are for commits, and --package searches versions: leave them out")
+        return Span(self.good, self.bad, *self.package, self.build)
 
 
 @app.command()
 def bisect(
     suite: Source,
     overrides: Overrides = None,
-    good: Annotated[str, typer.Option(help="A fast commit, an ancestor of bad.")] = "",
-    bad: Annotated[str, typer.Option(help="A slow commit.")] = "HEAD",
-    package: Annotated[
-        tuple[str, str], typer.Option(metavar="NAME FROM..TO", help="Search these versions of a package instead.")
-    ] = ("", ""),
-    build: Annotated[str, typer.Option(help="A command that builds each commit in its tree.")] = "",
-    sides: gate.SideOptions = gate.DEFAULT,
+    *,
+    searched: SpanOptions,
+    sides: gate.SideOptions,
     budget: Annotated[
         str,
         typer.Option(metavar="TIME", help="Time limit, builds included, as in 10m; when it is up, a range is named."),
@@ -47,15 +67,11 @@ def bisect(
     build are passed over. With --package, versions that pip can install are laid over this environment.
     """
     from convbench.check.bisection import bisect as search
-    from convbench.check.bisection.places import Span
     from convbench.check.inspection import Request
     from convbench.core import imports
     from convbench.core.system import files
 
-    if bool(good) == bool(package[0]):
-        raise ConvbenchError("name what to search: --good REF [--bad REF] for commits, or --package NAME FROM..TO")
-    if package[0] and (bad != "HEAD" or build):
-        raise ConvbenchError("--bad and --build are for commits, and --package searches versions: leave them out")
+    span = searched.span()
     place = as_json or BISECT / f"{Path(suite).stem}.json"
     if resume and not place.exists():
         raise ConvbenchError(
@@ -63,7 +79,7 @@ def bisect(
         )
     files.refuse_unwritable(place, f"{files.ELSEWHERE} with --json")
     request = Request(suite, overrides or (), *sides.globs, not different_outputs)
-    span, limit = Span(good, bad, *package, build), gate.seconds_of(budget)
+    limit = gate.seconds_of(budget)
     question = search.BisectRequest(request, span, imports.require_working_directory(), place, resume, limit)
     settings, rule = sides.settings(), sides.rule()
     with gate.hold_machine(partial(search.refuse_mistakes, question, settings)):

@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 def check(
     suite: Source,
     overrides: Overrides = None,
+    *,
     base: Annotated[str, typer.Option(help="What to compare with: a git ref, a wheel or a directory.")] = "",
     baseline: Annotated[Path | None, typer.Option(help="A stored run: its commit is the base.")] = None,
     base_python: Annotated[
         str, typer.Option(help="Another interpreter for base, such as one with another torch.")
     ] = "",
     build: Annotated[str, typer.Option(help="A command that builds base in its tree.")] = "",
-    sides: gate.SideOptions = gate.DEFAULT,
+    sides: gate.SideOptions,
     budget: Annotated[
         str,
         typer.Option(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convbench.cli.app import Device, Only, Skip
+from convbench.cli.app import CaseOptions
 from convbench.cli.terminal import console
 from convbench.core.errors import ConvbenchError
 from convbench.core.quantities import duration
@@ -33,12 +33,9 @@ def _percentage(text: object) -> float:
 
 
 @dataclass(frozen=True)
-class SideOptions:
-    """The options of both sides: which cases, on which device, with which threads and allocator, by which rule."""
+class SideOptions(CaseOptions):
+    """The options of both sides: also with which threads and allocator, and by which rule."""
 
-    device: Device = "auto"
-    only: Only = None
-    skip: Skip = None
     threads: Annotated[int, typer.Option(min=1, help="Threads of both sides; more than one is noisier.")] = 1
     allocator: Annotated[str, typer.Option(help="C allocator of both sides: glibc or glibc-arena.")] = "glibc"
     detect: Annotated[
@@ -47,15 +44,11 @@ class SideOptions:
     ] = 5.0
 
     @property
-    def globs(self) -> tuple[Sequence[str], Sequence[str]]:
-        """The patterns of cases to check, and of those to leave out."""
-        return self.only or (), self.skip or ()
-
-    @property
     def changed(self) -> dict[str, bool]:
         """Whether threads, allocator and slowdown differ from their defaults, by option."""
+        default = SideOptions()
         return {
-            f"--{name}": getattr(self, name) != getattr(DEFAULT, name) for name in ("threads", "allocator", "detect")
+            f"--{name}": getattr(self, name) != getattr(default, name) for name in ("threads", "allocator", "detect")
         }
 
     def settings(self) -> Settings:
@@ -76,9 +69,6 @@ class SideOptions:
             bounds = f"{100 * SMALLEST:g} to {100 * LARGEST:g}"
             raise ConvbenchError(f"--detect {self.detect:g}: give a percentage from {bounds}")
         return Rule.detecting(self.detect / 100)
-
-
-DEFAULT = SideOptions()
 
 
 def seconds_of(budget: str) -> float | None:

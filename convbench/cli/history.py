@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,13 +22,32 @@ if TYPE_CHECKING:
     from convbench.check.confirm import Suspect
 
 
+@dataclass(frozen=True)
+class QueryOptions:
+    """What is asked: about which runs, metric and cases, and since when."""
+
+    runs: Annotated[list[Path] | None, typer.Argument(help="Run directories, or folders that hold them.")] = None
+    store: Annotated[Path | None, typer.Option(help="A folder of runs, which also keeps confirmations.")] = None
+    metric: Annotated[str, typer.Option(metavar="NAME", help="The metric's short name, such as memory.")] = "latency"
+    only: Only = None
+    since: Annotated[str, typer.Option(metavar="DATE", help="Ignore changes before this date, as in 2026-11-01.")] = ""
+
+    def query(self) -> HistoryQuery:
+        """Return the query. Raises ConvbenchError unless either runs or a store are named, and for an invalid date."""
+        from convbench.analysis.history.overview import HistoryQuery
+        from convbench.core import git, imports
+
+        if bool(self.runs) == bool(self.store):
+            raise ConvbenchError("name the runs: either run directories, or --store FOLDER that holds them")
+        folders = (self.store,) if self.store else tuple(self.runs or ())
+        place = imports.working_directory()
+        commits = git.commits(place) if place else ()
+        return HistoryQuery(folders, self.metric, tuple(self.only or ()), self.since, commits)
+
+
 @app.command()
 def history(
-    runs: Annotated[list[Path] | None, typer.Argument(help="Run directories, or folders that hold them.")] = None,
-    store: Annotated[Path | None, typer.Option(help="A folder of runs, which also keeps confirmations.")] = None,
-    metric: Annotated[str, typer.Option(metavar="NAME", help="The metric's short name, such as memory.")] = "latency",
-    only: Only = None,
-    since: Annotated[str, typer.Option(metavar="DATE", help="Ignore changes before this date, as in 2026-11-01.")] = "",
+    asked: QueryOptions,
     confirm: Annotated[
         bool, typer.Option("--confirm", help="Check the commits of suspected changes side by side.")
     ] = False,
@@ -43,11 +63,11 @@ def history(
     from convbench.check import confirm as confirmation
 
     say_unused("only --confirm builds anything", {"--build": build and not confirm})
-    question = _question(runs or [], store, metric, tuple(only or ()), since)
+    question, store = asked.query(), asked.store
     answer = _answer(question, store)
     if confirm:
-        if metric != "latency":
-            raise ConvbenchError(f"--confirm measures latency, not {metric}: leave out --confirm or --metric")
+        if asked.metric != "latency":
+            raise ConvbenchError(f"--confirm measures latency, not {asked.metric}: leave out --confirm or --metric")
         if store is None:
             raise ConvbenchError("--confirm keeps what it measures in a store: name the store with --store")
         suspects, reasons = confirmation.suspects(answer)
@@ -57,18 +77,6 @@ def history(
         answer = _answer(question, store)
     _show(answer, store, question.line, as_json, out)
     raise typer.Exit(answer.exit_code)
-
-
-def _question(runs: list[Path], store: Path | None, metric: str, only: tuple[str, ...], since: str) -> HistoryQuery:
-    """Return the query. Raises ConvbenchError unless either runs or a store are named, and for an invalid date."""
-    from convbench.analysis.history.overview import HistoryQuery
-    from convbench.core import git, imports
-
-    if bool(runs) == bool(store):
-        raise ConvbenchError("name the runs: either run directories, or --store FOLDER that holds them")
-    place = imports.working_directory()
-    commits = git.commits(place) if place else ()
-    return HistoryQuery((store,) if store else tuple(runs), metric, only, since, commits)
 
 
 def _answer(question: HistoryQuery, store: Path | None) -> History:

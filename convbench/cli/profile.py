@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convbench.cli.app import Device, Only, Overrides, Port, Skip, Source, app
-from convbench.cli.run import Quiet, Resumable, Resume, run
+from convbench.cli.app import CaseOptions, Only, Overrides, Port, Skip, Source, app
+from convbench.cli.run import Quiet, Resumable, ResumeMode, RunOptions, run
 from convbench.core.default_folders import REPORTS
 from convbench.core.errors import ConvbenchError
 
@@ -25,11 +25,10 @@ def profile(
     ctx: typer.Context,
     suite: Source,
     overrides: Overrides = None,
-    device: Device = "auto",
-    only: Only = None,
-    skip: Skip = None,
+    *,
+    cases: CaseOptions,
     out: Annotated[Path | None, typer.Option(help="The run's directory [default: reports/SUITE-profile].")] = None,
-    resume: Resume = "",
+    resume: ResumeMode = "",
     quiet: Quiet = False,
 ) -> None:
     """Measure cases of a suite and take a torch.profiler trace of each."""
@@ -37,7 +36,7 @@ def profile(
 
     changes = [*(overrides or []), "profile=true"]
     directory = out or REPORTS / f"{load(suite, changes).name}-profile"
-    run(ctx, suite, changes, device, only, skip, out=directory, metrics="", resume=resume, quiet=quiet)
+    run(ctx, suite, changes, options=RunOptions(**vars(cases)), out=directory, resume=resume, quiet=quiet)
 
 
 @app.command()

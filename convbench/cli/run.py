@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,23 +19,17 @@ import typer
 from convbench.cli.app import (
     INCOMPLETE,
     MEASURED,
-    Device,
-    Executor,
-    ExecutorOptions,
-    Metrics,
-    Only,
-    Out,
+    CaseOptions,
     Overrides,
     RunDirectories,
-    Shard,
-    Skip,
     Source,
     Verb,
     app,
+    names_on,
 )
 from convbench.cli.report import conclude, print_missing_plugins
 from convbench.cli.terminal import console
-from convbench.core import installed
+from convbench.core import installed, registry
 from convbench.core.commands import Command
 from convbench.core.default_folders import REPORTS
 from convbench.core.errors import ConvbenchError, Interrupted
@@ -49,7 +44,7 @@ if TYPE_CHECKING:
     from convbench.suite.selection import Plan
 
 
-Resume = Annotated[
+ResumeMode = Annotated[
     str,
     typer.Option(
         "--resume",
@@ -60,6 +55,53 @@ Resume = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.")]
 RESUME: dict[str, sweep.Resume] = {"": False, "yes": True, "stale": "stale"}
+
+
+@dataclass(frozen=True)
+class RunOptions(CaseOptions):
+    """What to measure and where: also which shard of the cases, which metrics, and by which executor."""
+
+    shard: Annotated[
+        str, typer.Option(metavar="I/N", help="The I-th of N parts of the suite; `merge` joins their runs.")
+    ] = "1/1"
+    metrics: Annotated[
+        str,
+        typer.Option(
+            help="Only these metrics, comma-separated, and no quality, as in params,macs (names: `convbench list "
+            "probes`)."
+        ),
+    ] = ""
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The executor that measures (see `list executors`) [default: a fresh process per case].",
+            autocompletion=names_on(registry.executors),
+        ),
+    ] = None
+    executor_options: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE|FILE",
+            help="An option of the executor, as in workers=8, or a YAML file of options (see `list executors`); may be "
+            "repeated.",
+        ),
+    ] = None
+
+    def command(self, suite: Suite) -> Command:
+        """Return the command of the run. Raises ConvbenchError for an option that the executor does not have."""
+        from convbench.runs.executor_options import executor_options
+
+        return Command(
+            suite.source,
+            suite.overrides,
+            *self.globs,
+            device=self.device,
+            shard=self.shard if _shard(self.shard) != (1, 1) else "",
+            executor=self.executor or "",
+            executor_options=executor_options(self.executor, self.executor_options or ()),
+            plugins=installed.of_environment(),
+        )
 
 
 class Resumable(Verb):
@@ -77,14 +119,9 @@ def run(
     ctx: typer.Context,
     suite: Source,
     overrides: Overrides = None,
-    device: Device = "auto",
-    only: Only = None,
-    skip: Skip = None,
-    shard: Shard = "1/1",
-    metrics: Metrics = "",
-    executor: Executor = None,
-    executor_options: ExecutorOptions = None,
-    out: Out = None,
+    *,
+    options: RunOptions,
+    out: Annotated[Path | None, typer.Option(help="The run's directory [default: reports/SUITE].")] = None,
     budget: Annotated[
         str,
         typer.Option(
@@ -93,7 +130,7 @@ def run(
         ),
     ] = "",
     until_sure: Annotated[bool, typer.Option("--until-sure", help="Go on until the answer is settled.")] = False,
-    resume: Resume = "",
+    resume: ResumeMode = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cases and stop.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="At the end, print one JSON object per finished case.")
@@ -106,38 +143,30 @@ def run(
         raise ConvbenchError("--dry-run measures nothing, so --json has nothing to print: leave one of them out")
     from convbench.runs import early_server
 
-    server = None if executor or metrics else ctx.with_resource(early_server.start(suite, overrides or [], only or []))
+    server = None
+    if not (options.executor or options.metrics):
+        server = ctx.with_resource(early_server.start(suite, overrides or [], options.only or []))
     from convbench.core import git
-    from convbench.runs import executor_options as options_of
     from convbench.runs import preparation, sweep
     from convbench.runs.executor import future_host
     from convbench.runs.user_code import load
     from convbench.suite.overrides import bare_axes_of
     from convbench.suite.selection import Selection
 
-    changes = [*(overrides or []), *([f"metrics=[{metrics}]"] if metrics else [])]
+    changes = [*(overrides or []), *([f"metrics=[{options.metrics}]"] if options.metrics else [])]
     changes += [f"protocol.budget={duration('--budget', budget):g}"] if budget else []
     loaded_suite = load(suite, changes, server)
     _say(_suite_sentences(loaded_suite))
     directory = out or REPORTS / loaded_suite.name
-    selection = Selection(only or (), skip or (), _shard(shard))
+    selection = Selection(*options.globs, _shard(options.shard))
     probes = preparation.profiler(loaded_suite, directory)
-    options = options_of.executor_options(executor, executor_options or ())
-    command = Command(
-        loaded_suite.source,
-        loaded_suite.overrides,
-        tuple(only or ()),
-        tuple(skip or ()),
-        device=device,
-        shard=shard if selection.shard != (1, 1) else "",
-        executor=executor or "",
-        executor_options=options,
-        plugins=installed.of_environment(),
-    )
+    command = options.command(loaded_suite)
     with ExitStack() as stack:
-        runner = stack.enter_context(preparation.executor_of(loaded_suite, device, executor, probes, options))
+        runner = stack.enter_context(
+            preparation.executor_of(loaded_suite, options.device, options.executor, probes, command.executor_options)
+        )
         is_locked = not dry_run and stack.enter_context(sweep.reserve(directory, loaded_suite, runner, resume_mode))
-        host = future_host(device) if dry_run and runner.awaits_hosts else None
+        host = future_host(options.device) if dry_run and runner.awaits_hosts else None
         prepared = preparation.prepare(loaded_suite, runner, selection, str(command), probes, host)
         may_name_sizes = selection == Selection() or "lstm_input" in bare_axes_of(changes)  # else other cases have them
         print_missing_plugins()
@@ -146,7 +175,7 @@ def run(
             _show_plan(prepared)
             if host:
                 assumption = f"{host.device}, with as many cores as this machine and memory for every case"
-                _say([f"{executor} was not asked for hosts: they are assumed to be {assumption}"])
+                _say([f"{options.executor} was not asked for hosts: they are assumed to be {assumption}"])
             return
         if "commit" not in prepared.facts and (refusal := git.refusal(Path())):
             _say([f"the run is kept without its commit, which history --confirm needs: {refusal}"])

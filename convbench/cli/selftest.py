@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from convbench.cli import gate
-from convbench.cli.app import Overrides, app, suite_names
+from convbench.cli.app import CaseOptions, Overrides, app, suite_names
 from convbench.core import imports
 from convbench.core.default_folders import SELFTEST
 from convbench.core.errors import ConvbenchError, StoreError
@@ -37,13 +37,14 @@ def selftest(
         typer.Argument(help="A suite whose cases are checked against themselves.", autocompletion=suite_names),
     ] = "smoke",
     overrides: Overrides = None,
+    *,
     minutes: Annotated[
         float, typer.Option(help="Start no new experiment after this time, once every slowdown was tried.")
     ] = 10.0,
     slowdowns: Annotated[
         str, typer.Option(metavar="PERCENTS", help="Slowdowns to inject, in percent; 0 is unchanged code.")
     ] = SLOWDOWNS,
-    options: gate.SideOptions = gate.DEFAULT,
+    options: gate.SideOptions,
     run: Annotated[
         bool, typer.Option("--run", help="Test `run` instead: repeat the suite and compare each run with the last.")
     ] = False,
@@ -65,7 +66,7 @@ def selftest(
                 "--slowdowns": slowdowns != SLOWDOWNS, **options.changed, "--out": out != TRIALS,
             },
         )  # fmt: skip
-        _repeat(suite, overrides, options.device, options.globs, 60 * minutes, as_json)
+        _repeat(suite, overrides, options, 60 * minutes, as_json)
         return
     from convbench.check import against_base, floor
     from convbench.check import selftest as test
@@ -97,14 +98,7 @@ def _show(figures: Mapping[str, Any], lines: Sequence[str], as_json: bool) -> No
     print(json.dumps({**figures, "words": lines}, indent=1, allow_nan=False) if as_json else "\n".join(lines))
 
 
-def _repeat(
-    suite: str,
-    overrides: list[str] | None,
-    device: str,
-    globs: tuple[Sequence[str], Sequence[str]],
-    seconds: float,
-    as_json: bool,
-) -> None:
+def _repeat(suite: str, overrides: list[str] | None, cases: CaseOptions, seconds: float, as_json: bool) -> None:
     """Run the suite repeatedly, print a line per run on standard error, and the figures, also if it is interrupted."""
     from convbench.runs import preparation, sweep
     from convbench.runs import repeats as test
@@ -113,8 +107,8 @@ def _repeat(
 
     loaded_suite, agreements, repeats = load(suite, overrides or []), [], None
     note = "not kept for reports: too few intervals, so give it more --minutes"
-    with preparation.executor_of(loaded_suite, device) as executor:
-        prepared = preparation.prepare(loaded_suite, executor, Selection(*globs), "convbench selftest --run")
+    with preparation.executor_of(loaded_suite, cases.device) as executor:
+        prepared = preparation.prepare(loaded_suite, executor, Selection(*cases.globs), "convbench selftest --run")
         try:
             for agreement in test.agreements(partial(sweep.measure_unstored, prepared), seconds):
                 agreements.append(agreement)
