@@ -219,7 +219,7 @@ def host_effects(seed: int) -> dict[str, float]:
     }
     machines = [Machine(name, slowness=speeds[name]) for name in base]
     sweep = Sweep(cases, machines, Costs(lambda _: 3.0, 0.2, 0.2), Protocol(visits=5, seed=seed))
-    began = {}
+    began: dict[str, list[float]] = {}
     sweep.engine.answer = timed(truth, speeds, sweep.engine.clock, seed)
     sweep.run()
     for name, job, at in sweep.engine.visits:
@@ -275,17 +275,18 @@ def write_scaling() -> list[str]:
     if DEFAULT_RUN.is_dir():
         (REPORTS / "visits_default.json").write_text(json.dumps(visits_of(DEFAULT_RUN)) + "\n")
     default = json.loads((REPORTS / "visits_default.json").read_text())
+    hosts_by_suite = {"smoke": scaling(costs), "default": scaling(costs | default)}
     report = {
         "command": "python tests/bench/cluster.py scaling",
         "assumed": ASSUMED.splitlines(),
         "cases": CASES,
         "rounds": ROUNDS,
-        "hosts": {"smoke": scaling(costs), "default": scaling(costs | default)},
+        "hosts": hosts_by_suite,
     }
     (REPORTS / "scaling.json").write_text(json.dumps(report, indent=1) + "\n")
     return [
         f"{suite}, {number} hosts: {figures['utilisation']}"
-        for suite, hosts in report["hosts"].items()
+        for suite, hosts in hosts_by_suite.items()
         for number, figures in hosts.items()
         if figures["utilisation"] < GOAL
     ]

@@ -61,7 +61,7 @@ def theirs(case: Case, core: int, folder: str, variables: Mapping[str, str]) -> 
     words = (case.variant_name, case.scenario, parts.reducer.name, str(parts.lstm_input), folder)
     done = subprocess.run(
         [sys.executable, str(PEER), *words], capture_output=True, text=True, check=True,
-        env=os.environ | PASSIVE | variables, preexec_fn=partial(os.sched_setaffinity, 0, {core}),
+        env={**os.environ, **PASSIVE, **variables}, preexec_fn=partial(os.sched_setaffinity, 0, {core}),
     )  # fmt: skip
     return float(done.stdout.split()[-1])
 

@@ -20,11 +20,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from gate import OUT, Settings, Work, calibrated, trial
+from gate import OUT, Work, calibrated, trial
 from peer_gates import TOOLS, Missing
 from project_of_gate import KINDS, NETS, make
 from scipy.stats import binomtest
 
+from convbench.check.settings import Settings
 from convbench.core.scales import percent
 
 SEARCHES, SMOKE, TRIALS = OUT / "searches.jsonl", OUT / "smoke.jsonl", OUT / "trials.jsonl"

@@ -112,7 +112,7 @@ def run(arguments: argparse.Namespace) -> None:
     arguments.commit = facts["commit"]
     settings = Settings(allocator=arguments.allocator)
     put_in = {slowdown: calibrated(slowdown, settings) for slowdown in slowdowns}
-    start, waiting = time.monotonic(), []
+    start, waiting = time.monotonic(), list[tuple[str, float]]()
     while time.monotonic() - start < 60 * arguments.minutes:
         waiting = waiting or random.sample(pairs, len(pairs))
         tool, slowdown = waiting.pop()
@@ -131,7 +131,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def table() -> str:
     """Return a table of all stored trials by setting: the share of red verdicts with exact 95 % bounds."""
-    groups: dict[tuple[object, ...], list[dict[str, object]]] = defaultdict(list)
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     for line in (OUT / "trials.jsonl").read_text().splitlines():
         entry = json.loads(line)
         key = ("tool", "allocator", "hogs", "beside", "detect", "slowdown")
@@ -143,7 +143,7 @@ def table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def _row(key: tuple[object, ...], trials: list[dict[str, object]]) -> str:
+def _row(key: tuple[Any, ...], trials: list[dict[str, Any]]) -> str:
     words = [entry["word"] for entry in trials]
     red = words.count("regression")
     bounds = binomtest(red, len(words)).proportion_ci(method="exact")

@@ -72,7 +72,8 @@ def overhead(cases: list[Case]) -> dict[str, float]:
 
 def side_by_side(cases: list[Case]) -> dict[str, object]:
     """Compare the time to the same interval of the median: convbench isolated and the peer, three times in turns."""
-    ours, theirs, rows = [], [], {}
+    ours, theirs = [], []
+    rows: dict[str, list[dict[str, object]]] = {}
     for _ in range(3):
         records, _, seconds = isolated(cases, ("latency",))
         ours.append(seconds)

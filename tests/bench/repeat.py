@@ -18,12 +18,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 from hogs import hogs
@@ -159,7 +160,7 @@ def _ours(records: Sequence[Record]) -> dict[str, object]:
     return _row(math.sqrt(machine.prior.variance), median(walls), medians)
 
 
-def _theirs(processes: Sequence[dict[str, float]]) -> dict[str, object]:
+def _theirs(processes: Sequence[dict[str, Any]]) -> dict[str, object]:
     logs = {
         case: [math.log(process["seconds"]) for process in processes if process["case"] == case] for case in PEER_CASES
     }
@@ -168,7 +169,7 @@ def _theirs(processes: Sequence[dict[str, float]]) -> dict[str, object]:
     return _row(spread, median(process["wall"] for process in processes), medians)
 
 
-def _row(spread: float, wall: float, medians: dict[str, object]) -> dict[str, object]:
+def _row(spread: float, wall: float, medians: Mapping[str, object]) -> dict[str, object]:
     """Return the number of processes (at least three) that reach ``PRECISION`` for the median, and their seconds."""
     processes = max(3, math.ceil((1.96 * LIMIT_OF_MEDIAN * spread / PRECISION) ** 2))
     return {
@@ -196,7 +197,7 @@ def table() -> None:
     print((OUT / "table.md").read_text())
 
 
-def _lines(agreements: dict[str, Agreement | None], figures: dict) -> Iterator[str]:
+def _lines(agreements: dict[str, Agreement | None], figures: dict[str, Any]) -> Iterator[str]:
     yield "| default suite, two runs | cases | intervals meet | factor: median, p90, worst | opposite | half width |"
     yield "|---|--:|--:|---|--:|--:|"
     for title, comparison in agreements.items():

@@ -27,7 +27,7 @@ import records
 
 from convbench.analysis import latencies
 from convbench.analysis.costs.headlines import headline_of
-from convbench.analysis.costs.ranking import MARGIN
+from convbench.analysis.costs.ranking import MARGIN, Contender
 from convbench.analysis.results import Result, results
 from convbench.core import visits
 from convbench.core.record import Record, Visit
@@ -91,7 +91,7 @@ def statements(case_results: Sequence[Result]) -> Iterator[Statement]:
     if not headline.ranking or not headline.pick:
         return
     fastest = headline.ranking[0].result
-    best = {}
+    best: dict[str, Contender] = {}
     for contender in headline.ranking:
         best.setdefault(contender.result.series, contender)
     pick = next(contender for contender in headline.ranking if contender.result is headline.pick)
@@ -147,8 +147,8 @@ def main() -> None:
     stored = [store.load(Path(path))[1] for path in sys.argv[1:]]
     judgements = judged(*stored) if stored else invented()
     drawn = random.Random(21).sample(judgements, min(DRAWN, len(judgements)))
-    for statement, wrong in drawn:
-        print(f"{'CONTRADICTED' if wrong else 'holds':<14}{statement.words}")
+    for statement, is_wrong in drawn:
+        print(f"{'CONTRADICTED' if is_wrong else 'holds':<14}{statement.words}")
     wrong, wrong_drawn = sum(bad for _, bad in judgements), sum(bad for _, bad in drawn)
     figures = {"drawn": len(drawn), "drawn_contradicted": wrong_drawn, "statements": len(judgements),
                "contradicted": wrong, "share": round(wrong / len(judgements), 4)}  # fmt: skip

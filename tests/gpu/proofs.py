@@ -214,7 +214,7 @@ def theirs_of(case: Case) -> dict[str, Any]:
     warm = torch.cuda.memory_allocated()
     case_subject.run()
     torch.cuda.synchronize()
-    answer = {
+    answer: dict[str, Any] = {
         "before": before,
         "warm": warm,
         "allocated": torch.cuda.max_memory_allocated(),
