@@ -264,7 +264,7 @@ def check(
     settings, rule = Settings(thread_count(threads), device=device), Rule.detecting(detect)
     look = partial(against_base.refuse_mistakes, request, settings, side)
     with lock.hold(lock.machine_lock(), lambda _: look(), lock.OTHER_FOLDER):
-        return against_base.check(request, side, settings, rule, budget=budget)
+        return against_base.check(request, side, settings, rule, budget)
 
 
 @in_turn

@@ -56,8 +56,8 @@ def check(
     base: sides.Base,
     settings: Settings,
     rule: Rule,
-    announce: Callable[[str], None] = lambda _: None,
     budget: float | None = None,
+    announce: Callable[[str], None] = lambda _: None,
 ) -> Check:
     """Check the working tree against a base. The caller holds the machine's lock.
 

@@ -88,7 +88,7 @@ def check(
         with gate.hold_machine(look), files.write_when_interrupted():
             ledger = files.ledger(resume)  # read only now: the check that held the machine may be the one to resume
             request = replace(request, ledger=ledger)
-            outcome = against_base.check(request, side, settings, rule, gate.announcer(), limit).outcome
+            outcome = against_base.check(request, side, settings, rule, limit, gate.announcer()).outcome
     except (StoreError, KeyboardInterrupt):  # on a full disk, what was measured is on no file
         if files.latest:
             _show(files.latest)
