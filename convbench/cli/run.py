@@ -39,6 +39,7 @@ from convbench.core.text import counted, cut, joined
 if TYPE_CHECKING:
     from convbench.core.record import Record, RunDescription, Scalar
     from convbench.runs import sweep
+    from convbench.runs.executor import Host
     from convbench.runs.preparation import PreparedRun
     from convbench.suite import Suite
     from convbench.suite.selection import Plan
@@ -172,10 +173,7 @@ def run(
         print_missing_plugins()
         _say(_plan_sentences(prepared.plan, may_name_sizes))
         if dry_run:
-            _show_plan(prepared)
-            if host:
-                assumption = f"{host.device}, with as many cores as this machine and memory for every case"
-                _say([f"{options.executor} was not asked for hosts: they are assumed to be {assumption}"])
+            _show_plan(prepared, options.executor, host)
             return
         if "commit" not in prepared.facts and (refusal := git.refusal(Path())):
             _say([f"the run is kept without its commit, which history --confirm needs: {refusal}"])
@@ -378,7 +376,8 @@ def _resume(text: str) -> sweep.Resume:
     return RESUME[text]
 
 
-def _show_plan(prepared: PreparedRun) -> None:
+def _show_plan(prepared: PreparedRun, executor: str | None, host: Host | None) -> None:
+    """Print the cases, and how many they are. The host is what is assumed of an executor that was not asked for any."""
     for case in prepared.planned_cases:
         equal = prepared.plan.equal.get(case.id)
         print(f"{case.id}  (also {', '.join(equal)})" if equal else case.id)
@@ -386,6 +385,9 @@ def _show_plan(prepared: PreparedRun) -> None:
     suffix = f", and {counted(len(prepared.later), 'training')} more, each at its model's best learning rate"
     head = f"{counted(planned_count, 'case')} to measure, of {counted(combinations, 'combination')} in the suite"
     print(f"{head}{suffix if prepared.later else ''}", file=sys.stderr)
+    if host:
+        assumption = f"{host.device}, with as many cores as this machine and memory for every case"
+        _say([f"{executor} was not asked for hosts: they are assumed to be {assumption}"])
 
 
 def _shard(text: str) -> tuple[int, int]:
