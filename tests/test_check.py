@@ -41,7 +41,7 @@ from convbench.check.ledger import Ledger
 from convbench.check.settings import Rule, Settings
 from convbench.check.timings import Timings
 from convbench.check.trees.sides import Side, scratch_folder
-from convbench.cli.check_files import CheckFiles
+from convbench.cli.check_files import CheckFiles, FileOptions
 from convbench.core.errors import BuildFailed, CaseFailed, ConvbenchError, Refused, StoreError, SuiteError
 from convbench.core.system import files
 from convbench.measure.comparison import parity
@@ -815,7 +815,7 @@ def test_a_check_has_a_default_file_and_writes_the_summary_of_ci_unless_another_
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", "step.md")
-    CheckFiles("suites/smoke.yaml", None, None, summary).write(judged())
+    CheckFiles("suites/smoke.yaml", FileOptions(summary=summary)).write(judged())
     assert outcome.read(Path("reports/check/smoke.json")) == judged()
     assert capsys.readouterr().err == "replay with: convbench replay reports/check/smoke.json\n"
     assert [path.name for path in tmp_path.glob("*.md")] == [str(summary or "step.md")]
@@ -825,7 +825,7 @@ def test_a_check_has_a_default_file_and_writes_the_summary_of_ci_unless_another_
 def test_a_check_whose_summary_finds_a_full_disk_tells_how_to_replay_it(tmp_path: Path):
     path = tmp_path / "check.json"
     with pytest.raises(StoreError, match=f"No space left.*all timings are stored: convbench replay {path}$"):
-        CheckFiles("smoke", path, None, Path("/dev/full")).write(judged())
+        CheckFiles("smoke", FileOptions(path, summary=Path("/dev/full"))).write(judged())
     assert outcome.read(path) == judged()
 
 
@@ -833,7 +833,7 @@ def test_a_check_whose_summary_finds_a_full_disk_tells_how_to_replay_it(tmp_path
 def test_a_check_whose_json_cannot_be_written_names_none_to_replay(tmp_path: Path, capsys):
     """The file at that place was of an earlier check: ``replay`` printed its verdicts."""
     with pytest.raises(StoreError, match=r"^/dev/full: .*choose another place with --json$"):
-        CheckFiles("smoke", Path("/dev/full"), None, tmp_path / "check.md").write(judged())
+        CheckFiles("smoke", FileOptions(Path("/dev/full"), summary=tmp_path / "check.md")).write(judged())
     assert (tmp_path / "check.md").exists()
     assert not capsys.readouterr().err
 

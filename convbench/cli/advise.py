@@ -86,7 +86,7 @@ class AskOptions:
 def advise(
     run: Annotated[Path, typer.Argument(help="A run directory, or a file in it.")],
     *,
-    asked: AskOptions,
+    options: AskOptions,
     require: Annotated[
         Literal["open", "provisional", "sure"], typer.Option(help="Exit 3 if an answer's grade is below this.")
     ] = "provisional",
@@ -104,12 +104,12 @@ def advise(
     from convbench.core.storage import store
     from convbench.report.words.advice import missing_costs, unfinished
 
-    margin = share("--within", asked.within)
+    margin = share("--within", options.within)
     description, records = store.load(run)
     case_results = results(records)
-    ask = asked.ask(margin, budgets(case_results))
-    tasks = _check_tasks(asked.task or (), records, run)
-    equal_budget = asked.equal_budget()
+    ask = options.ask(margin, budgets(case_results))
+    tasks = _check_tasks(options.task or (), records, run)
+    equal_budget = options.equal_budget()
     answers = recommendations(records, ask, tasks, equal_budget) if has_training(records) else []
     if not answers:
         _print_not_run(run, description, case_results, ask, equal_budget, as_json)

@@ -48,7 +48,7 @@ def bisect(
     suite: Source,
     overrides: Overrides = None,
     *,
-    searched: SpanOptions,
+    options: SpanOptions,
     sides: gate.SideOptions,
     budget: Annotated[
         str,
@@ -71,7 +71,7 @@ def bisect(
     from convbench.core import imports
     from convbench.core.system import files
 
-    span = searched.span()
+    span = options.span()
     place = as_json or BISECT / f"{Path(suite).stem}.json"
     if resume and not place.exists():
         raise ConvbenchError(

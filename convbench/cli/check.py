@@ -11,7 +11,7 @@ import typer
 
 from convbench.cli import gate
 from convbench.cli.app import Overrides, Source, app
-from convbench.cli.check_files import CheckFiles
+from convbench.cli.check_files import CheckFiles, FileOptions
 from convbench.cli.terminal import console, print_table
 from convbench.core.errors import ConvbenchError, StoreError
 
@@ -43,12 +43,7 @@ def check(
         bool,
         typer.Option("--instructions", help="Also count a call's instructions: minutes per case if valgrind counts."),
     ] = False,
-    as_json: Annotated[
-        Path | None,
-        typer.Option("--json", help="The JSON file to write [default: reports/check/SUITE.json]."),
-    ] = None,
-    junit: Annotated[Path | None, typer.Option(help="The JUnit XML file to write.")] = None,
-    summary: Annotated[Path | None, typer.Option(help="Markdown to append to [default: $GITHUB_STEP_SUMMARY].")] = None,
+    file_options: FileOptions,
     resume: Annotated[bool, typer.Option("--resume", help="Resume a check that was interrupted.")] = False,
 ) -> None:
     """Measure base and head side by side, now: exit 1 means a confirmed regression and nothing else."""
@@ -67,9 +62,8 @@ def check(
                 "nothing is decided without a base",
                 {
                     **sides.changed,
-                    "--budget": budget, "--instructions": instructions, "--json": as_json, "--junit": junit,
-                    "--summary": summary, "--resume": resume, "--base-python": base_python, "--build": build,
-                    "--different-outputs": different_outputs,
+                    "--budget": budget, "--instructions": instructions, **file_options.paths, "--resume": resume,
+                    "--base-python": base_python, "--build": build, "--different-outputs": different_outputs,
                 },
             )  # fmt: skip
             raise typer.Exit(
@@ -77,7 +71,7 @@ def check(
             )
     if not (base or base_python):
         raise ConvbenchError("nothing to compare with: give --base (a git ref, a wheel or a directory) or --baseline")
-    files = CheckFiles(suite, as_json, junit, summary)
+    files = CheckFiles(suite, file_options)
     from convbench.check import against_base
     from convbench.check.trees.sides import Base
 

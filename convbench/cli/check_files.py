@@ -7,8 +7,11 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from convbench.core.default_folders import CHECK
 from convbench.core.errors import ConvbenchError, StoreError
@@ -20,19 +23,36 @@ if TYPE_CHECKING:
 SUMMARY = "GITHUB_STEP_SUMMARY"
 
 
+@dataclass(frozen=True)
+class FileOptions:
+    """Which files to write."""
+
+    as_json: Annotated[
+        Path | None, typer.Option("--json", help="The JSON file to write [default: reports/check/SUITE.json].")
+    ] = None
+    junit: Annotated[Path | None, typer.Option(help="The JUnit XML file to write.")] = None
+    summary: Annotated[Path | None, typer.Option(help="Markdown to append to [default: $GITHUB_STEP_SUMMARY].")] = None
+
+    @property
+    def paths(self) -> dict[str, Path | None]:
+        """The files by option."""
+        return {"--json": self.as_json, "--junit": self.junit, "--summary": self.summary}
+
+
 class CheckFiles:
     """Where to write an outcome: the JSON, at a default path if none is given, other requested files, and CI's summary.
 
     Raises StoreError if a requested file cannot be written, before anything is measured.
     """
 
-    def __init__(self, suite: str, as_json: Path | None, junit: Path | None, summary: Path | None) -> None:
+    def __init__(self, suite: str, options: FileOptions) -> None:
         from convbench.core.system import files
 
-        self._json, self._junit, self._summary = as_json or CHECK / f"{Path(suite).stem}.json", junit, summary
-        self._step_summary = Path(os.environ[SUMMARY]) if os.environ.get(SUMMARY) and not summary else None
+        self._json = options.as_json or CHECK / f"{Path(suite).stem}.json"
+        self._junit, self._summary = options.junit, options.summary
+        self._step_summary = Path(os.environ[SUMMARY]) if os.environ.get(SUMMARY) and not options.summary else None
         self.latest: Outcome | None = None
-        for option, path in (("--json", self._json), ("--junit", junit), ("--summary", summary)):
+        for option, path in {**options.paths, "--json": self._json}.items():
             if path:
                 files.refuse_unwritable(path, f"{files.ELSEWHERE} with {option}")
 

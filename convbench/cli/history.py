@@ -47,7 +47,7 @@ class QueryOptions:
 
 @app.command()
 def history(
-    asked: QueryOptions,
+    options: QueryOptions,
     confirm: Annotated[
         bool, typer.Option("--confirm", help="Check the commits of suspected changes side by side.")
     ] = False,
@@ -63,11 +63,11 @@ def history(
     from convbench.check import confirm as confirmation
 
     say_unused("only --confirm builds anything", {"--build": build and not confirm})
-    question, store = asked.query(), asked.store
+    question, store = options.query(), options.store
     answer = _answer(question, store)
     if confirm:
-        if asked.metric != "latency":
-            raise ConvbenchError(f"--confirm measures latency, not {asked.metric}: leave out --confirm or --metric")
+        if options.metric != "latency":
+            raise ConvbenchError(f"--confirm measures latency, not {options.metric}: leave out --confirm or --metric")
         if store is None:
             raise ConvbenchError("--confirm keeps what it measures in a store: name the store with --store")
         suspects, reasons = confirmation.suspects(answer)
