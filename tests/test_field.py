@@ -929,6 +929,19 @@ def test_a_model_with_its_own_state_streams_by_step():
     assert not codes(record) & {"counts_disagree", "uneven_work"}
 
 
+class TakesPartsOfState(field.Base):
+    def forward(self, x, hidden, cell=None):
+        return self.rnn(self.vectors(x), (hidden[0], cell))
+
+
+def test_a_model_that_streams_otherwise_fails_with_advice():
+    """The error of its own code did not say how it was called, nor how to change that."""
+    streaming = Case(Whole(Choice(f"{__name__}:TakesPartsOfState")), SMALL, scenario="streaming")
+    record = attempts.attempt(streaming, lambda streaming: measured(streaming, ["latency"]))
+    assert record.failure.message.startswith("TypeError: 'NoneType' object is not subscriptable (test_field.py:")
+    assert record.failure.message.endswith(attempts.STREAMED)
+
+
 def shapes(model, frame, state):
     parts = vars(frame) if isinstance(frame, SimpleNamespace) else frame
     return {name: tuple(tensor.shape) for name, tensor in parts.items()}, state
