@@ -9,7 +9,7 @@ import warnings
 from collections import UserDict, defaultdict, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import methodcaller
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -589,6 +589,60 @@ class FrozenTrunk(Base):
     def train(self, mode=True):
         super().train(mode)
         self.cnn.eval()
+
+
+class NoGradient(torch.autograd.Function):
+    """An operator of a user's that has no gradient."""
+
+    @staticmethod
+    def forward(_ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(_ctx, _gradient):
+        return None
+
+
+class TrainsNothing(Base):
+    """Its output, or its loss, requires a gradient, and none reaches its parameters."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+        if how == "quantised":
+            torch.ao.quantization.quantize_dynamic(self, {nn.LSTM}, dtype=torch.qint8, inplace=True)
+
+    def forward(self, x):
+        output = super().forward(x)
+        match self.how:
+            case "cut":
+                return NoGradient.apply(output)
+            case "leaf":
+                return output.detach().requires_grad_(torch.is_grad_enabled())
+        return output
+
+
+OWN_WEIGHT = nn.Parameter(torch.ones(()))
+
+
+def own_loss(output, x):
+    """A loss that trains a weight of its own on the inputs."""
+    return OWN_WEIGHT.to(x.device) * x.mean()
+
+
+class StepsInHooks(Base):
+    """Each parameter has an optimizer, which steps as soon as the gradient is there, and then releases it."""
+
+    def __init__(self):
+        super().__init__()
+        self.optimizers = {name: torch.optim.SGD([p], lr=1e-4) for name, p in self.named_parameters()}
+        for name, parameter in self.named_parameters():
+            parameter.register_post_accumulate_grad_hook(partial(self.step, name))
+
+    def step(self, name, parameter):
+        if not parameter.is_meta:
+            self.optimizers[name].step()
+        parameter.grad = None
 
 
 class Scans(Base):

@@ -514,6 +514,20 @@ def test_without_a_small_input_the_claim_is_not_refuted():
     assert sizes_claim.judge({"direction": [whole, best, small]}, 1024).verdict == "refuted"
 
 
+def test_a_configuration_that_a_task_lacks_is_not_shown_to_fall_short():
+    """“Every configuration is shown to fall short”, although one sufficed wherever it was tried.
+
+    One that only collapsed on a task has no standing there, and falls short.
+    """
+    good, bad = (standings.Shortfall("fc 64", 64, gap, gap - 0.01, gap + 0.01, 5, gap + 0.01) for gap in (0.0, 0.2))
+    tasks = {"identity": [bad, good._replace(name="gap 64")], "direction": [good]}
+    judgement = choice.judge(tasks, {})
+    assert judgement.verdict == "undecided"
+    assert "not excluded is gap 64." in judgement.why
+    assert (value(judgement, "tried"), value(judgement, "sound runs"), value(judgement, "fall short")) == (2, 1, 1)
+    assert choice.judge(tasks, {}, collapsing=frozenset({"gap 64"})).verdict == "supported"
+
+
 def test_configurations_of_single_tasks_show_no_magic_number():
     """All of no configurations fell short on some task."""
     by_task = {task: [standings.Shortfall(task, 64, 0.1, 0.08, 0.12, 5, 0.12)] for task in ("identity", "direction")}

@@ -430,6 +430,52 @@ def test_a_tensor_kept_by_model_code_is_a_real_one():
     assert side.compared(case("Keeps"), 0)[0].device == "cpu"
 
 
+MEAN_AT_IMPORT = """
+import torch
+from torch import nn
+
+MEAN = torch.tensor([0.4, 0.5, 0.6])[:, None, None]
+
+class Net(nn.Conv2d):
+    def __init__(self, channels=3):
+        super().__init__(channels, 4, 3)
+
+    def forward(self, frames):
+        return super().forward(frames.flatten(0, -4) - MEAN)
+
+class Follows(Net):
+    def forward(self, frames):
+        return nn.Conv2d.forward(self, frames - MEAN.to(frames.device))
+
+def loss(output):
+    return (output * MEAN.sum()).sum()
+"""
+
+
+@pytest.fixture
+def new_module(tmp_path, monkeypatch, request):
+    """The name of a module that makes a tensor at import, and that no test has imported."""
+    name = "".join(letter for letter in request.node.name if letter.isalnum())
+    (tmp_path / f"{name}.py").write_text(MEAN_AT_IMPORT)
+    monkeypatch.syspath_prepend(tmp_path)
+    return name
+
+
+@pytest.mark.parametrize("scenario", ["inference", "train"])
+def test_a_tensor_made_at_import_has_values(new_module, scenario):
+    """Modules were imported while meta was torch's device, so that the mean of a model's images had no values."""
+    model = Case(Whole(Choice(f"{new_module}:Net"), loss=f"{new_module}:loss"), SMALL, scenario=scenario)
+    assert measured(model, [*COUNTS, "latency"]).samples("latency_s")
+
+
+def test_a_part_moves_a_tensor_made_at_import_to_its_input(new_module):
+    clip = Clip(1, 2, 3, 8, 8)
+    follows = Case(Parts(Choice(f"{new_module}:Follows"), Choice("gap")), clip)
+    assert measured(follows, ["latency"]).samples("latency_s")
+    with pytest.raises(errors.Impossible, match=r"meta! \(.*\.py:\d+\); .*\.to\(frame\.device\)$"):
+        measured(replace(follows, architecture=Parts(Choice(f"{new_module}:Net"), Choice("gap"))), ["latency"])
+
+
 @pytest.mark.parametrize("how", ["trace", "quantised"])
 def test_a_check_counts_models_that_cannot_be_built_on_meta(how):
     """``run`` measured them, and ``check`` called them invalid: tensors without values were traced or quantised."""
@@ -859,12 +905,41 @@ def test_a_custom_loss_is_minimised_and_unused_parameters_are_reported():
     assert finding(record, "no_gradient").data["names"] == ("value.weight", "value.bias")
 
 
+@pytest.mark.parametrize("how", ["quantised", "cut", "leaf", "loss"])
+def test_a_training_that_trains_nothing_is_refused(how):
+    """It was timed as a training, which it won: all its work was a forward pass."""
+    with pytest.raises(CaseFailed, match="none of its parameters gets a gradient"):
+        measured(
+            case(f"TrainsNothing/{how}", SMALL, "train", loss="field:own_loss" if how == "loss" else None), ["latency"]
+        )
+
+
+def test_a_gradient_that_a_hook_takes_away_counts():
+    """Each parameter has an optimizer of its own, as torch's tutorial has it, and the finding named them all."""
+    record = measured(case("StepsInHooks", SMALL, "train"), ["latency", "phases"])
+    assert record.samples("latency_s")
+    assert codes(record) - OF_CLOCKS == set()
+
+
 def test_a_model_with_its_own_state_streams_by_step():
     streaming = case("OwnState", SMALL, "streaming", step="field:step")
     record = measured(streaming, [*COUNTS, "latency"])
     assert value(record, "macs") == 2 * (6 * 15 * 15 * 27 + 4 * 20 * 26)
     assert record.samples("latency_s")
     assert not codes(record) & {"counts_disagree", "uneven_work"}
+
+
+class TakesPartsOfState(field.Base):
+    def forward(self, x, hidden, cell=None):
+        return self.rnn(self.vectors(x), (hidden[0], cell))
+
+
+def test_a_model_that_streams_otherwise_fails_with_advice():
+    """The error of its own code did not say how it was called, nor how to change that."""
+    streaming = Case(Whole(Choice(f"{__name__}:TakesPartsOfState")), SMALL, scenario="streaming")
+    record = attempts.attempt(streaming, lambda streaming: measured(streaming, ["latency"]))
+    assert record.failure.message.startswith("TypeError: 'NoneType' object is not subscriptable (test_field.py:")
+    assert record.failure.message.endswith(attempts.STREAMED)
 
 
 def shapes(model, frame, state):

@@ -64,7 +64,7 @@ def test_a_steps_interval_and_range_hold_the_truth_despite_noise():
     assert sum(abs(step.log - 0.03) <= step.half for step in steps) >= 90
 
 
-@pytest.mark.parametrize("spikes", [(20,), (20, 21), (59,), (58, 59), (0,), (10, 25, 40)])
+@pytest.mark.parametrize("spikes", [(20,), (20, 21), (59,), (58, 59), (57, 58), (0,), (1, 2), (10, 25, 40)])
 def test_one_or_two_spikes_in_a_row_are_no_step(spikes):
     values = series(1)
     values[list(spikes)] += 0.5
@@ -72,6 +72,17 @@ def test_one_or_two_spikes_in_a_row_are_no_step(spikes):
     assert series_shape.steps == ()
     assert set(spikes) <= set(series_shape.spikes)
     assert series_shape.levels == pytest.approx(np.zeros(60), abs=0.01)
+
+
+@pytest.mark.parametrize("count", [6, 7, 8, 10, 12, 20])
+@pytest.mark.parametrize("width", [1, 2])
+def test_a_spike_near_an_end_is_no_step_in_short_series(count, width):
+    """Two slow runs, and a usual one after them, were a change; of six runs, the last one alone was."""
+    values = series(7, count, noise=0.003)
+    for place in range(count - width + 1):
+        spiked = values.copy()
+        spiked[place : place + width] += 0.3
+        assert shape(spiked).steps == ()
 
 
 def test_many_outliers_are_noise_and_no_spikes():

@@ -468,7 +468,7 @@ def backward_first(output, *_):
         ("rows", "rows returned a tensor of torch.float32 and shape (1, 2): a loss must be a tensor of one real num"),
         ("rounded", "rounded returned a tensor of torch.int64 and shape ()"),
         ("cut_off", "does not train: no gradient leads from its loss to its output, as after .detach()"),
-        ("backward_first", "call no backward() in its loss"),
+        ("backward_first", "call no backward() in forward or in its loss"),
     ],
 )
 def test_a_loss_that_cannot_be_minimised_fails_the_case_with_what_it_returned(loss, message):

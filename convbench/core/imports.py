@@ -13,7 +13,7 @@ import shlex
 import sys
 import sysconfig
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from contextvars import ContextVar
 from importlib.machinery import PathFinder
 from pathlib import Path, PurePosixPath
@@ -126,10 +126,15 @@ def import_path(path: str) -> Any:
 
 
 def import_module(name: str) -> ModuleType:
-    """Import a user's module, which must not measure anything meanwhile (``refuse_in_import``)."""
-    token = _in_import.set(True)
+    """Import a user's module, which must not measure anything meanwhile (``refuse_in_import``).
+
+    Tensors that it makes at import, such as the mean of its images, have values even if torch's device is ``meta``.
+    """
+    token, torch = _in_import.set(True), sys.modules.get("torch")
+    is_on_meta = torch is not None and torch.get_default_device().type == "meta"
     try:
-        return importlib.import_module(name)
+        with torch.device("cpu") if torch and is_on_meta else nullcontext():
+            return importlib.import_module(name)
     finally:
         _in_import.reset(token)
 

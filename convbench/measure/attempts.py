@@ -53,6 +53,11 @@ SYMBOLIC = (
 )
 _METS_SYMBOL = re.compile(r"\bs\d+\b")
 """A size that torch's compiler keeps symbolic, in its messages."""
+STREAMED = (
+    "streaming calls the model with a frame (B, 1, C, H, W) and the state that it returned, at first None; if it takes "
+    "others, name a function that calls it under step: package.module:function"
+)
+"""The note that the scenario gives to an error of a user's model without a step."""
 OTHER_SIZES = "the model was exported for other sizes: name a clip of these sizes, or export it with dynamic_shapes"
 _LACKS_BATCH = "input must have 3 dimensions, got 2"
 """Part of torch's message if a quantised layer gets a sequence without a batch; its other layers take one."""
@@ -171,6 +176,8 @@ def _hint(error: BaseException) -> str:
             return UNBATCHED
         case RuntimeError() | ValueError() if _METS_TYPE.search(line_of(error)):
             return TWO_TYPES
+        case _ if STREAMED in getattr(error, "__notes__", ()):
+            return STREAMED
     return ""
 
 

@@ -24,6 +24,8 @@ from convbench.core.record import Case, Choice, Clip, Features, Parts, Recurrent
 from convbench.core.registry import backbones, reducers
 from convbench.models.without_values import without_addresses
 
+FOLLOW = "shapes are found on torch's meta device: move a tensor that the code keeps to its input's, .to(frame.device)"
+
 
 class ConvReducerRNN(nn.Module):
     """A model that turns each frame into a feature map, each map into a vector, and the vectors into outputs.
@@ -126,9 +128,7 @@ def feature_shape(backbone: Choice, in_channels: int, height: int, width: int) -
             maps = trunk(torch.empty(1, in_channels, height, width))
     except RuntimeError as error:
         frame = f"{in_channels}x{height}x{width}"
-        raise Impossible(
-            located(error, f"backbone {backbone} does not take a {frame} frame: {line_of(error)}")
-        ) from error
+        raise _refusal(error, f"backbone {backbone} does not take a {frame} frame") from error
     if not isinstance(maps, torch.Tensor) or maps.dim() != 4:
         shape = tuple(maps.shape) if isinstance(maps, torch.Tensor) else type(maps).__name__
         raise Impossible(f"backbone {backbone} returns {shape} for one frame: it must return maps (N, C, H, W)")
@@ -151,12 +151,16 @@ def vector_size(reducer: Choice, features: Features, lstm_input: int | None) -> 
             module = in_mode(build_reducer(reducer, features, lstm_input), training=False)
             vectors = module(torch.empty(2, *features))
     except RuntimeError as error:
-        message = f"reducer {reducer} does not take a {features} feature map: {line_of(error)}"
-        raise Impossible(located(error, message)) from error
+        raise _refusal(error, f"reducer {reducer} does not take a {features} feature map") from error
     if not isinstance(vectors, torch.Tensor) or vectors.dim() != 2 or vectors.shape[0] != 2:
         shape = tuple(vectors.shape) if isinstance(vectors, torch.Tensor) else type(vectors).__name__
         raise Impossible(f"reducer {reducer} returns {shape} for 2 maps of {features}: it must return vectors (N, D)")
     return int(vectors.shape[1])
+
+
+def _refusal(error: RuntimeError, fact: str) -> Impossible:
+    remedy = f"; {FOLLOW}" if "not on the expected device meta" in str(error) else ""
+    return Impossible(f"{located(error, f'{fact}: {line_of(error)}')}{remedy}")
 
 
 def forget_shapes() -> None:

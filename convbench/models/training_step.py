@@ -111,7 +111,7 @@ class TrainingStep:
                 raise
             message = (
                 "does not train: it keeps state between calls with its autograd history; detach that state, and call "
-                "no backward() in its loss"
+                "no backward() in forward or in its loss"
             )
             raise CaseFailed("error", message) from error
 
@@ -131,10 +131,41 @@ class TrainingStep:
             raise CaseFailed("error", message) from error
         self.scaler.update()
 
+    def refuse_untrained(self) -> None:
+        """Make another step. Raises CaseFailed if no parameter gets a gradient in it."""
+        if not self._trained():
+            raise CaseFailed(
+                "error",
+                "does not train: none of its parameters gets a gradient from the loss, as behind a quantised layer or "
+                "another operator without a gradient, after .detach(), or if the loss has parameters of its own",
+            )
+
     def without_gradient(self) -> list[str]:
-        """Return the names of the parameters that require a gradient and got none in the previous step."""
+        """Return the names of the parameters that require a gradient and get none.
+
+        If some have none after the previous step, another step is made.
+        """
         parameters = self.model.named_parameters()
-        return [name for name, p in parameters if p.requires_grad and p.grad is None and not is_lazy(p)]
+        names = [name for name, p in parameters if p.requires_grad and p.grad is None and not is_lazy(p)]
+        trained = self._trained() if names else set()
+        return [name for name in names if name not in trained]
+
+    def _trained(self) -> set[str]:
+        """Make a step and return the names of the parameters that get a gradient, also if the model's hooks take it."""
+        trained: set[str] = set()
+
+        def note(name: str, gradient: torch.Tensor | None) -> None:
+            if gradient is not None:
+                trained.add(name)
+
+        parameters = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad and not is_lazy(p)]
+        hooks = [p.register_hook(functools.partial(note, name)) for name, p in parameters]  # type: ignore[no-untyped-call]
+        try:
+            self()
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return trained
 
 
 def mean_squares(output: Any, *_args: Any, **_kwargs: Any) -> torch.Tensor:

@@ -58,10 +58,15 @@ class Shortfall(NamedTuple):
 
     @property
     def unreliable(self) -> bool:
-        return bool(self.ended) and rate_interval(self.collapsed, self.ended)[0] > COLLAPSE_RATE
+        return collapses(self.collapsed, self.ended)
 
     def number(self, task: str) -> Number:
         return Number(f"{task}: {self.name} below the best", self.short, "points", self.low, self.high, self.n)
+
+
+def collapses(collapsed: int, ended: int) -> bool:
+    """Whether a configuration is shown to collapse in more than one seed of ten."""
+    return bool(ended) and rate_interval(collapsed, ended)[0] > COLLAPSE_RATE
 
 
 Standings = Mapping[str, list[Shortfall]]

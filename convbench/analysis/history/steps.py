@@ -29,8 +29,10 @@ from convbench.core.statistics import TAIL, robust_deviation
 
 LEAST_RUNS = 3
 """Least number of runs on either side of a step."""
-WINDOW, SPIKE_ERRORS = 7, 4.0
-"""Length of the running median, and standard deviations from it beyond which a value is a spike."""
+WINDOW, END_WINDOW, SPIKE_ERRORS = 7, 5, 4.0
+"""Lengths of the running median and of that at the ends, and standard deviations from it that make a value a spike."""
+IN_A_ROW = 2
+"""Spikes in a row that make no change, however short the series."""
 LEAST_NOISE, LEAST_STEP = 0.002, 0.01
 """Least noise of any series, and size below which steps and drifts are not reported; both as logarithms."""
 SURE_SHARE, NINE_OF_TEN = 0.95, 1.2816
@@ -93,13 +95,13 @@ class _Fit:
 
 
 def shape(values: Sequence[float] | Floats) -> SeriesShape:
-    """Find the shape of a series; a series of too few values has one level and nothing else."""
+    """Find the shape of a series; a series of too few values, spikes left out, has one level and nothing else."""
     series = np.asarray(values, dtype=float)
     count = len(series)
-    if count < LEAST_POINTS:
-        return SeriesShape(np.full(count, np.median(series) if count else 0.0))
-    spikes = _spikes(series)
+    spikes = _spikes(series) if count >= LEAST_POINTS else ()
     times = np.setdiff1d(np.arange(count), spikes)
+    if len(times) < LEAST_POINTS:
+        return SeriesShape(np.full(count, np.median(series) if count else 0.0))
     fit = _drop_small_steps(_fit(times, series[times]))
     places = [int(times[start]) for start in fit.starts]
     means = [part.mean() for part in np.split(fit.flat, fit.starts)]
@@ -121,9 +123,15 @@ def _noise(values: Floats, most_far: float = 1.0) -> float:
 
 
 def _spikes(values: Floats) -> tuple[int, ...]:
-    """Return the places of values far from their neighbours; none if these are so many that they are noise."""
-    far = np.abs(values - median_filter(values, WINDOW, mode="mirror")) > SPIKE_ERRORS * _noise(values)
-    return tuple(map(int, np.flatnonzero(far))) if far.mean() <= MOST_SPIKES and (~far).sum() >= LEAST_POINTS else ()
+    """Return the places of values far from their neighbours; none if these are so many that they are noise.
+
+    At either end the five outermost values are the neighbours: two spikes do not move their median, and the first or
+    last three values, which may be a level, do.
+    """
+    medians = median_filter(values, WINDOW)
+    medians[:LEAST_RUNS], medians[-LEAST_RUNS:] = np.median(values[:END_WINDOW]), np.median(values[-END_WINDOW:])
+    places = np.flatnonzero(np.abs(values - medians) > SPIKE_ERRORS * _noise(values))
+    return tuple(map(int, places)) if len(places) <= max(IN_A_ROW, MOST_SPIKES * len(values)) else ()
 
 
 def _fit(times: NDArray[np.intp], values: Floats) -> _Fit:

@@ -20,7 +20,7 @@ from convbench.measure.counts.counted import reason_of
 from convbench.models.deployment import Deployment
 from convbench.models.inputs import Inputs
 from convbench.models.subject import Subject, assemble, retry_with_gradients, transform
-from convbench.models.training_step import StepResult
+from convbench.models.training_step import StepResult, TrainingStep
 
 Opening = list[Reading | Finding]
 
@@ -60,9 +60,14 @@ def open_case(case: Case, seed: int, *, checked: bool = False) -> tuple[Subject,
 
 
 def _first_call(subject: Subject) -> tuple[Any, float, list[Finding]]:
-    """Return the output of a subject's first call, its seconds, and findings about either."""
+    """Return the output of a subject's first call, its seconds, and findings about either.
+
+    Raises CaseFailed for a training that trains nothing: its time is that of a forward pass.
+    """
     initial_versions = versions(subject.inputs)
     output, seconds = time_call(subject)
+    if isinstance(subject.run, TrainingStep) and isinstance(output, StepResult) and not output.gradients:
+        subject.run.refuse_untrained()
     return output, seconds, [*_mode_finding(subject), *faults(subject.inputs, initial_versions, output)]
 
 

@@ -8,7 +8,7 @@ from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.recommendation import Ask, Recommendation
 from convbench.analysis.claims.claim import Judgement, Lacking, Number, Verdict, claim
 from convbench.analysis.claims.evidence import TRAIN, Evidence, left_out, name
-from convbench.analysis.claims.standings import Shortfall, Standings, collapse_list, qualities_on, standings
+from convbench.analysis.claims.standings import Standings, collapse_list, collapses, qualities_on, standings
 from convbench.core.record import Clip, Parts
 from convbench.core.text import joined
 from convbench.report.words.names import around
@@ -34,7 +34,9 @@ def no_magic(evidence: Evidence) -> Judgement:
     for answer in recommendations(evidence.records, Ask(), list(tasks)):
         if answer.task in tasks and any(answer.clip == clip for _, clip in ground):
             advice[answer.task] = _advice(answer, ground)
-    return judge(tasks, advice, left_out(qualities_on(evidence, tasks)))
+    qualities = qualities_on(evidence, tasks)
+    collapsing = frozenset(name(q.architecture) for q in qualities if collapses(q.collapsed, q.ended))
+    return judge(tasks, advice, left_out(qualities), collapsing)
 
 
 def _advice(answer: Recommendation, ground: Collection[tuple[Parts, Clip]]) -> str:
@@ -46,16 +48,25 @@ def _advice(answer: Recommendation, ground: Collection[tuple[Parts, Clip]]) -> s
     return f"{name(quality.architecture)}{place} ({answer.grade})"
 
 
-def judge(tasks: Standings, advice: Mapping[str, str], exclusions: tuple[Number, ...] = ()) -> Judgement:
+def judge(
+    tasks: Standings,
+    advice: Mapping[str, str],
+    exclusions: tuple[Number, ...] = (),
+    collapsing: frozenset[str] = frozenset(),
+) -> Judgement:
     """Refuted if one configuration suffices on all tasks, supported if each falls short on some, else undecided.
 
-    Raises Lacking if no configuration was trained on all tasks.
+    One that was not tried on a task, and falls short on no other, is not excluded. ``collapsing`` are those that
+    collapse too often on a task; they may have no standing there. Raises Lacking if no configuration was trained on all
+    tasks.
     """
-    names = set.intersection(*({standing.name for standing in group} for group in tasks.values()))
-    if not names:
+    standing_by_name = [{standing.name: standing for standing in group} for group in tasks.values()]
+    shared_names, names = set.intersection(*map(set, standing_by_name)), collapsing.union(*standing_by_name)
+    if not shared_names:
         raise Lacking(f"Trainings of the same configuration on all tasks are needed: {TRAIN}.")
-    winners = sorted(name for name in names if all(_standing(group, name).suffices for group in tasks.values()))
-    open_names = [name for name in names if not any(_standing(group, name).falls_short for group in tasks.values())]
+    winners = sorted(name for name in shared_names if all(group[name].suffices for group in standing_by_name))
+    short_names = {name for group in standing_by_name for name, standing in group.items() if standing.falls_short}
+    open_names = names - short_names - collapsing
     sizes = set.intersection(*({standing.size for standing in group if standing.suffices} for group in tasks.values()))
     verdict: Verdict = "refuted" if winners else "undecided" if open_names else "supported"
     if winners:
@@ -75,11 +86,8 @@ def judge(tasks: Standings, advice: Mapping[str, str], exclusions: tuple[Number,
     numbers = [
         Number(f"{task}: LSTM input of the best, {standing.name}", standing.size) for task, standing in best.items()
     ]
-    numbers.append(Number("Configurations tried on all tasks", len(names)))
+    numbers.append(Number("Configurations tried", len(names)))
+    numbers.append(Number("of which with two sound runs or more on every task", len(shared_names)))
     numbers.append(Number("of which shown to fall short on some task", len(names) - len(open_names)))
     numbers.append(Number("of which shown to suffice on every task", len(winners)))
     return Judgement(verdict, why, (*numbers, *exclusions))
-
-
-def _standing(group: list[Shortfall], name: str) -> Shortfall:
-    return next(standing for standing in group if standing.name == name)

@@ -14,6 +14,7 @@ import torch
 from convbench.core.errors import Impossible
 from convbench.core.record import Clip, Whole
 from convbench.core.registry import scenarios
+from convbench.measure.attempts import STREAMED
 from convbench.models.inputs import Inputs, inputs, takes
 from convbench.models.subject import Subject
 from convbench.models.values import map_leaves, tensors
@@ -32,17 +33,24 @@ def streaming(subject: Subject) -> Callable[[], Any]:
     the user gives a ``step``, it is called as ``step(model, frame, state)``, and the frame is one moment of the inputs
     that ``inputs`` makes. The first state is None.
     """
-    if isinstance(subject.case.architecture, Whole) and subject.case.architecture.step is not None:
+    architecture, note = subject.case.architecture, ""
+    if isinstance(architecture, Whole) and architecture.step is not None:
         frames = cycle(_moments(subject))
     else:
         frames = cycle(_frames(subject))
         if not takes(subject.model, ("frame", "state")):
             raise Impossible(NOT_STATEFUL)
+        note = STREAMED if isinstance(architecture, Whole) else ""
     state: Any = None
 
     def run() -> Any:
         nonlocal state
-        result = subject.without_gradients(next(frames), state)
+        try:
+            result = subject.without_gradients(next(frames), state)
+        except Exception as error:
+            if note:
+                error.add_note(note)
+            raise
         if not (isinstance(result, (tuple, list)) and len(result) == 2):
             raise Impossible(NOT_STATEFUL)
         state = result[1]

@@ -261,7 +261,8 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
     codes.STAGES_COMPILED: _stages_compiled,
     codes.NO_GRADIENT: lambda d: (
         f"{units.quantity(d['params'], 'parameter')} got no gradient from the loss: {_list(d['names'])}. Give the loss "
-        "that trains them: loss: package.module:function."
+        "that trains them (loss: package.module:function), or freeze them. Nothing trains behind an operator without a "
+        "gradient, such as a quantised layer."
     ),
     codes.NOT_CAPTURED: lambda d: f"What torch.compile captured is unknown: {d['reason']}.",
     codes.NOTHING_COMPILED: lambda _: "torch.compile captured no graph: this ran eager, whatever the variant says.",
