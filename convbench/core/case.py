@@ -62,7 +62,7 @@ class Choice:
         return ":" in self.name
 
     def __str__(self) -> str:
-        return self.without(())
+        return self.without(()) if self.options else self.name
 
     @property
     def words(self) -> list[str]:
