@@ -227,11 +227,28 @@ def test_an_impossible_share_of_time_is_damage(directory, measured, metric, shar
         store.load(directory)
 
 
-@pytest.mark.parametrize("name", ["batch", "hidden"])
-def test_a_case_without_size_is_damage(directory, name):
-    """The report of such a run ended in a ZeroDivisionError."""
+@pytest.mark.parametrize(
+    ("metric", "number", "words"),
+    [
+        (metrics.TEST_ACCURACY, 1e308, "a share"),
+        (metrics.MAJORITY, math.nan, "a share"),
+        (metrics.TEST_CLIPS, -1000.0, "a number of clips"),
+        (metrics.CLASSES, math.inf, "a number of clips"),
+    ],
+)
+def test_an_impossible_accuracy_or_count_is_damage(directory, measured, metric, number, words):
+    """Reading such a run ended in an error of the square root of a negative variance."""
+    store.append(directory, replace(measured[0], readings=(Reading(metric, (number,)),)))
+    with pytest.raises(StoreError, match=rf"not a record: a sample of {metric.name} is not {words}"):
+        store.load(directory)
+
+
+@pytest.mark.parametrize("size", [0, 10**30])
+@pytest.mark.parametrize("name", ["batch", "hidden", "lstm_input"])
+def test_a_case_of_an_impossible_size_is_damage(directory, name, size):
+    """The report of such a run ended in a ZeroDivisionError, or in matplotlib."""
     lines = (directory / "results.jsonl").read_text()
-    (directory / "results.jsonl").write_text(re.sub(rf'"{name}":\d+', f'"{name}":0', lines, count=1))
+    (directory / "results.jsonl").write_text(re.sub(rf'"{name}":\d+', f'"{name}":{size}', lines, count=1))
     with pytest.raises(StoreError, match=r"results\.jsonl:1: not a record: a size of its case is not positive"):
         store.load(directory)
 

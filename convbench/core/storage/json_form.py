@@ -22,12 +22,25 @@ Storable = TypeVar("Storable", Metric, Finding)
 CATALOGUED_FIELDS = {field.name for field in fields(Metric)} - {"name", "unit", "better"}
 """Fields of a built-in metric that the catalogue knows, so that no record has to store them."""
 
-TIMES = (metrics.LATENCY.name, metrics.REFERENCE.name)
-"""Metrics whose logarithms are taken, so that they must be positive."""
-SHORTEST, LONGEST = 1e-12, 1e9
-"""Seconds between which every call takes."""
-SHARES = (metrics.RUN_DELAY.name, metrics.STEAL.name)
-"""Metrics that tell how long others had the cores, summed over threads, per second."""
+NUMBERS = 2.0**53
+"""The number up to which a float holds every integer."""
+BOUNDS = {
+    "a time that a call can take": (1e-12, 1e9, (metrics.LATENCY, metrics.REFERENCE)),
+    "a share of time": (0.0, 1e9, (metrics.RUN_DELAY, metrics.STEAL)),  # summed over threads, per second
+    "a share": (
+        0.0, 1.0,
+        (
+            metrics.VAL_ACCURACY, metrics.TEST_ACCURACY, metrics.TRAIN_ACCURACY, metrics.MAJORITY,
+            metrics.CONTROL_EXPECTED, metrics.WHAT_ACCURACY, metrics.TEST_RIGHT,
+        ),
+    ),
+    "a number of clips, classes or steps": (
+        1.0, NUMBERS, (metrics.STEPS, metrics.CLASSES, metrics.TEST_CLIPS, metrics.POOL),
+    ),
+    "the number of a clip": (0.0, NUMBERS, (metrics.TEST_SOURCES,)),
+}  # fmt: skip
+"""What a sample of these metrics must be, and the least and greatest one: others would be damage."""
+LIMITS = {metric.name: (low, high, words) for words, (low, high, group) in BOUNDS.items() for metric in group}
 SIZES = ("MAC", "FLOP", "B")
 LARGEST = 1e30
 """The number above which no count of parameters, MACs, FLOPs or bytes is."""
@@ -133,19 +146,19 @@ class _Version:
 
 def _check_record(record: Record) -> Record:
     clip, architecture = record.case.clip, record.case.architecture
-    rnn_sizes = (architecture.rnn.hidden, architecture.rnn.layers) if isinstance(architecture, Parts) else ()
-    if min(clip.batch, clip.frames, clip.channels, clip.height, clip.width, *rnn_sizes) < 1:
-        raise PydanticCustomError("sizes", "a size of its case is not positive")
+    case_sizes: list[int | None] = [clip.batch, clip.frames, clip.channels, clip.height, clip.width]
+    if isinstance(architecture, Parts):
+        case_sizes += [architecture.rnn.hidden, architecture.rnn.layers, architecture.lstm_input, architecture.head]
+    if not all(1 <= size <= sys.maxsize for size in case_sizes if size is not None):
+        raise PydanticCustomError("sizes", "a size of its case is not positive, or beyond any model's")
     for reading in record.readings:
         name = reading.metric.name
-        # NaN fails both comparisons.
-        if name in TIMES and not all(SHORTEST < sample < LONGEST for sample in reading.samples):
-            raise PydanticCustomError("times", "a sample of {name} is not a time that a call can take", {"name": name})
+        low, high, words = LIMITS.get(name, (0.0, 0.0, ""))
+        if words and not all(low <= sample <= high for sample in reading.samples):  # NaN fails both comparisons
+            raise PydanticCustomError("bounds", "a sample of {name} is not {words}", {"name": name, "words": words})
         is_size = metrics.is_ours(reading.metric) and (name == metrics.PARAMS.name or reading.metric.unit in SIZES)
         if is_size and not all(abs(sample) <= LARGEST for sample in reading.samples):
             raise PydanticCustomError("sizes", "a sample of {name} is not a size that a model can have", {"name": name})
-        if name in SHARES and not all(0 <= sample < LONGEST for sample in reading.samples):
-            raise PydanticCustomError("shares", "a sample of {name} is not a share of time", {"name": name})
         sizes = reading.visits
         if sizes and (len(sizes) != len(record.visits) or min(sizes) < 0 or sum(sizes) != len(reading.samples)):
             raise PydanticCustomError("visits", "the samples of {name} do not match its visits", {"name": name})
