@@ -111,14 +111,9 @@ def test_how_often_the_advice_is_right():
     says(page, f"{percent(noisy['sure_and_wrong'])} are wrong and graded sure")
     own, own_twenty = kinds["15 of 100 own clips"], kinds["15 of 100 own clips, 20 seeds"]
     right, none, wrong = whole(own["exact"] + own["valid"]), whole(own["none"]), percent(own["wrong"])
-    low, high = (
-        percent(end)
-        for end in binomtest(round(own["wrong"] * stored["runs"]), stored["runs"]).proportion_ci(method="wilson")
-    )
-    says(
-        page,
-        f"{right} of the answers are right, {none} have no pick and {wrong} are wrong ({low.removesuffix(' %')} to {high})",
-    )
+    interval = binomtest(round(own["wrong"] * stored["runs"]), stored["runs"]).proportion_ci(method="wilson")
+    low, high = percent(interval.low).removesuffix(" %"), percent(interval.high)
+    says(page, f"{right} of the answers are right, {none} have no pick and {wrong} are wrong ({low} to {high})")
     says(page, f"with 20 seeds, {percent(own_twenty['wrong'])} are wrong")
     few = kinds["four seeds, two noisy"]
     says(page, f"in {percent(few['wrong'])} of the answers, and grades it sure in {percent(few['sure_and_wrong'])}")
