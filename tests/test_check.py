@@ -759,6 +759,14 @@ def test_a_file_with_damaged_times_is_refused(tmp_path, rounds, again):
         outcome.read(path)
 
 
+@pytest.mark.parametrize(("tolerance", "guard"), [(-2.0, 0.04), (0.02, float("-inf")), (0.04, 0.02), (0.02, 20.0)])
+def test_a_file_with_an_impossible_rule_is_refused(tmp_path, tolerance, guard):
+    """To replay it ended in an error of the logarithm."""
+    path = outcome.write(replace(judged(), rule=Rule(tolerance, guard)), tmp_path / "x.json")
+    with pytest.raises(StoreError, match=r"x\.json: not the JSON of a check: .*guard"):
+        outcome.read(path)
+
+
 def judged() -> outcome.Outcome:
     """Return an outcome with one case of each verdict, written by hand."""
     steady = tuple(outcome.Timing(((1e-3, 1e-3 * (1 + i / 1e5)),)) for i in range(7))

@@ -131,7 +131,10 @@ def read(path: Path, remedy: str = "name a file that check --json has written") 
         raise StoreError(f"{path}: cannot be read ({reason}): {remedy}") from error
     if outcome.schema_version > SCHEMA_VERSION:
         raise NewerFormat(path, outcome.schema_version)
-    if problem := without_times(outcome.cases):
+    rule, problem = outcome.rule, without_times(outcome.cases)
+    if not 0 < rule.tolerance < rule.guard < 1:
+        problem = f"its rule is no pair of slowdowns: tolerance {rule.tolerance:g}, guard {rule.guard:g}"
+    if problem:
         raise StoreError(f"{path}: not the JSON of a check: {problem}: {remedy}")
     return outcome
 
